@@ -1,0 +1,100 @@
+/* The front's side of the owners of one model: admission, placement, timeouts and cancel of requests, over sockets.
+ * It belongs to one thread (the server's event loop, or `baton ask`) and knows no event library: the shell watches the
+ * descriptors, calls bt_front_pump when one is ready, and bt_front_tick when a deadline comes.
+ *
+ * One request, one outcome: on_done is called exactly once for each request that bt_front_submit accepted, unless it
+ * was abandoned, and after it nothing more. A slot is free again when the owner has said DONE, that is after the last
+ * native call for the request, whatever became of the request's client meanwhile. */
+#ifndef BT_FRONT_H
+#define BT_FRONT_H
+
+#include "gate/gate.h"
+#include "wire/frame.h"
+
+struct bt_front;
+struct bt_request;
+
+enum { BT_CONTEXTS_MAX = 64, BT_WINDOW = 256 /* tokens on their way without the reader having taken them */ };
+
+struct bt_front_params {
+    struct bt_model_params model;
+    struct bt_context_params context;
+    int contexts; /* 1 .. BT_CONTEXTS_MAX, each with context.sequences sequences */
+    enum bt_when_full when_full;
+    int queue_max;
+    int64_t queue_ms, run_ms; /* < 0: never */
+};
+
+struct bt_outcome {
+    baton_status status;   /* BATON_OK: completed */
+    enum bt_finish finish; /* NONE when the text is cut */
+    uint32_t prompt_tokens, reused_tokens, answer_tokens;
+    const char *error; /* one line; "" when completed. Borrowed for the call */
+};
+
+struct bt_handler {
+    /* A piece of the answer: whole characters, len may be 0 (a token that released no text). `text` is borrowed for
+     * the call. The reader says bt_request_consumed when the piece has left its hands. */
+    void (*on_text)(void *arg, const char *text, size_t len);
+    void (*on_done)(void *arg, const struct bt_outcome *outcome);
+    void *arg;
+};
+
+struct bt_front_info {
+    struct bt_frame_ready ready; /* of the first context; its texts live as long as the front */
+    int contexts;
+};
+
+/* Loads the model and starts an owner per context; blocks until all are ready or one has failed. */
+baton_status bt_front_open(const struct bt_front_params *params, struct bt_front **front, baton_error *err);
+
+/* Cancels what runs, waits for the last native call, frees. on_done is called (BATON_CLOSED) for what was alive. */
+void bt_front_close(struct bt_front **front);
+
+const struct bt_front_info *bt_front_info(const struct bt_front *f);
+
+/* Asks for an answer. BATON_OK: accepted, running or queued; *r lives until on_done, or bt_request_abandon. s->id, if 0,
+ * is set to a fresh id. Refused, with nothing kept and no callback: BATON_BUSY, _QUEUE_FULL, _CLOSED, _NO_MEMORY,
+ * _TOO_LONG (the frame would pass BT_FRAME_MAX). Callbacks come from bt_front_pump, _tick, _close and
+ * bt_request_cancel, never from here. */
+baton_status bt_front_submit(struct bt_front *f, struct bt_submit *s, const struct bt_handler *handler,
+                             struct bt_request **r, baton_error *err);
+
+/* Ends a request with `reason` (BATON_CANCELLED, BATON_RUN_TIMEOUT). on_done comes, perhaps with BATON_OK if the
+ * answer was complete first; at once if it was still queued. */
+void bt_request_cancel(struct bt_request *r, baton_status reason);
+
+/* As cancel, and its handler is never called again: its client has gone. r is dead for the caller. */
+void bt_request_abandon(struct bt_request *r);
+
+/* The reader has let go of `tokens` more on_text calls: opens the window. */
+void bt_request_consumed(struct bt_request *r, uint32_t tokens);
+
+uint64_t bt_request_id(const struct bt_request *r);
+int bt_request_position(const struct bt_request *r); /* in the queue: 0 is next; -1: running */
+
+/* The request of that id, NULL if there is none alive. */
+struct bt_request *bt_front_find(struct bt_front *f, uint64_t id);
+
+/* Descriptors to watch: one per context. Readable always; writable when bt_front_wants_write. */
+int bt_front_fd(const struct bt_front *f, int context);
+bool bt_front_wants_write(const struct bt_front *f, int context);
+
+/* Reads and writes without blocking, and calls handlers. BATON_CRASHED: the owner is gone and all its requests have
+ * had their on_done. */
+baton_status bt_front_pump(struct bt_front *f, int context);
+
+/* Expires deadlines; returns the next one (BT_NEVER_NS for none). */
+int64_t bt_front_tick(struct bt_front *f);
+
+/* Running and queued now, and since the start. */
+struct bt_front_counts {
+    int running, queued, slots;
+    uint64_t accepted, refused, completed, cancelled, timed_out, failed;
+};
+void bt_front_counts(const struct bt_front *f, struct bt_front_counts *counts);
+
+/* For programs without an event loop: waits up to timeout_ms (< 0: until something happened), pumps and ticks. */
+baton_status bt_front_run_once(struct bt_front *f, int timeout_ms);
+
+#endif

@@ -1,0 +1,147 @@
+/* What an owner needs of an inference library, as two tables of functions: a model (immutable, shared freely) and a
+ * context (one owner at a time). native/llama.c and native/fake.c implement them; nobody else calls a native library.
+ * No native type appears here.
+ *
+ * Threads: functions on a model may be called from any thread at once. Functions on a context need the context's
+ * lease or its owner loop: one thread at a time, and the getter that reads results counts as use. */
+#ifndef BT_NATIVE_H
+#define BT_NATIVE_H
+
+#include "base/base.h"
+
+typedef int32_t bt_token;
+
+struct bt_model;
+struct bt_context;
+struct bt_sampler;
+
+struct bt_model_params {
+    const char *path;          /* borrowed; NULL: the built-in model. "fake:KEY=VALUE,..." is the fake native */
+    const char *chat_template; /* borrowed; NULL: the model's own */
+    int gpu_layers;            /* < 0: all that fit */
+    bool (*progress)(void *arg, float done); /* may be NULL; false stops the load */
+    void *progress_arg;
+};
+
+struct bt_model_info {
+    char name[128];        /* for /v1/models: general.name, else the file's base name */
+    char description[128]; /* architecture, size, quantisation */
+    int vocab_size, ctx_train;
+    uint64_t bytes;        /* of the weights */
+    bool recurrent;        /* recurrent, hybrid or SWA: a prefix cannot be trimmed, prefill again */
+    bool has_chat_template;
+};
+
+struct bt_chat_message {
+    const char *role, *content; /* borrowed, NUL-terminated */
+};
+
+struct bt_context_params {
+    int sequences;     /* >= 1 */
+    int ctx;           /* cells per sequence; 0: the model's own training length */
+    int threads;       /* 0: cores - 1, at least 1 */
+    int chunk;         /* the most tokens one decode may carry; 0: 512 */
+    bool exact;        /* split KV cache, flash attention off: bit-identical logits in any company */
+};
+
+/* A row of a decode: one token at one position of one sequence. */
+struct bt_row {
+    bt_token token;
+    int32_t pos;
+    int32_t seq;
+    bool want_logits;
+};
+
+/* Sampling as the OpenAI API and libllama name it. */
+struct bt_sampling {
+    float temperature;       /* <= 0: greedy */
+    float top_p;             /* 1: off */
+    int top_k;               /* <= 0: off */
+    float min_p;             /* 0: off */
+    float presence_penalty;  /* 0: off */
+    float frequency_penalty; /* 0: off */
+    float repeat_penalty;    /* 1: off */
+    int penalty_last_n;      /* how many tokens back penalties look; < 0: the whole context */
+    uint64_t seed;
+    const struct bt_logit_bias {
+        bt_token token;
+        float bias;
+    } *bias; /* borrowed for the call that takes this struct */
+    size_t n_bias;
+};
+#define BT_SAMPLING_DEFAULT                                                                                            \
+    { .temperature = 0, .top_p = 1, .repeat_penalty = 1, .penalty_last_n = 64 }
+
+enum bt_decode { /* what a decode left behind (llama.h, llama_decode) */
+    BT_DECODE_OK,
+    BT_DECODE_FULL,    /* no room in the KV cache; nothing was changed */
+    BT_DECODE_ABORTED, /* the abort hook said so; part of the rows may be in: read pos_max of every sequence */
+    BT_DECODE_INVALID, /* the rows make no sense; nothing was changed */
+    BT_DECODE_FAILED,  /* part of the rows may be in: read pos_max of every sequence */
+};
+
+struct bt_model_ops {
+    void (*free)(struct bt_model *m); /* after the last context of it */
+    void (*info)(const struct bt_model *m, struct bt_model_info *info);
+    /* Tokens of text, into *tokens (malloc, given). parse_special: "<|im_end|>" in the text becomes that token. */
+    baton_status (*tokenize)(const struct bt_model *m, const char *text, size_t len, bool add_special,
+                             bool parse_special, bt_token **tokens, size_t *n, baton_error *err);
+    /* Appends the bytes of one token; control tokens have none. May be part of a UTF-8 character. */
+    void (*piece)(const struct bt_model *m, bt_token token, struct bt_buf *out);
+    bool (*is_end)(const struct bt_model *m, bt_token token); /* end of generation */
+    /* The chat as the one text that the model was trained on, with the opening of the assistant's turn. */
+    baton_status (*chat)(const struct bt_model *m, const struct bt_chat_message *messages, size_t n,
+                         struct bt_buf *out, baton_error *err);
+    baton_status (*context)(struct bt_model *m, const struct bt_context_params *params, struct bt_context **c,
+                            baton_error *err);
+    /* A sampler belongs to one request. Its draw at index i depends on the seed and i alone. `history`: the prompt,
+     * for penalties (borrowed for the call). */
+    baton_status (*sampler)(const struct bt_model *m, const struct bt_sampling *sampling, const bt_token *history,
+                            size_t n, struct bt_sampler **s, baton_error *err);
+};
+
+struct bt_context_ops {
+    void (*free)(struct bt_context *c);
+    int (*capacity)(const struct bt_context *c); /* cells per sequence as really allocated */
+    enum bt_decode (*decode)(struct bt_context *c, const struct bt_row *rows, int n);
+    /* Logits of the row-th row of the last decode that wanted them; valid until the next decode. */
+    const float *(*logits)(struct bt_context *c, int row);
+    /* The next token from that row's logits. `index`: how many tokens the request has generated so far. */
+    bt_token (*sample)(struct bt_context *c, struct bt_sampler *s, int row, uint64_t index);
+    bool (*seq_rm)(struct bt_context *c, int seq, int32_t from, int32_t to); /* [from, to); to < 0: to the end */
+    void (*seq_cp)(struct bt_context *c, int from, int to);                  /* whole sequences only */
+    int32_t (*pos_max)(struct bt_context *c, int seq);                       /* -1: empty */
+    /* Called between graph nodes on the CPU while a decode runs; true aborts the whole decode, neighbours too. */
+    void (*set_abort)(struct bt_context *c, bool (*abort)(void *arg), void *arg);
+};
+
+struct bt_sampler_ops {
+    void (*accept)(struct bt_sampler *s, bt_token token);
+    void (*free)(struct bt_sampler *s);
+};
+
+/* Every implementation's objects begin with these. */
+struct bt_model {
+    const struct bt_model_ops *ops;
+};
+struct bt_context {
+    const struct bt_context_ops *ops;
+};
+struct bt_sampler {
+    const struct bt_sampler_ops *ops;
+};
+
+/* Opens a model: the fake when the path says so, else libllama. Blocks while it loads. BATON_BAD_MODEL, _NOT_FOUND,
+ * _CANCELLED (progress said stop), _NO_MEMORY; *m is then NULL. */
+baton_status bt_model_open(const struct bt_model_params *params, struct bt_model **m, baton_error *err);
+
+baton_status bt_llama_open(const struct bt_model_params *params, struct bt_model **m, baton_error *err);
+baton_status bt_fake_open(const struct bt_model_params *params, struct bt_model **m, baton_error *err);
+
+/* Where the built-in model lies: $BATON_MODEL_DIR, beside the program, or where it was installed; NULL if nowhere. */
+const char *bt_builtin_model_path(void);
+
+/* "llama.cpp 0.7.0, ggml 0.27.0, CPU AVX2 …": for --version and diagnostics. */
+void bt_native_versions(struct bt_buf *out);
+
+#endif

@@ -1,0 +1,47 @@
+/* The loop that owns one context: frames in, batched native calls, frames out. It runs on whatever thread calls
+ * bt_owner_run, and that thread alone touches the context; a second thread of its own prepares prompts (template,
+ * tokens, sampler), on the model only. No lock is taken in either.
+ *
+ * The loop cannot tell whether its peer is a thread or a process: all it has is a socket. */
+#ifndef BT_OWNER_H
+#define BT_OWNER_H
+
+#include "native/native.h"
+
+struct bt_owner_params {
+    struct bt_model *model; /* borrowed; outlives the run */
+    struct bt_context_params context;
+    int fd; /* borrowed: a stream socket, non-blocking */
+};
+
+/* Opens the context, says READY (or FATAL), serves until CLOSE or the peer is gone, frees the context. */
+void bt_owner_run(const struct bt_owner_params *params);
+
+/* Three decodes of the same tokens, cut differently: true if the logits agree to the bit. */
+bool bt_exact_selftest(struct bt_context *c, const struct bt_model *m, int sequences);
+
+/* Generation in the caller's thread, one request alone on sequence `seq`: what owner = caller runs under its lease,
+ * and what every batched answer is compared with. */
+struct bt_run {
+    const bt_token *prompt;
+    size_t n_prompt;
+    int32_t max_tokens;             /* < 0: until the context is full */
+    int32_t chunk;                  /* prefill rows per decode; 0: 512 */
+    const struct bt_sampling *sampling;
+    const struct bt_text *stops;    /* may be NULL */
+    size_t n_stops;
+    bool (*on_token)(void *arg, bt_token token, const char *text, size_t len); /* may be NULL; false stops */
+    bool (*cancelled)(void *arg);                                             /* may be NULL; asked before each native call */
+    void *arg;
+};
+struct bt_run_result {
+    struct bt_buf text;
+    bt_token *tokens; /* malloc */
+    size_t n_tokens;
+    bool full;    /* ended because the context or max_tokens was */
+};
+baton_status bt_run_alone(struct bt_context *c, const struct bt_model *m, int seq, const struct bt_run *run,
+                          struct bt_run_result *result, baton_error *err);
+void bt_run_result_free(struct bt_run_result *r);
+
+#endif
