@@ -103,8 +103,9 @@ struct bt_model_ops {
 struct bt_context_ops {
     void (*free)(struct bt_context *c);
     int (*capacity)(const struct bt_context *c); /* cells per sequence as really allocated */
+    uint64_t (*memory)(const struct bt_context *c); /* bytes of its KV cache */
     enum bt_decode (*decode)(struct bt_context *c, const struct bt_row *rows, int n);
-    /* Logits of the row-th row of the last decode that wanted them; valid until the next decode. */
+    /* Logits of rows[row] of the last decode, which must have wanted them; valid until the next decode. */
     const float *(*logits)(struct bt_context *c, int row);
     /* The next token from that row's logits. `index`: how many tokens the request has generated so far. */
     bt_token (*sample)(struct bt_context *c, struct bt_sampler *s, int row, uint64_t index);
