@@ -38,8 +38,8 @@ void bt_fake_stats(struct bt_fake_stats *stats) {
         .models = atomic_load(&c->models),
         .contexts = atomic_load(&c->contexts),
         .samplers = atomic_load(&c->samplers),
-        .deciding = atomic_load(&c->deciding),
-        .deciding_max = atomic_load(&c->deciding_max),
+        .decoding = atomic_load(&c->decoding),
+        .decoding_max = atomic_load(&c->decoding_max),
     };
 }
 
@@ -49,7 +49,7 @@ void bt_fake_stats_reset(void) {
     atomic_store(&c->decodes, 0);
     atomic_store(&c->rows, 0);
     atomic_store(&c->rows_max, 0);
-    atomic_store(&c->deciding_max, atomic_load(&c->deciding));
+    atomic_store(&c->decoding_max, atomic_load(&c->decoding));
 }
 
 static void model_free(struct bt_model *base) {

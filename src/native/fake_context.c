@@ -144,14 +144,14 @@ static enum bt_decode context_decode(struct bt_context *base, const struct bt_ro
     atomic_fetch_add(&k->decodes, 1);
     atomic_fetch_add(&k->rows, (uint64_t)BT_MAX(n, 0));
     raise_to(&k->rows_max, (uint64_t)BT_MAX(n, 0));
-    int64_t inside = atomic_fetch_add(&k->deciding, 1) + 1, seen = atomic_load(&k->deciding_max);
-    while (seen < inside && !atomic_compare_exchange_weak(&k->deciding_max, &seen, inside))
+    int64_t inside = atomic_fetch_add(&k->decoding, 1) + 1, seen = atomic_load(&k->decoding_max);
+    while (seen < inside && !atomic_compare_exchange_weak(&k->decoding_max, &seen, inside))
         ;
     bt_fake_tell(&event);
     event.result = decode_inside(c, rows, n, (int64_t)event.number);
     event.call = BT_FAKE_DECODE_END;
     bt_fake_tell(&event);
-    atomic_fetch_sub(&k->deciding, 1);
+    atomic_fetch_sub(&k->decoding, 1);
     leave(c);
     return event.result;
 }

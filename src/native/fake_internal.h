@@ -36,7 +36,7 @@ struct bt_fake_model {
 
 struct bt_fake_counters {
     _Atomic uint64_t overlaps, decodes, rows, rows_max;
-    _Atomic int64_t models, contexts, samplers, deciding, deciding_max;
+    _Atomic int64_t models, contexts, samplers, decoding, decoding_max;
 };
 extern struct bt_fake_counters bt_fake_counters;
 void bt_fake_tell(const struct bt_fake_event *event);
