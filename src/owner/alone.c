@@ -64,7 +64,10 @@ static baton_status generate(struct alone *a, baton_error *err) {
         baton_status status = feed(a, err);
         if (status)
             return status;
-        end = take(a, a->c->ops->sample(a->c, a->sampler, a->last_row, a->result->n_tokens));
+        bt_token token = a->c->ops->sample(a->c, a->sampler, a->last_row, a->result->n_tokens);
+        if (token < 0)
+            return bt_fail(err, BATON_FAILED, "the native library computed logits that are no numbers");
+        end = take(a, token);
     }
     bt_textout_flush(&a->text, &a->result->text);
     return a->result->text.failed ? bt_fail(err, BATON_NO_MEMORY, "no memory for the answer") : BATON_OK;
