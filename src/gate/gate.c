@@ -50,11 +50,24 @@ static void grant(struct bt_gate *g, struct bt_waiter *w, int slot, int64_t now_
     g->granted_total++;
 }
 
-static struct bt_waiter *next_waiter(const struct bt_gate *g) {
-    for (int i = 0; i < BT_PRIORITIES; i++)
-        if (!bt_list_empty(&g->bands[i]))
-            return waiter_of(g->bands[i].next);
+/* The first of the first band from `band` on that has any. */
+static struct bt_waiter *first_from(const struct bt_gate *g, int band) {
+    for (; band < BT_PRIORITIES; band++)
+        if (!bt_list_empty(&g->bands[band]))
+            return waiter_of(g->bands[band].next);
     return NULL;
+}
+
+static struct bt_waiter *next_waiter(const struct bt_gate *g) {
+    return first_from(g, 0);
+}
+
+struct bt_waiter *bt_gate_each(const struct bt_gate *g, const struct bt_waiter *w) {
+    if (!w)
+        return next_waiter(g);
+    if (w->link.next != &g->bands[w->priority])
+        return waiter_of(w->link.next);
+    return first_from(g, w->priority + 1);
 }
 
 static baton_status refuse(struct bt_gate *g, baton_status status) {
@@ -116,11 +129,8 @@ bool bt_gate_withdraw(struct bt_gate *g, struct bt_waiter *w) {
 }
 
 struct bt_waiter *bt_gate_expire(struct bt_gate *g, int64_t now_ns) {
-    for (int i = 0; i < BT_PRIORITIES; i++)
-        for (struct bt_list *l = g->bands[i].next; l != &g->bands[i]; l = l->next) {
-            struct bt_waiter *w = waiter_of(l);
-            if (w->deadline_ns > now_ns)
-                continue;
+    for (struct bt_waiter *w = NULL; (w = bt_gate_each(g, w));)
+        if (w->deadline_ns <= now_ns) {
             dequeue(g, w);
             g->expired_total++;
             return w;
@@ -130,9 +140,8 @@ struct bt_waiter *bt_gate_expire(struct bt_gate *g, int64_t now_ns) {
 
 int64_t bt_gate_next_deadline(const struct bt_gate *g) {
     int64_t earliest = BT_NEVER_NS;
-    for (int i = 0; i < BT_PRIORITIES; i++)
-        for (const struct bt_list *l = g->bands[i].next; l != &g->bands[i]; l = l->next)
-            earliest = BT_MIN(earliest, waiter_of(l)->deadline_ns);
+    for (const struct bt_waiter *w = NULL; (w = bt_gate_each(g, w));)
+        earliest = BT_MIN(earliest, w->deadline_ns);
     return earliest;
 }
 
@@ -147,23 +156,17 @@ struct bt_waiter *bt_gate_close(struct bt_gate *g) {
 }
 
 struct bt_waiter *bt_gate_find(struct bt_gate *g, uint64_t id) {
-    if (id == 0)
-        return NULL;
-    for (int i = 0; i < BT_PRIORITIES; i++)
-        for (struct bt_list *l = g->bands[i].next; l != &g->bands[i]; l = l->next)
-            if (waiter_of(l)->id == id)
-                return waiter_of(l);
+    for (struct bt_waiter *w = NULL; id != 0 && (w = bt_gate_each(g, w));)
+        if (w->id == id)
+            return w;
     return NULL;
 }
 
 int bt_gate_position(const struct bt_gate *g, const struct bt_waiter *w) {
     int ahead = 0;
-    if (w->state != BT_WAITER_QUEUED)
-        return -1;
-    for (int i = 0; i < BT_PRIORITIES; i++)
-        for (const struct bt_list *l = g->bands[i].next; l != &g->bands[i]; l = l->next, ahead++)
-            if (l == &w->link)
-                return ahead;
+    for (const struct bt_waiter *other = NULL; (other = bt_gate_each(g, other)); ahead++)
+        if (other == w)
+            return ahead;
     return -1;
 }
 

@@ -53,7 +53,7 @@ void bt_gate_init(struct bt_gate *g, int slots, int queue_max);
 /* BATON_OK: granted, w->slot is the lowest free one. BATON_AGAIN: queued; the verdict comes from bt_gate_give,
  * bt_gate_expire, bt_gate_withdraw or bt_gate_close. BATON_BUSY, BATON_QUEUE_FULL, BATON_CLOSED: refused.
  * A deadline that has passed is BATON_QUEUE_TIMEOUT unless a slot is free. BATON_MISUSE: there is no such priority.
- * now_ns must not go back from ask to ask. */
+ * Of the asks that find no slot free, now_ns must not go back. */
 baton_status bt_gate_ask(struct bt_gate *g, struct bt_waiter *w, enum bt_when_full when_full, int64_t now_ns);
 
 /* The holder is through: its slot goes straight to the next waiter, which is returned as granted; NULL if none.
@@ -76,6 +76,9 @@ struct bt_waiter *bt_gate_close(struct bt_gate *g);
 
 /* The waiter of that id if it is queued, else NULL. */
 struct bt_waiter *bt_gate_find(struct bt_gate *g, uint64_t id);
+
+/* Walks the queue in the order of service: the first waiter for NULL, NULL after the last. */
+struct bt_waiter *bt_gate_each(const struct bt_gate *g, const struct bt_waiter *w);
 
 /* Place in the queue: 0 is next; -1 if not queued. */
 int bt_gate_position(const struct bt_gate *g, const struct bt_waiter *w);
