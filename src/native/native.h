@@ -103,10 +103,12 @@ struct bt_model_ops {
 struct bt_context_ops {
     void (*free)(struct bt_context *c);
     int (*capacity)(const struct bt_context *c); /* cells per sequence as really allocated */
+    uint64_t (*memory)(const struct bt_context *c); /* bytes of its KV cache, reckoned from the model's shape */
     enum bt_decode (*decode)(struct bt_context *c, const struct bt_row *rows, int n);
-    /* Logits of the row-th row of the last decode that wanted them; valid until the next decode. */
+    /* Logits of rows[row] of the last decode, NULL if it did not want them; valid until the next decode. */
     const float *(*logits)(struct bt_context *c, int row);
-    /* The next token from that row's logits. `index`: how many tokens the request has generated so far. */
+    /* The next token from that row's logits. `index`: how many tokens the request has generated so far.
+     * -1: the row has no logits, or none of them is a number. */
     bt_token (*sample)(struct bt_context *c, struct bt_sampler *s, int row, uint64_t index);
     bool (*seq_rm)(struct bt_context *c, int seq, int32_t from, int32_t to); /* [from, to); to < 0: to the end */
     void (*seq_cp)(struct bt_context *c, int from, int to);                  /* whole sequences only */
