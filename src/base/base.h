@@ -9,16 +9,16 @@
 
 #include "baton/baton.h"
 
-#define BT_LIKELY(x)      __builtin_expect(!!(x), 1)
-#define BT_UNLIKELY(x)    __builtin_expect(!!(x), 0)
-#define BT_COUNT(array)   (sizeof(array) / sizeof((array)[0]))
-#define BT_MIN(a, b)      ((a) < (b) ? (a) : (b))
-#define BT_MAX(a, b)      ((a) > (b) ? (a) : (b))
-#define BT_CONTAINER(p, type, member) ((type *)((char *)(p) - offsetof(type, member)))
+#define BT_LIKELY(x) __builtin_expect(!!(x), 1)
+#define BT_UNLIKELY(x) __builtin_expect(!!(x), 0)
+#define BT_COUNT(array) (sizeof(array) / sizeof((array)[0]))
+#define BT_MIN(a, b) ((a) < (b) ? (a) : (b))
+#define BT_MAX(a, b) ((a) > (b) ? (a) : (b))
+#define BT_CONTAINER(p, type, member) ((type *)((char *)(p)-offsetof(type, member)))
 
-#define BT_NS_PER_MS  INT64_C(1000000)
-#define BT_NS_PER_S   INT64_C(1000000000)
-#define BT_NEVER_NS   INT64_MAX /* a deadline that never comes */
+#define BT_NS_PER_MS INT64_C(1000000)
+#define BT_NS_PER_S INT64_C(1000000000)
+#define BT_NEVER_NS INT64_MAX /* a deadline that never comes */
 
 /* Fills *err (may be NULL) and returns status, so that a failure is one statement: return bt_fail(err, ...). */
 BATON_PRINTF(3, 4) baton_status bt_fail(baton_error *err, baton_status status, const char *format, ...);
@@ -47,7 +47,8 @@ struct bt_buf {
     size_t len, cap;
     bool failed;
 };
-#define BT_BUF_INIT {0}
+#define BT_BUF_INIT                                                                                                    \
+    { 0 }
 void bt_buf_free(struct bt_buf *b);
 bool bt_buf_reserve(struct bt_buf *b, size_t extra); /* room for `extra` more bytes at data + len */
 void bt_buf_add(struct bt_buf *b, const void *data, size_t len);

@@ -22,16 +22,16 @@ struct bt_request {
     struct bt_handler handler; /* on_done == NULL: abandoned */
     struct bt_buf submit;      /* the encoded SUBMIT, until it is sent */
     uint32_t attempt;
-    int context;              /* -1 while queued */
+    int context; /* -1 while queued */
     int64_t run_deadline_ns;
     baton_status cancelled;
-    uint32_t consumed;        /* taken by the reader and not yet acknowledged */
-    struct bt_list bucket;    /* by id */
-    struct bt_list running;   /* in order of their grants, hence of their run deadlines */
+    uint32_t consumed;      /* taken by the reader and not yet acknowledged */
+    struct bt_list bucket;  /* by id */
+    struct bt_list running; /* in order of their grants, hence of their run deadlines */
 };
 
 struct context {
-    int fd; /* -1: the owner is gone */
+    int fd;   /* -1: the owner is gone */
     int load; /* requests running on it */
     struct bt_buf in, out;
     bool ready;
@@ -188,8 +188,8 @@ baton_status bt_front_submit(struct bt_front *f, struct bt_submit *s, const stru
     r->front = f;
     r->context = -1;
     r->handler = *handler;
-    r->waiter = (struct bt_waiter){.id = s->id, .flow = s->flow, .priority = 1,
-                                   .deadline_ns = bt_deadline(bt_now_ns(), f->params.queue_ms)};
+    r->waiter = (struct bt_waiter){
+        .id = s->id, .flow = s->flow, .priority = 1, .deadline_ns = bt_deadline(bt_now_ns(), f->params.queue_ms)};
     bt_list_init(&r->bucket);
     bt_list_init(&r->running);
     bt_put_submit(&r->submit, s);
@@ -265,8 +265,7 @@ static baton_status on_done(struct bt_front *f, const struct bt_frame *frame) {
     struct bt_request *r = status ? NULL : bt_front_find(f, d.id);
     if (!r || r->attempt != d.attempt)
         return status;
-    struct bt_outcome outcome = {d.outcome,       d.finish,        d.prompt_tokens,
-                                 d.reused_tokens, d.answer_tokens, d.error.data};
+    struct bt_outcome outcome = {d.outcome, d.finish, d.prompt_tokens, d.reused_tokens, d.answer_tokens, d.error.data};
     give_slot(r);
     if (d.text.len > 0 && r->handler.on_text)
         r->handler.on_text(r->handler.arg, d.text.data, d.text.len);

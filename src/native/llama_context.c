@@ -38,7 +38,8 @@ static uint64_t context_memory(const struct bt_context *base) {
     const struct llama_model *m = llama_get_model(c->ctx);
     uint64_t heads = (uint64_t)BT_MAX(llama_model_n_head(m), 1);
     uint64_t width = (uint64_t)llama_model_n_embd(m) / heads * (uint64_t)llama_model_n_head_kv(m);
-    return 2 * sizeof(uint16_t) * width * (uint64_t)llama_model_n_layer(m) * llama_n_ctx(c->ctx); /* keys, values: f16 */
+    return 2 * sizeof(uint16_t) * width * (uint64_t)llama_model_n_layer(m) *
+           llama_n_ctx(c->ctx); /* keys, values: f16 */
 }
 
 static enum bt_decode context_decode(struct bt_context *base, const struct bt_row *rows, int n) {

@@ -63,8 +63,8 @@ static struct bt_owner_request *find(const struct bt_loop *l, uint64_t id) {
 }
 
 static void refuse(struct bt_loop *l, const struct bt_owner_request *r, baton_status status, const char *why) {
-    struct bt_frame_done done = {.id = r->ask.id, .attempt = r->ask.attempt, .outcome = status,
-                                 .error = {why, strlen(why)}, .text = {"", 0}};
+    struct bt_frame_done done = {
+        .id = r->ask.id, .attempt = r->ask.attempt, .outcome = status, .error = {why, strlen(why)}, .text = {"", 0}};
     bt_put_done(&l->out, &done);
 }
 
@@ -73,10 +73,10 @@ static baton_status submit(struct bt_loop *l, const struct bt_frame *f) {
     struct bt_owner_request *r = bt_owner_request_new(f, &err);
     if (!r)
         return err.status;
-    const char *why = l->draining                              ? "the owner is closing"
+    const char *why = l->draining                             ? "the owner is closing"
                       : l->n_alive == (int)BT_COUNT(l->alive) ? "more requests at once than an owner takes"
                       : find(l, r->ask.id)                    ? "a request of that id is alive"
-                                                               : NULL;
+                                                              : NULL;
     if (why) {
         refuse(l, r, l->draining ? BATON_CLOSED : BATON_PROTOCOL, why);
         bt_owner_request_free(r);

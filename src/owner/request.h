@@ -24,11 +24,11 @@ struct bt_owner_request {
     bool stopped; /* the resumed text already ended in a stop string */
 
     /* loop only */
-    struct bt_list link; /* among the prepared that wait for a sequence */
+    struct bt_list link;    /* among the prepared that wait for a sequence */
     baton_status cancelled; /* BATON_OK: not cancelled */
     bool preparing;
-    int seq;         /* -1: none yet */
-    int32_t fed;     /* how many of tokens are in the cache */
+    int seq;     /* -1: none yet */
+    int32_t fed; /* how many of tokens are in the cache */
     int32_t reused;
     uint64_t arrived;
     uint32_t sent, acked; /* tokens, for the window */
