@@ -16,12 +16,12 @@ extern "C" {
 #define BATON_VERSION_MAJOR 0
 #define BATON_VERSION_MINOR 1
 #define BATON_VERSION_PATCH 0
-#define BATON_VERSION       "0.1.0"
+#define BATON_VERSION "0.1.0"
 
 #if defined(__GNUC__)
-#define BATON_API           __attribute__((visibility("default")))
-#define BATON_PRINTF(f, a)  __attribute__((format(printf, f, a)))
-#define BATON_MUST_USE      __attribute__((warn_unused_result))
+#define BATON_API __attribute__((visibility("default")))
+#define BATON_PRINTF(f, a) __attribute__((format(printf, f, a)))
+#define BATON_MUST_USE __attribute__((warn_unused_result))
 #else
 #define BATON_API
 #define BATON_PRINTF(f, a)

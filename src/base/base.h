@@ -2,22 +2,23 @@
 #ifndef BT_BASE_H
 #define BT_BASE_H
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "baton/baton.h"
 
-#define BT_LIKELY(x)      __builtin_expect(!!(x), 1)
-#define BT_UNLIKELY(x)    __builtin_expect(!!(x), 0)
-#define BT_COUNT(array)   (sizeof(array) / sizeof((array)[0]))
-#define BT_MIN(a, b)      ((a) < (b) ? (a) : (b))
-#define BT_MAX(a, b)      ((a) > (b) ? (a) : (b))
-#define BT_CONTAINER(p, type, member) ((type *)((char *)(p) - offsetof(type, member)))
+#define BT_LIKELY(x) __builtin_expect(!!(x), 1)
+#define BT_UNLIKELY(x) __builtin_expect(!!(x), 0)
+#define BT_COUNT(array) (sizeof(array) / sizeof((array)[0]))
+#define BT_MIN(a, b) ((a) < (b) ? (a) : (b))
+#define BT_MAX(a, b) ((a) > (b) ? (a) : (b))
+#define BT_CONTAINER(p, type, member) ((type *)((char *)(p)-offsetof(type, member)))
 
-#define BT_NS_PER_MS  INT64_C(1000000)
-#define BT_NS_PER_S   INT64_C(1000000000)
-#define BT_NEVER_NS   INT64_MAX /* a deadline that never comes */
+#define BT_NS_PER_MS INT64_C(1000000)
+#define BT_NS_PER_S INT64_C(1000000000)
+#define BT_NEVER_NS INT64_MAX /* a deadline that never comes */
 
 /* Fills *err (may be NULL) and returns status, so that a failure is one statement: return bt_fail(err, ...). */
 BATON_PRINTF(3, 4) baton_status bt_fail(baton_error *err, baton_status status, const char *format, ...);
@@ -25,10 +26,14 @@ BATON_PRINTF(3, 4) baton_status bt_fail(baton_error *err, baton_status status, c
 /* CLOCK_MONOTONIC. Deadlines are absolute times of this clock; bt_deadline saturates at BT_NEVER_NS,
  * and a negative or huge delay means never. */
 int64_t bt_now_ns(void);
+int64_t bt_now_coarse_ns(void); /* within a tick (4 ms), at a tenth of the price */
 int64_t bt_deadline(int64_t now_ns, int64_t delay_ms);
 
 /* "worker-b", from /proc; "exited" when the thread is gone. */
 void bt_thread_name(unsigned tid, char *name, size_t size);
+
+/* A thread with all signals blocked: the host program's handlers never run on ours. Returns 0 or an errno value. */
+int bt_thread_start(pthread_t *thread, void *(*run)(void *), void *arg);
 
 /* A piece of text that belongs to somebody else. */
 struct bt_text {
@@ -42,7 +47,8 @@ struct bt_buf {
     size_t len, cap;
     bool failed;
 };
-#define BT_BUF_INIT {0}
+#define BT_BUF_INIT                                                                                                    \
+    { 0 }
 void bt_buf_free(struct bt_buf *b);
 bool bt_buf_reserve(struct bt_buf *b, size_t extra); /* room for `extra` more bytes at data + len */
 void bt_buf_add(struct bt_buf *b, const void *data, size_t len);
@@ -58,6 +64,8 @@ void bt_json_string(struct bt_buf *b, const char *s, size_t len);
 /* How many bytes at the end of s are the beginning of an unfinished UTF-8 character: 0 to 3. */
 size_t bt_utf8_unfinished(const char *s, size_t len);
 bool bt_utf8_valid(const char *s, size_t len);
+/* Appends s as valid UTF-8: each byte that belongs to no character becomes U+FFFD. */
+void bt_utf8_clean(struct bt_buf *b, const char *s, size_t len);
 
 /* Counter-based random draw in [0, 1): depends on seed and index alone, so that a resumed or re-batched request
  * draws what it would have drawn. SplitMix64's finaliser (Steele, Lea, Flood, OOPSLA 2014) over both words. */

@@ -113,6 +113,21 @@ bool bt_utf8_valid(const char *s, size_t len) {
     return true;
 }
 
+void bt_utf8_clean(struct bt_buf *b, const char *s, size_t len) {
+    size_t good = 0;
+    for (size_t i = 0; i < len;) {
+        int n = utf8_char((const unsigned char *)s + i, len - i);
+        if (n > 0) {
+            i += (size_t)n;
+            continue;
+        }
+        bt_buf_add(b, s + good, i - good);
+        bt_buf_adds(b, "\xef\xbf\xbd");
+        good = ++i;
+    }
+    bt_buf_add(b, s + good, len - good);
+}
+
 static size_t json_escape_one(char *out, unsigned char c) {
     static const char hex[] = "0123456789abcdef";
     char letter = c == '"' || c == '\\' ? (char)c : c == '\n' ? 'n' : c == '\r' ? 'r' : c == '\t' ? 't' : 0;

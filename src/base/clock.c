@@ -14,6 +14,12 @@ int64_t bt_now_ns(void) {
     return t.tv_sec * BT_NS_PER_S + t.tv_nsec;
 }
 
+int64_t bt_now_coarse_ns(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
+    return t.tv_sec * BT_NS_PER_S + t.tv_nsec;
+}
+
 int64_t bt_deadline(int64_t now_ns, int64_t delay_ms) {
     if (delay_ms < 0 || delay_ms > (BT_NEVER_NS - now_ns) / BT_NS_PER_MS)
         return BT_NEVER_NS;

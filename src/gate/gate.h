@@ -21,7 +21,8 @@ enum bt_when_full { BT_REFUSE, BT_WAIT };
 
 enum bt_waiter_state { BT_WAITER_IDLE, BT_WAITER_QUEUED, BT_WAITER_GRANTED };
 
-/* A request at the gate: memory of the caller's, which stays put while queued or granted. */
+/* A request at the gate: memory of the caller's, which stays put while queued. Once granted it is in no list: a holder
+ * may be copied, and the copy given back. */
 struct bt_waiter {
     /* set by the caller before bt_gate_ask */
     uint64_t id;         /* names the request in cancel and in texts; 0 = nameless */
@@ -41,7 +42,8 @@ struct bt_gate {
     bool closed;
     uint64_t busy[BT_GATE_SLOTS_MAX / 64]; /* bit per slot in use */
     struct bt_list bands[BT_PRIORITIES];
-    /* counters for diagnostics, never decreasing */
+    /* counters for diagnostics, never decreasing. Every ask ends in one of granted, refused, expired and cancelled;
+     * contended counts the asks that found no slot free, whatever came of them */
     uint64_t granted_total, contended_total, refused_total, expired_total, cancelled_total;
 };
 
@@ -50,10 +52,12 @@ void bt_gate_init(struct bt_gate *g, int slots, int queue_max);
 
 /* BATON_OK: granted, w->slot is the lowest free one. BATON_AGAIN: queued; the verdict comes from bt_gate_give,
  * bt_gate_expire, bt_gate_withdraw or bt_gate_close. BATON_BUSY, BATON_QUEUE_FULL, BATON_CLOSED: refused.
- * A deadline that has passed is BATON_QUEUE_TIMEOUT unless a slot is free. */
+ * A deadline that has passed is BATON_QUEUE_TIMEOUT unless a slot is free. BATON_MISUSE: there is no such priority.
+ * Of the asks that find no slot free, now_ns must not go back. */
 baton_status bt_gate_ask(struct bt_gate *g, struct bt_waiter *w, enum bt_when_full when_full, int64_t now_ns);
 
-/* The holder is through: its slot goes straight to the next waiter, which is returned as granted; NULL if none. */
+/* The holder is through: its slot goes straight to the next waiter, which is returned as granted; NULL if none.
+ * Nothing happens when `holder` holds no slot. */
 struct bt_waiter *bt_gate_give(struct bt_gate *g, struct bt_waiter *holder, int64_t now_ns);
 
 /* Takes a queued waiter out (cancel, or its client has gone). False if it is not queued: then it is granted already
@@ -72,6 +76,9 @@ struct bt_waiter *bt_gate_close(struct bt_gate *g);
 
 /* The waiter of that id if it is queued, else NULL. */
 struct bt_waiter *bt_gate_find(struct bt_gate *g, uint64_t id);
+
+/* Walks the queue in the order of service: the first waiter for NULL, NULL after the last. */
+struct bt_waiter *bt_gate_each(const struct bt_gate *g, const struct bt_waiter *w);
 
 /* Place in the queue: 0 is next; -1 if not queued. */
 int bt_gate_position(const struct bt_gate *g, const struct bt_waiter *w);

@@ -37,7 +37,7 @@ enum bt_op {
 #define BT_OP_ENUM(name, text) BT_OP_##name,
     BT_OP_MAP(BT_OP_ENUM)
 #undef BT_OP_ENUM
-    BT_OP_COUNT
+        BT_OP_COUNT
 };
 const char *bt_op_text(enum bt_op op);
 
@@ -50,8 +50,9 @@ struct bt_lease {
 };
 
 struct bt_pool_params {
-    const char *name;      /* borrowed for the call: what texts call the contexts, "llama context 'tiny'" */
-    void *const *contexts; /* borrowed for the call; the pointers in it belong to the caller until bt_pool_close is done */
+    const char *name; /* borrowed for the call: what texts call the contexts, "llama context 'tiny'" */
+    void *const
+        *contexts; /* borrowed for the call; the pointers in it belong to the caller until bt_pool_close is done */
     int n_contexts;
     int queue_max;
     void (*destroy)(void *context); /* may be NULL: called for each context once nobody can be in it */
@@ -74,8 +75,7 @@ baton_status bt_pool_open(const struct bt_pool_params *params, struct bt_pool **
 /* BATON_OK: *lease holds. _BUSY (refuse: its text names thread, operation, since when, and the cure), _REENTRANT (this
  * thread is inside a native call of that context), _WOULD_DEADLOCK (wait, and this thread holds every context),
  * _QUEUE_FULL, _QUEUE_TIMEOUT, _CANCELLED, _CLOSED, _MISUSE. Any thread. Blocks under BT_WAIT until one of these. */
-baton_status bt_lease_acquire(struct bt_pool *pool, const struct bt_ask *ask, struct bt_lease *lease,
-                              baton_error *err);
+baton_status bt_lease_acquire(struct bt_pool *pool, const struct bt_ask *ask, struct bt_lease *lease, baton_error *err);
 
 /* Without blocking: BATON_AGAIN means queued; bt_pool_eventfd becomes readable when some queued request has its
  * verdict, and bt_lease_poll then tells. A queued ticket is withdrawn by bt_pool_cancel. */

@@ -27,8 +27,8 @@ struct bt_model_info {
     char name[128];        /* for /v1/models: general.name, else the file's base name */
     char description[128]; /* architecture, size, quantisation */
     int vocab_size, ctx_train;
-    uint64_t bytes;        /* of the weights */
-    bool recurrent;        /* recurrent, hybrid or SWA: a prefix cannot be trimmed, prefill again */
+    uint64_t bytes; /* of the weights */
+    bool recurrent; /* recurrent, hybrid or SWA: a prefix cannot be trimmed, prefill again */
     bool has_chat_template;
 };
 
@@ -37,11 +37,11 @@ struct bt_chat_message {
 };
 
 struct bt_context_params {
-    int sequences;     /* >= 1 */
-    int ctx;           /* cells per sequence; 0: the model's own training length */
-    int threads;       /* 0: cores - 1, at least 1 */
-    int chunk;         /* the most tokens one decode may carry; 0: 512 */
-    bool exact;        /* split KV cache, flash attention off: bit-identical logits in any company */
+    int sequences; /* >= 1 */
+    int ctx;       /* cells per sequence; 0: the model's own training length */
+    int threads;   /* 0: cores - 1, at least 1 */
+    int chunk;     /* the most tokens one decode may carry; 0: 512 */
+    bool exact;    /* split KV cache, flash attention off: bit-identical logits in any company */
 };
 
 /* A row of a decode: one token at one position of one sequence. */
@@ -66,18 +66,19 @@ struct bt_sampling {
     const struct bt_logit_bias {
         bt_token token;
         float bias;
-    } *bias; /* borrowed for the call that takes this struct */
+    } * bias; /* borrowed for the call that takes this struct */
     size_t n_bias;
 };
 #define BT_SAMPLING_DEFAULT                                                                                            \
     { .temperature = 0, .top_p = 1, .repeat_penalty = 1, .penalty_last_n = 64 }
 
 enum bt_decode { /* what a decode left behind (llama.h, llama_decode) */
-    BT_DECODE_OK,
-    BT_DECODE_FULL,    /* no room in the KV cache; nothing was changed */
-    BT_DECODE_ABORTED, /* the abort hook said so; part of the rows may be in: read pos_max of every sequence */
-    BT_DECODE_INVALID, /* the rows make no sense; nothing was changed */
-    BT_DECODE_FAILED,  /* part of the rows may be in: read pos_max of every sequence */
+                 BT_DECODE_OK,
+                 BT_DECODE_FULL,    /* no room in the KV cache; nothing was changed */
+                 BT_DECODE_ABORTED, /* the abort hook said so; part of the rows may be in: read pos_max of every
+                                       sequence */
+                 BT_DECODE_INVALID, /* the rows make no sense; nothing was changed */
+                 BT_DECODE_FAILED,  /* part of the rows may be in: read pos_max of every sequence */
 };
 
 struct bt_model_ops {
@@ -90,8 +91,8 @@ struct bt_model_ops {
     void (*piece)(const struct bt_model *m, bt_token token, struct bt_buf *out);
     bool (*is_end)(const struct bt_model *m, bt_token token); /* end of generation */
     /* The chat as the one text that the model was trained on, with the opening of the assistant's turn. */
-    baton_status (*chat)(const struct bt_model *m, const struct bt_chat_message *messages, size_t n,
-                         struct bt_buf *out, baton_error *err);
+    baton_status (*chat)(const struct bt_model *m, const struct bt_chat_message *messages, size_t n, struct bt_buf *out,
+                         baton_error *err);
     baton_status (*context)(struct bt_model *m, const struct bt_context_params *params, struct bt_context **c,
                             baton_error *err);
     /* A sampler belongs to one request. Its draw at index i depends on the seed and i alone. `history`: the prompt,
@@ -102,11 +103,13 @@ struct bt_model_ops {
 
 struct bt_context_ops {
     void (*free)(struct bt_context *c);
-    int (*capacity)(const struct bt_context *c); /* cells per sequence as really allocated */
+    int (*capacity)(const struct bt_context *c);    /* cells per sequence as really allocated */
+    uint64_t (*memory)(const struct bt_context *c); /* bytes of its KV cache, reckoned from the model's shape */
     enum bt_decode (*decode)(struct bt_context *c, const struct bt_row *rows, int n);
-    /* Logits of the row-th row of the last decode that wanted them; valid until the next decode. */
+    /* Logits of rows[row] of the last decode, NULL if it did not want them; valid until the next decode. */
     const float *(*logits)(struct bt_context *c, int row);
-    /* The next token from that row's logits. `index`: how many tokens the request has generated so far. */
+    /* The next token from that row's logits. `index`: how many tokens the request has generated so far.
+     * -1: the row has no logits, or none of them is a number. */
     bt_token (*sample)(struct bt_context *c, struct bt_sampler *s, int row, uint64_t index);
     bool (*seq_rm)(struct bt_context *c, int seq, int32_t from, int32_t to); /* [from, to); to < 0: to the end */
     void (*seq_cp)(struct bt_context *c, int from, int to);                  /* whole sequences only */

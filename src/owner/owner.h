@@ -25,20 +25,20 @@ bool bt_exact_selftest(struct bt_context *c, const struct bt_model *m, int seque
 struct bt_run {
     const bt_token *prompt;
     size_t n_prompt;
-    int32_t max_tokens;             /* < 0: until the context is full */
-    int32_t chunk;                  /* prefill rows per decode; 0: 512 */
+    int32_t max_tokens; /* < 0: until the context is full */
+    int32_t chunk;      /* prefill rows per decode; 0: 512 */
     const struct bt_sampling *sampling;
-    const struct bt_text *stops;    /* may be NULL */
+    const struct bt_text *stops; /* may be NULL */
     size_t n_stops;
     bool (*on_token)(void *arg, bt_token token, const char *text, size_t len); /* may be NULL; false stops */
-    bool (*cancelled)(void *arg);                                             /* may be NULL; asked before each native call */
+    bool (*cancelled)(void *arg); /* may be NULL; asked before each native call */
     void *arg;
 };
 struct bt_run_result {
     struct bt_buf text;
     bt_token *tokens; /* malloc */
     size_t n_tokens;
-    bool full;    /* ended because the context or max_tokens was */
+    bool full; /* ended because the context or max_tokens was */
 };
 baton_status bt_run_alone(struct bt_context *c, const struct bt_model *m, int seq, const struct bt_run *run,
                           struct bt_run_result *result, baton_error *err);

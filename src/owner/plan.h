@@ -21,23 +21,25 @@ enum bt_phase {
 
 struct bt_seq_view {
     enum bt_phase phase;
-    int32_t todo;      /* prefill: tokens left, >= 1 */
-    uint64_t arrived;  /* prefill: smaller is served first */
-    int32_t cells;     /* in the cache: what a move would copy */
-    int64_t paused_ns; /* paused: since when */
+    int32_t todo;     /* prefill: tokens left, >= 1 */
+    uint64_t arrived; /* prefill: smaller is served first */
+    int32_t cells;    /* in the cache: what a move would copy */
 };
 
 struct bt_plan {
     int n_decode; /* sequences that get one row each, ascending */
     int decode[BT_SEQUENCES_MAX];
-    int n_prefill; /* sequences whose prompts share the chunk, ascending; the oldest request's share was cut last */
+    int n_prefill; /* sequences whose prompts share the chunk, ascending; the oldest request is served first */
     int prefill[BT_SEQUENCES_MAX];
-    int32_t share[BT_SEQUENCES_MAX]; /* tokens of prefill[i] in this chunk */
-    int move_from, move_to; /* before both: move that sequence to a lower free id; -1: no move */
+    int32_t share[BT_SEQUENCES_MAX]; /* by sequence: how many of its tokens are in this chunk */
+    bool holes;                      /* free ids lie between decoding ones: the step costs more */
+    int move_from, move_to;          /* before both: move that sequence to a lower free id; -1: no move */
 };
 
-/* `chunk`: the most rows of one native call. `budget`: the most prefill rows while somebody decodes (<= chunk). */
-void bt_plan_step(const struct bt_seq_view *seqs, int n, int32_t chunk, int32_t budget, struct bt_plan *plan);
+/* `chunk`: the most rows of one native call. `budget`: the most prefill rows while somebody decodes.
+ * `lost_steps`: how many steps in a row have had holes. */
+void bt_plan_step(const struct bt_seq_view *seqs, int n, int32_t chunk, int32_t budget, int32_t lost_steps,
+                  struct bt_plan *plan);
 
 /* A sequence for a new request. Among the free ones of the same flow: the one whose cached tokens share the longest
  * prefix with the prompt, if it is at least BT_REUSE_MIN; else the lowest free id. *reuse: how many tokens stay. At

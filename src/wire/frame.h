@@ -41,7 +41,7 @@ struct bt_submit {
     uint32_t attempt;
     uint64_t flow;
     enum bt_prompt_kind kind;
-    struct bt_text text;            /* BT_PROMPT_TEXT */
+    struct bt_text text;              /* BT_PROMPT_TEXT */
     struct bt_chat_message *messages; /* BT_PROMPT_CHAT */
     size_t n_messages;
     bt_token *tokens; /* BT_PROMPT_TOKENS */
@@ -50,8 +50,8 @@ struct bt_submit {
     size_t n_resume;
     uint32_t resume_held; /* bytes of their text that were held back */
     struct bt_sampling sampling;
-    int32_t max_tokens;  /* < 0: until the context is full */
-    uint32_t window;     /* how many tokens may be on their way without an ACK */
+    int32_t max_tokens; /* < 0: until the context is full */
+    uint32_t window;    /* how many tokens may be on their way without an ACK */
     struct bt_text stops[BT_STOPS_MAX];
     size_t n_stops;
 };
@@ -61,7 +61,7 @@ struct bt_frame_token {
     uint32_t attempt;
     uint32_t index; /* in the answer, from 0 */
     bt_token token;
-    uint32_t held; /* bytes held back after this token */
+    uint32_t held;       /* bytes held back after this token */
     struct bt_text text; /* what it released: may be empty, is whole UTF-8 characters */
 };
 

@@ -1,0 +1,24 @@
+/* The benches, one function each; bench/main.c prints them in one run of one process. */
+#ifndef BT_BENCH_H
+#define BT_BENCH_H
+
+#include "base/base.h"
+
+enum { BT_BENCH_CLIENTS_MAX = 32, BT_BENCH_TOKENS = 128, BT_BENCH_CTX = 256 };
+
+/* The same prompts for everybody: client i's. They ask for stories, which the built-in model tells without end. */
+void bt_bench_prompt(char *text, size_t size, int client);
+
+/* Tokens per second of llama_decode over `sequences` side by side. */
+double bt_bench_raw(const char *path, int sequences, int rounds);
+
+/* Tokens per second of `clients` requests at a time through an owner thread, without HTTP. */
+double bt_bench_front(const char *path, int sequences, int clients, int rounds);
+
+/* Tokens per second of `clients` streaming HTTP clients, one connection each, against `baton serve` in a child. */
+double bt_bench_http(const char *program, const char *path, int sequences, int clients, int rounds);
+
+/* Guard, gate and lease beside pthread's. */
+void bt_bench_gate(void);
+
+#endif

@@ -1,0 +1,86 @@
+/* Requests through admission, frames and an owner thread: all of baton but HTTP. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "bench.h"
+#include "ipc/front.h"
+
+struct client {
+    struct bt_front *front;
+    struct bt_request *request;
+    int number, left;
+    uint64_t tokens;
+};
+
+static void ask(struct client *c);
+
+static void on_text(void *arg, const char *text, size_t len) {
+    struct client *c = arg;
+    (void)text;
+    (void)len;
+    bt_request_consumed(c->request, 1);
+}
+
+static void on_done(void *arg, const struct bt_outcome *outcome) {
+    struct client *c = arg;
+    c->tokens += outcome->answer_tokens;
+    c->request = NULL;
+    if (c->left > 0)
+        ask(c);
+}
+
+static void ask(struct client *c) {
+    char text[128];
+    baton_error err;
+    bt_bench_prompt(text, sizeof text, c->number);
+    struct bt_submit s = {.kind = BT_PROMPT_TEXT, .text = {text, strlen(text)}, .max_tokens = BT_BENCH_TOKENS,
+                          .flow = (uint64_t)c->number + 1};
+    s.sampling = (struct bt_sampling)BT_SAMPLING_DEFAULT;
+    struct bt_handler handler = {on_text, on_done, c};
+    c->left--;
+    if (bt_front_submit(c->front, &s, &handler, &c->request, &err)) {
+        bt_log(BT_LOG_ERROR, "%s", err.text);
+        abort();
+    }
+}
+
+static uint64_t rounds_of(struct bt_front *f, int clients, int rounds) {
+    struct client c[BT_BENCH_CLIENTS_MAX];
+    uint64_t tokens = 0;
+    bool busy = true;
+    for (int i = 0; i < clients; i++) {
+        c[i] = (struct client){f, NULL, i, rounds, 0};
+        ask(&c[i]);
+    }
+    while (busy) {
+        bt_front_run_once(f, -1);
+        busy = false;
+        for (int i = 0; i < clients; i++)
+            busy |= c[i].request != NULL;
+    }
+    for (int i = 0; i < clients; i++)
+        tokens += c[i].tokens;
+    return tokens;
+}
+
+double bt_bench_front(const char *path, int sequences, int clients, int rounds) {
+    struct bt_front_params p = {.model = {.path = path},
+                                .context = {.sequences = sequences, .ctx = BT_BENCH_CTX, .threads = 1, .exact = true},
+                                .contexts = 1,
+                                .when_full = BT_WAIT,
+                                .queue_max = BT_BENCH_CLIENTS_MAX,
+                                .queue_ms = -1,
+                                .run_ms = -1};
+    struct bt_front *f;
+    baton_error err;
+    if (bt_front_open(&p, &f, &err)) {
+        bt_log(BT_LOG_ERROR, "%s", err.text);
+        abort();
+    }
+    rounds_of(f, clients, 1);
+    int64_t start = bt_now_ns();
+    uint64_t tokens = rounds_of(f, clients, rounds);
+    double seconds = (double)(bt_now_ns() - start) / 1e9;
+    bt_front_close(&f);
+    return (double)tokens / seconds;
+}

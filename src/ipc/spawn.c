@@ -1,0 +1,82 @@
+/* Starting owners in threads. A bt_spawn belongs to the thread that opened it; each owner's parameters belong to its
+ * thread from its start to its join. */
+#include "ipc/spawn.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "owner/owner.h"
+
+struct bt_spawn {
+    struct bt_model *model;
+    int n;
+    struct owner_thread {
+        pthread_t thread;
+        struct bt_owner_params params;
+        int number;
+    } owners[];
+};
+
+static void *owner_main(void *arg) {
+    struct owner_thread *o = arg;
+    char name[16];
+    snprintf(name, sizeof name, "baton-owner-%d", o->number);
+    pthread_setname_np(pthread_self(), name);
+    bt_owner_run(&o->params);
+    close(o->params.fd);
+    return NULL;
+}
+
+static baton_status start(struct bt_spawn *s, const struct bt_context_params *context, int *fd, baton_error *err) {
+    int pair[2];
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair))
+        return bt_fail(err, BATON_IO, "no socket pair for an owner: %s", strerror(errno));
+    struct owner_thread *o = &s->owners[s->n];
+    o->params = (struct bt_owner_params){s->model, *context, pair[1]};
+    o->number = s->n;
+    int rc = bt_thread_start(&o->thread, owner_main, o);
+    if (rc) {
+        close(pair[0]);
+        close(pair[1]);
+        return bt_fail(err, BATON_IO, "an owner thread cannot be started: %s", strerror(rc));
+    }
+    *fd = pair[0];
+    s->n++;
+    return BATON_OK;
+}
+
+baton_status bt_spawn_open(const struct bt_model_params *model, const struct bt_context_params *context, int contexts,
+                           int *fds, struct bt_spawn **spawn, baton_error *err) {
+    struct bt_spawn *s = calloc(1, sizeof *s + (size_t)contexts * sizeof s->owners[0]);
+    *spawn = NULL;
+    if (!s)
+        return bt_fail(err, BATON_NO_MEMORY, "no memory for %d owners", contexts);
+    baton_status status = bt_model_open(model, &s->model, err);
+    for (int i = 0; i < contexts && !status; i++)
+        status = start(s, context, &fds[i], err);
+    if (status) {
+        for (int i = 0; i < s->n; i++)
+            close(fds[i]);
+        bt_spawn_close(&s);
+        return status;
+    }
+    *spawn = s;
+    return BATON_OK;
+}
+
+void bt_spawn_close(struct bt_spawn **spawn) {
+    struct bt_spawn *s = *spawn;
+    *spawn = NULL;
+    if (!s)
+        return;
+    for (int i = 0; i < s->n; i++)
+        pthread_join(s->owners[i].thread, NULL);
+    if (s->model)
+        s->model->ops->free(s->model);
+    free(s);
+}

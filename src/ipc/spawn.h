@@ -1,0 +1,18 @@
+/* Owners as threads of this process: one per context, over one model. The caller gets a socket to each and nothing
+ * else, so that a process can stand there instead. */
+#ifndef BT_SPAWN_H
+#define BT_SPAWN_H
+
+#include "native/native.h"
+
+struct bt_spawn;
+
+/* Loads the model (blocks) and starts `contexts` owners; fds[i] is the front's end of the i-th, non-blocking, and the
+ * caller's to close. */
+baton_status bt_spawn_open(const struct bt_model_params *model, const struct bt_context_params *context, int contexts,
+                           int *fds, struct bt_spawn **spawn, baton_error *err);
+
+/* After the caller has closed the sockets: waits for the last native call of each owner, frees the model. */
+void bt_spawn_close(struct bt_spawn **spawn);
+
+#endif

@@ -1,0 +1,161 @@
+/* The fake native: a model without weights for tests of everything around a model. Its next token is a pure function
+ * of the sequence's tokens, so that a wrong cache gives wrong tokens; it finds overlapping calls on one context itself;
+ * its knobs come with the path, "fake:step_us=100,fail_at=7".
+ *
+ * State: the process-wide counters and the hook. */
+#include "native/fake_internal.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+struct bt_fake_counters bt_fake_counters;
+
+static void (*_Atomic hook_now)(void *arg, const struct bt_fake_event *event);
+static void *_Atomic hook_arg;
+
+void bt_fake_set_hook(void (*hook)(void *arg, const struct bt_fake_event *event), void *arg) {
+    atomic_store(&hook_now, NULL);
+    atomic_store(&hook_arg, arg);
+    atomic_store(&hook_now, hook);
+}
+
+void bt_fake_tell(const struct bt_fake_event *event) {
+    void (*hook)(void *arg, const struct bt_fake_event *event) = atomic_load(&hook_now);
+    if (hook)
+        hook(atomic_load(&hook_arg), event);
+}
+
+void bt_fake_stats(struct bt_fake_stats *stats) {
+    const struct bt_fake_counters *c = &bt_fake_counters;
+    *stats = (struct bt_fake_stats){
+        .overlaps = atomic_load(&c->overlaps),
+        .decodes = atomic_load(&c->decodes),
+        .rows = atomic_load(&c->rows),
+        .rows_max = atomic_load(&c->rows_max),
+        .models = atomic_load(&c->models),
+        .contexts = atomic_load(&c->contexts),
+        .samplers = atomic_load(&c->samplers),
+        .decoding = atomic_load(&c->decoding),
+        .decoding_max = atomic_load(&c->decoding_max),
+    };
+}
+
+void bt_fake_stats_reset(void) {
+    struct bt_fake_counters *c = &bt_fake_counters;
+    atomic_store(&c->overlaps, 0);
+    atomic_store(&c->decodes, 0);
+    atomic_store(&c->rows, 0);
+    atomic_store(&c->rows_max, 0);
+    atomic_store(&c->decoding_max, atomic_load(&c->decoding));
+}
+
+static void model_free(struct bt_model *base) {
+    free(BT_CONTAINER(base, struct bt_fake_model, base));
+    atomic_fetch_sub(&bt_fake_counters.models, 1);
+}
+
+static void model_info(const struct bt_model *base, struct bt_model_info *info) {
+    const struct bt_fake_model *m = BT_CONTAINER(base, struct bt_fake_model, base);
+    *info = (struct bt_model_info){
+        .name = "fake",
+        .description = "no weights, for tests",
+        .vocab_size = (int)m->vocab,
+        .ctx_train = (int)m->ctx_train,
+        .recurrent = m->recurrent != 0,
+        .has_chat_template = m->template != 0,
+    };
+}
+
+static void model_piece(const struct bt_model *base, bt_token token, struct bt_buf *out) {
+    (void)base;
+    char piece[16];
+    bt_buf_add(out, piece, bt_fake_piece(token, piece));
+}
+
+static bool model_is_end(const struct bt_model *base, bt_token token) {
+    (void)base;
+    return token == BT_FAKE_EOS || token == BT_FAKE_EOT;
+}
+
+static const struct bt_model_ops model_ops = {
+    .free = model_free,
+    .info = model_info,
+    .tokenize = bt_fake_tokenize,
+    .piece = model_piece,
+    .is_end = model_is_end,
+    .chat = bt_fake_chat,
+    .context = bt_fake_context_open,
+    .sampler = bt_fake_sampler_open,
+};
+
+static baton_status set_knob(struct bt_fake_model *m, const char *name, size_t len, const char *value,
+                             baton_error *err) {
+    char *end;
+    errno = 0;
+    long long number = strtoll(value, &end, 10);
+    bool is_number = end != value && (*end == ',' || *end == '\0') && errno == 0;
+#define BT_FAKE_SET(knob, preset, least, text)                                                                         \
+    if (len == sizeof #knob - 1 && memcmp(name, #knob, len) == 0) {                                                    \
+        if (!is_number || number < (least) || number > INT32_MAX)                                                      \
+            return bt_fail(err, BATON_INVALID, "fake knob " #knob " (%s) is no whole number from %lld", value,         \
+                           (long long)(least));                                                                        \
+        m->knob = number;                                                                                              \
+        return BATON_OK;                                                                                               \
+    }
+    BT_FAKE_KNOBS(BT_FAKE_SET)
+#undef BT_FAKE_SET
+    return bt_fail(err, BATON_INVALID, "no fake knob is called '%.*s': see BT_FAKE_KNOBS", (int)len, name);
+}
+
+static baton_status parse_knobs(struct bt_fake_model *m, const char *text, baton_error *err) {
+    while (*text) {
+        size_t name = strcspn(text, "=,");
+        if (text[name] != '=')
+            return bt_fail(err, BATON_INVALID, "fake knob '%.*s' has no value: write fake:KEY=VALUE,...", (int)name,
+                           text);
+        baton_status status = set_knob(m, text, name, text + name + 1, err);
+        if (status != BATON_OK)
+            return status;
+        text += strcspn(text, ",");
+        text += *text == ',';
+    }
+    return BATON_OK;
+}
+
+/* In ten pieces, so that progress can stop it on the way. */
+static bool load_slowly(const struct bt_fake_model *m, const struct bt_model_params *params) {
+    for (int i = 0; i <= 10; i++) {
+        if (params->progress && !params->progress(params->progress_arg, (float)i / 10))
+            return false;
+        struct timespec t = {.tv_sec = m->load_us / 10000000, .tv_nsec = m->load_us / 10 % 1000000 * 1000};
+        while (m->load_us && i < 10 && nanosleep(&t, &t) != 0)
+            ;
+    }
+    return true;
+}
+
+baton_status bt_fake_open(const struct bt_model_params *params, struct bt_model **out, baton_error *err) {
+    *out = NULL;
+    struct bt_fake_model *m = calloc(1, sizeof *m);
+    if (!m)
+        return bt_fail(err, BATON_NO_MEMORY, "no memory for a fake model");
+    m->base.ops = &model_ops;
+#define BT_FAKE_PRESET(name, preset, least, text) m->name = (preset);
+    BT_FAKE_KNOBS(BT_FAKE_PRESET)
+#undef BT_FAKE_PRESET
+    baton_status status = parse_knobs(m, params->path + strlen("fake:"), err);
+    if (status == BATON_OK && !load_slowly(m, params))
+        status = bt_fail(err, BATON_CANCELLED, "loading %s was stopped", params->path);
+    if (status == BATON_OK && m->load_fail)
+        status = bt_fail(err, BATON_BAD_MODEL, "%s: the knob load_fail says that it cannot be loaded", params->path);
+    if (status != BATON_OK) {
+        free(m);
+        return status;
+    }
+    atomic_fetch_add(&bt_fake_counters.models, 1);
+    *out = &m->base;
+    return BATON_OK;
+}

@@ -1,0 +1,295 @@
+/* The fake native's context and sampler. A context's plain fields belong to whoever is inside a call on it; the one
+ * atomic word finds out whether that is only one thread. */
+#include "native/fake_internal.h"
+
+#include <errno.h>
+#include <math.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "native/pick.h"
+
+struct sequence {
+    struct bt_fake_cell *cells;
+    int32_t n;
+};
+
+struct fake_context {
+    struct bt_context base;
+    /* fixed at creation */
+    struct bt_fake_model *model;
+    int sequences, capacity, batch;
+    /* any thread */
+    _Atomic int inside;
+    /* whoever is inside */
+    struct sequence *seqs;
+    int *added;    /* rows per sequence in the decode at hand */
+    float *logits; /* overwritten by every decode, as libllama's are */
+    int *output;   /* row -> place in logits, -1: it wanted none */
+    int n_rows;
+    bool (*abort)(void *arg);
+    void *abort_arg;
+};
+
+static struct fake_context *of(const struct bt_context *c) {
+    return (struct fake_context *)BT_CONTAINER(c, const struct fake_context, base);
+}
+
+/* Invariant: `inside` counts the calls within the context; a second one is the fault that this fake exists to find. */
+static struct fake_context *enter(const struct bt_context *base) {
+    struct fake_context *c = of(base);
+    if (atomic_fetch_add(&c->inside, 1) != 0) {
+        atomic_fetch_add(&bt_fake_counters.overlaps, 1);
+        if (c->model->abort_on_overlap) {
+            static const char text[] = "fake native: two calls overlap in one context\n";
+            ssize_t n = write(STDERR_FILENO, text, sizeof text - 1);
+            (void)n;
+            abort();
+        }
+    }
+    return c;
+}
+
+static void leave(struct fake_context *c) {
+    atomic_fetch_sub(&c->inside, 1);
+}
+
+static void raise_to(_Atomic uint64_t *max, uint64_t value) {
+    uint64_t seen = atomic_load(max);
+    while (seen < value && !atomic_compare_exchange_weak(max, &seen, value))
+        ;
+}
+
+static enum bt_decode check_rows(struct fake_context *c, const struct bt_row *rows, int n) {
+    if (n < 1 || n > c->batch)
+        return BT_DECODE_INVALID;
+    memset(c->added, 0, (size_t)c->sequences * sizeof *c->added);
+    bool full = false;
+    for (int i = 0; i < n; i++) {
+        const struct bt_row *r = &rows[i];
+        if (r->seq < 0 || r->seq >= c->sequences || r->token < 0 || r->token >= c->model->vocab)
+            return BT_DECODE_INVALID;
+        int32_t next = c->seqs[r->seq].n + c->added[r->seq]++;
+        if (r->pos != next)
+            return BT_DECODE_INVALID;
+        full |= next >= c->capacity;
+    }
+    return full ? BT_DECODE_FULL : BT_DECODE_OK;
+}
+
+/* The time that computing takes. True: the abort hook said stop. */
+static bool spend(struct fake_context *c, int64_t us, bool forever) {
+    const int64_t slice = 500 * 1000;
+    for (int64_t left = us * 1000; left > 0 || forever; left -= slice) {
+        if (c->abort && c->abort(c->abort_arg))
+            return true;
+        struct timespec t = {.tv_nsec = forever ? slice : BT_MIN(left, slice)};
+        nanosleep(&t, NULL);
+    }
+    return c->abort && c->abort(c->abort_arg);
+}
+
+static void faults(const struct bt_fake_model *m, int64_t number) {
+    if (number == m->crash_at)
+        abort();
+    if (number == m->segv_at)
+        raise(SIGSEGV);
+    if (number == m->exit_at)
+        _exit(3);
+}
+
+static void apply(struct fake_context *c, const struct bt_row *rows, int n) {
+    int outputs = 0;
+    for (int i = 0; i < n; i++) {
+        struct sequence *s = &c->seqs[rows[i].seq];
+        struct bt_fake_cell *before = s->n ? &s->cells[s->n - 1] : NULL;
+        s->cells[s->n] = bt_fake_next_cell(before, rows[i].pos, rows[i].token);
+        s->n++;
+        c->output[i] = rows[i].want_logits ? outputs++ : -1;
+        if (rows[i].want_logits)
+            bt_fake_logits(c->model, &s->cells[s->n - 1], c->logits + (size_t)c->output[i] * (size_t)c->model->vocab);
+    }
+    c->n_rows = n;
+}
+
+static enum bt_decode decode_inside(struct fake_context *c, const struct bt_row *rows, int n, int64_t number) {
+    const struct bt_fake_model *m = c->model;
+    enum bt_decode result = check_rows(c, rows, n);
+    if (result == BT_DECODE_OK && number == m->full_at)
+        result = BT_DECODE_FULL;
+    if (result != BT_DECODE_OK)
+        return result;
+    faults(m, number);
+    if (spend(c, m->step_us + m->token_us * n, number == m->hang_at)) {
+        apply(c, rows, n / 2);
+        return BT_DECODE_ABORTED;
+    }
+    if (number == m->fail_at) {
+        apply(c, rows, n / 2);
+        return BT_DECODE_FAILED;
+    }
+    apply(c, rows, n);
+    return BT_DECODE_OK;
+}
+
+static enum bt_decode context_decode(struct bt_context *base, const struct bt_row *rows, int n) {
+    struct fake_context *c = enter(base);
+    struct bt_fake_counters *k = &bt_fake_counters;
+    struct bt_fake_event event = {.call = BT_FAKE_DECODE_BEGIN, .context = base, .rows = rows, .n = n};
+    event.number = atomic_fetch_add(&c->model->decodes, 1) + 1;
+    atomic_fetch_add(&k->decodes, 1);
+    atomic_fetch_add(&k->rows, (uint64_t)BT_MAX(n, 0));
+    raise_to(&k->rows_max, (uint64_t)BT_MAX(n, 0));
+    int64_t inside = atomic_fetch_add(&k->decoding, 1) + 1, seen = atomic_load(&k->decoding_max);
+    while (seen < inside && !atomic_compare_exchange_weak(&k->decoding_max, &seen, inside))
+        ;
+    bt_fake_tell(&event);
+    event.result = decode_inside(c, rows, n, (int64_t)event.number);
+    event.call = BT_FAKE_DECODE_END;
+    bt_fake_tell(&event);
+    atomic_fetch_sub(&k->decoding, 1);
+    leave(c);
+    return event.result;
+}
+
+static const float *context_logits(struct bt_context *base, int row) {
+    struct fake_context *c = enter(base);
+    bool have = row >= 0 && row < c->n_rows && c->output[row] >= 0;
+    const float *logits = have ? c->logits + (size_t)c->output[row] * (size_t)c->model->vocab : NULL;
+    leave(c);
+    return logits;
+}
+
+static bt_token context_sample(struct bt_context *base, struct bt_sampler *s, int row, uint64_t index) {
+    struct fake_context *c = enter(base);
+    bool have = row >= 0 && row < c->n_rows && c->output[row] >= 0;
+    bt_token token = -1;
+    if (have)
+        token = bt_fake_sampler_pick(s, c->logits + (size_t)c->output[row] * (size_t)c->model->vocab,
+                                     (int32_t)c->model->vocab, index);
+    leave(c);
+    return token;
+}
+
+static bool context_seq_rm(struct bt_context *base, int seq, int32_t from, int32_t to) {
+    struct fake_context *c = enter(base);
+    struct sequence *s = seq >= 0 && seq < c->sequences ? &c->seqs[seq] : NULL;
+    bool done = false;
+    if (s) {
+        int32_t first = BT_MAX(from, 0), last = to < 0 ? s->n : BT_MIN(to, s->n);
+        /* Cells hold what came before them, so only a tail can go; a recurrent state goes whole or not at all. */
+        done = first >= last || (last == s->n && (first == 0 || !c->model->recurrent));
+        if (done && first < last)
+            s->n = first;
+    }
+    bt_fake_tell(&(struct bt_fake_event){.call = BT_FAKE_SEQ_RM, .context = base, .seq = seq, .to = from});
+    leave(c);
+    return done;
+}
+
+static void context_seq_cp(struct bt_context *base, int from, int to) {
+    struct fake_context *c = enter(base);
+    if (from != to && from >= 0 && to >= 0 && from < c->sequences && to < c->sequences) {
+        const struct sequence *s = &c->seqs[from];
+        memcpy(c->seqs[to].cells, s->cells, (size_t)s->n * sizeof *s->cells);
+        c->seqs[to].n = s->n;
+    }
+    bt_fake_tell(&(struct bt_fake_event){.call = BT_FAKE_SEQ_CP, .context = base, .seq = from, .to = to});
+    leave(c);
+}
+
+static int32_t context_pos_max(struct bt_context *base, int seq) {
+    struct fake_context *c = enter(base);
+    int32_t pos = seq >= 0 && seq < c->sequences ? c->seqs[seq].n - 1 : -1;
+    leave(c);
+    return pos;
+}
+
+static void context_set_abort(struct bt_context *base, bool (*abort_hook)(void *arg), void *arg) {
+    struct fake_context *c = enter(base);
+    c->abort = abort_hook;
+    c->abort_arg = arg;
+    leave(c);
+}
+
+static int context_capacity(const struct bt_context *base) {
+    return of(base)->capacity;
+}
+
+static void release(struct fake_context *c) {
+    for (int i = 0; c->seqs && i < c->sequences; i++)
+        free(c->seqs[i].cells);
+    free(c->seqs);
+    free(c->added);
+    free(c->logits);
+    free(c->output);
+    free(c);
+}
+
+static void context_free(struct bt_context *base) {
+    release(enter(base));
+    atomic_fetch_sub(&bt_fake_counters.contexts, 1);
+}
+
+static uint64_t context_memory(const struct bt_context *base) {
+    const struct fake_context *c = of(base);
+    return (uint64_t)c->sequences * (uint64_t)context_capacity(base) * sizeof(bt_token);
+}
+
+static const struct bt_context_ops context_ops = {
+    .free = context_free,
+    .capacity = context_capacity,
+    .memory = context_memory,
+    .decode = context_decode,
+    .logits = context_logits,
+    .sample = context_sample,
+    .seq_rm = context_seq_rm,
+    .seq_cp = context_seq_cp,
+    .pos_max = context_pos_max,
+    .set_abort = context_set_abort,
+};
+
+static bool allocate(struct fake_context *c) {
+    c->seqs = calloc((size_t)c->sequences, sizeof *c->seqs);
+    c->added = calloc((size_t)c->sequences, sizeof *c->added);
+    c->logits = calloc((size_t)c->batch * (size_t)c->model->vocab, sizeof *c->logits);
+    c->output = calloc((size_t)c->batch, sizeof *c->output);
+    if (!c->seqs || !c->added || !c->logits || !c->output)
+        return false;
+    for (int i = 0; i < c->sequences; i++)
+        if (!(c->seqs[i].cells = calloc((size_t)c->capacity, sizeof *c->seqs[i].cells)))
+            return false;
+    return true;
+}
+
+baton_status bt_fake_context_open(struct bt_model *base, const struct bt_context_params *params,
+                                  struct bt_context **out, baton_error *err) {
+    struct bt_fake_model *m = BT_CONTAINER(base, struct bt_fake_model, base);
+    *out = NULL;
+    if (params->sequences < 1 || params->ctx < 0 || params->chunk < 0)
+        return bt_fail(err, BATON_INVALID,
+                       "a context needs at least one sequence (got %d) and no negative size (%d, %d)",
+                       params->sequences, params->ctx, params->chunk);
+    if (m->context_fail)
+        return bt_fail(err, BATON_NO_MEMORY, "the knob context_fail says that no context can be made");
+    struct fake_context *c = calloc(1, sizeof *c);
+    if (!c)
+        return bt_fail(err, BATON_NO_MEMORY, "no memory for a fake context");
+    c->base.ops = &context_ops;
+    c->model = m;
+    c->sequences = params->sequences;
+    c->capacity = params->ctx ? params->ctx : (int)m->ctx_train;
+    c->batch = BT_MAX(params->chunk ? params->chunk : 512, params->sequences);
+    if (!allocate(c)) {
+        release(c);
+        return bt_fail(err, BATON_NO_MEMORY, "no memory for a fake context of %d sequences of %d cells",
+                       params->sequences, params->ctx);
+    }
+    atomic_fetch_add(&bt_fake_counters.contexts, 1);
+    *out = &c->base;
+    return BATON_OK;
+}

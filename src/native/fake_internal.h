@@ -1,0 +1,66 @@
+/* The parts of the fake native: knobs and counters (fake.c), vocabulary (fake_vocab.c), context (fake_context.c). */
+#ifndef BT_FAKE_INTERNAL_H
+#define BT_FAKE_INTERNAL_H
+
+#include <stdatomic.h>
+
+#include "native/fake.h"
+
+/* One X-macro over the knobs: name, default, smallest, what it does. */
+#define BT_FAKE_KNOBS(X)                                                                                               \
+    X(step_us, 0, 0, "time of a decode")                                                                               \
+    X(token_us, 0, 0, "time of a row, on top")                                                                         \
+    X(vocab, BT_FAKE_VOCAB_MIN, BT_FAKE_VOCAB_MIN, "tokens in the vocabulary")                                         \
+    X(ctx_train, 1024, 1, "training length")                                                                           \
+    X(len, 0, 0, "tokens of every answer; 0: 8 to 47, by the prompt")                                                  \
+    X(template, 1, 0, "0: the model has no chat template")                                                             \
+    X(recurrent, 0, 0, "1: a prefix cannot be trimmed")                                                                \
+    X(abort_on_overlap, 0, 0, "1: overlapping calls end the process")                                                  \
+    X(fail_at, 0, 0, "that decode of the model fails half way")                                                        \
+    X(full_at, 0, 0, "that decode finds no room")                                                                      \
+    X(crash_at, 0, 0, "that decode aborts the process")                                                                \
+    X(segv_at, 0, 0, "that decode gets a SIGSEGV")                                                                     \
+    X(exit_at, 0, 0, "that decode calls _exit(3)")                                                                     \
+    X(hang_at, 0, 0, "that decode never ends, unless aborted")                                                         \
+    X(load_fail, 0, 0, "1: the model cannot be loaded")                                                                \
+    X(load_us, 0, 0, "time of a load")                                                                                 \
+    X(context_fail, 0, 0, "1: no context can be made")
+
+struct bt_fake_model {
+    struct bt_model base;
+#define BT_FAKE_FIELD(name, preset, least, text) int64_t name;
+    BT_FAKE_KNOBS(BT_FAKE_FIELD)
+#undef BT_FAKE_FIELD
+    _Atomic uint64_t decodes; /* by all its contexts */
+};
+
+struct bt_fake_counters {
+    _Atomic uint64_t overlaps, decodes, rows, rows_max;
+    _Atomic int64_t models, contexts, samplers, decoding, decoding_max;
+};
+extern struct bt_fake_counters bt_fake_counters;
+void bt_fake_tell(const struct bt_fake_event *event);
+
+/* A place in a sequence: all that the next token depends on. */
+struct bt_fake_cell {
+    uint64_t hash;    /* of every token up to here, with its position */
+    uint64_t prompt;  /* the hash at the end of the prompt */
+    int32_t answered; /* tokens since then */
+    bt_token last;
+};
+struct bt_fake_cell bt_fake_next_cell(const struct bt_fake_cell *before, int32_t pos, bt_token token);
+void bt_fake_logits(const struct bt_fake_model *m, const struct bt_fake_cell *cell, float *logits);
+
+size_t bt_fake_piece(bt_token token, char piece[16]);
+baton_status bt_fake_tokenize(const struct bt_model *m, const char *text, size_t len, bool add_special,
+                              bool parse_special, bt_token **tokens, size_t *n, baton_error *err);
+baton_status bt_fake_chat(const struct bt_model *m, const struct bt_chat_message *messages, size_t n,
+                          struct bt_buf *out, baton_error *err);
+
+baton_status bt_fake_context_open(struct bt_model *m, const struct bt_context_params *params, struct bt_context **c,
+                                  baton_error *err);
+baton_status bt_fake_sampler_open(const struct bt_model *m, const struct bt_sampling *sampling, const bt_token *history,
+                                  size_t n, struct bt_sampler **s, baton_error *err);
+bt_token bt_fake_sampler_pick(const struct bt_sampler *s, const float *logits, int32_t n, uint64_t index);
+
+#endif

@@ -1,0 +1,193 @@
+/* A llama_context: split KV cache, batches from rows, results by row. It belongs to one thread at a time: the holder
+ * of its lease or its owner loop. */
+#include "native/llama_internal.h"
+
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct context {
+    struct bt_context base;
+    /* fixed at creation */
+    struct llama_context *ctx;
+    llama_memory_t memory;
+    int sequences, rows_max, vocab_size;
+    /* the one owner */
+    struct llama_batch batch;
+};
+
+static struct context *of(const struct bt_context *c) {
+    return (struct context *)BT_CONTAINER(c, const struct context, base);
+}
+
+static void context_free(struct bt_context *base) {
+    struct context *c = of(base);
+    if (c->batch.token)
+        llama_batch_free(c->batch);
+    if (c->ctx)
+        llama_free(c->ctx);
+    free(c);
+}
+
+static int context_capacity(const struct bt_context *base) {
+    return (int)llama_n_ctx_seq(of(base)->ctx);
+}
+
+static uint64_t context_memory(const struct bt_context *base) {
+    const struct context *c = of(base);
+    const struct llama_model *m = llama_get_model(c->ctx);
+    uint64_t heads = (uint64_t)BT_MAX(llama_model_n_head(m), 1);
+    uint64_t width = (uint64_t)llama_model_n_embd(m) / heads * (uint64_t)llama_model_n_head_kv(m);
+    return 2 * sizeof(uint16_t) * width * (uint64_t)llama_model_n_layer(m) *
+           llama_n_ctx(c->ctx); /* keys, values: f16 */
+}
+
+static enum bt_decode context_decode(struct bt_context *base, const struct bt_row *rows, int n) {
+    struct context *c = of(base);
+    struct llama_batch *b = &c->batch;
+    b->n_tokens = 0; /* rows that are refused leave no logits to be read */
+    if (n < 1 || n > c->rows_max)
+        return BT_DECODE_INVALID;
+    for (int i = 0; i < n; i++) {
+        const struct bt_row *r = &rows[i];
+        if (r->token < 0 || r->token >= c->vocab_size || r->seq < 0 || r->seq >= c->sequences || r->pos < 0)
+            return BT_DECODE_INVALID;
+        b->token[i] = r->token;
+        b->pos[i] = r->pos;
+        b->seq_id[i][0] = r->seq;
+        b->logits[i] = r->want_logits;
+    }
+    b->n_tokens = n;
+    int32_t rc = llama_decode(c->ctx, *b);
+    if (rc == 0)
+        return BT_DECODE_OK;
+    b->n_tokens = 0;
+    return rc == 1 ? BT_DECODE_FULL : rc == 2 ? BT_DECODE_ABORTED : rc == -1 ? BT_DECODE_INVALID : BT_DECODE_FAILED;
+}
+
+static const float *context_logits(struct bt_context *base, int row) {
+    struct context *c = of(base);
+    if (row < 0 || row >= c->batch.n_tokens || !c->batch.logits[row])
+        return NULL;
+    return llama_get_logits_ith(c->ctx, row);
+}
+
+static bt_token context_sample(struct bt_context *base, struct bt_sampler *s, int row, uint64_t index) {
+    const float *logits = context_logits(base, row);
+    return logits ? bt_llama_sampler_pick(s, logits, of(base)->vocab_size, index) : -1;
+}
+
+static bool context_seq_rm(struct bt_context *base, int seq, int32_t from, int32_t to) {
+    struct context *c = of(base);
+    return seq >= 0 && seq < c->sequences && llama_memory_seq_rm(c->memory, seq, from, to);
+}
+
+static void context_seq_cp(struct bt_context *base, int from, int to) {
+    struct context *c = of(base);
+    if (from != to && from >= 0 && to >= 0 && from < c->sequences && to < c->sequences)
+        llama_memory_seq_cp(c->memory, from, to, -1, -1);
+}
+
+static int32_t context_pos_max(struct bt_context *base, int seq) {
+    struct context *c = of(base);
+    return seq >= 0 && seq < c->sequences ? llama_memory_seq_pos_max(c->memory, seq) : -1;
+}
+
+static void context_set_abort(struct bt_context *base, bool (*abort_hook)(void *arg), void *arg) {
+    llama_set_abort_callback(of(base)->ctx, abort_hook, arg);
+}
+
+static const struct bt_context_ops context_ops = {
+    .free = context_free,
+    .capacity = context_capacity,
+    .memory = context_memory,
+    .decode = context_decode,
+    .logits = context_logits,
+    .sample = context_sample,
+    .seq_rm = context_seq_rm,
+    .seq_cp = context_seq_cp,
+    .pos_max = context_pos_max,
+    .set_abort = context_set_abort,
+};
+
+/* One core is left to everybody else: ggml's threads spin, and on all cores they collapse beside any other work. */
+static int default_threads(void) {
+    cpu_set_t cpus;
+    int n = sched_getaffinity(0, sizeof cpus, &cpus) == 0 ? CPU_COUNT(&cpus) - 1 : 1;
+    return BT_MAX(n, 1);
+}
+
+static bool native_params(const struct bt_llama_model *m, const struct bt_context_params *params,
+                          struct llama_context_params *p) {
+    enum { GRAIN = 256 }; /* of the split cache: cells per sequence come in these */
+    uint64_t ctx = (uint64_t)(params->ctx ? params->ctx : llama_model_n_ctx_train(m->model));
+    uint64_t cells = (ctx + GRAIN - 1) / GRAIN * GRAIN * (uint64_t)params->sequences;
+    *p = llama_context_default_params();
+    if (cells > INT32_MAX)
+        return false;
+    p->n_ctx = (uint32_t)cells;
+    p->n_seq_max = (uint32_t)params->sequences;
+    p->n_batch = p->n_ubatch = (uint32_t)BT_MAX(params->chunk ? params->chunk : 512, params->sequences);
+    p->n_threads = p->n_threads_batch = params->threads ? params->threads : default_threads();
+    p->no_perf = true;
+    /* One buffer for all sequences would let neighbours change each other's logits. */
+    p->kv_unified = false;
+    /* Flash attention takes another kernel for long chunks: logits would depend on how a prompt was cut. */
+    p->flash_attn_type = params->exact ? LLAMA_FLASH_ATTN_TYPE_DISABLED : LLAMA_FLASH_ATTN_TYPE_AUTO;
+    return true;
+}
+
+static baton_status create(struct context *c, const struct bt_llama_model *m, struct llama_context_params p,
+                           baton_error *err) {
+    struct bt_buf causes = BT_BUF_INIT;
+    bt_llama_listen(&causes);
+    c->ctx = llama_init_from_model(m->model, p);
+    const char *cause = bt_llama_heard(&causes);
+    baton_status status = BATON_OK;
+    if (!c->ctx)
+        status =
+            bt_fail(err, BATON_NO_MEMORY,
+                    "no context of %u sequences of %u cells: ask for fewer (--sequences) or shorter (--ctx) ones (%s)",
+                    p.n_seq_max, p.n_ctx / p.n_seq_max, cause);
+    bt_buf_free(&causes);
+    if (status != BATON_OK)
+        return status;
+    c->memory = llama_get_memory(c->ctx);
+    if (!c->memory)
+        return bt_fail(err, BATON_UNSUPPORTED, "%s keeps no memory of a text: it embeds, and does not generate",
+                       m->path);
+    c->rows_max = (int)llama_n_batch(c->ctx);
+    c->batch = llama_batch_init(c->rows_max, 0, 1);
+    for (int i = 0; i < c->rows_max; i++)
+        c->batch.n_seq_id[i] = 1;
+    return BATON_OK;
+}
+
+baton_status bt_llama_context_open(struct bt_model *base, const struct bt_context_params *params,
+                                   struct bt_context **out, baton_error *err) {
+    const struct bt_llama_model *m = bt_llama_model_of(base);
+    struct llama_context_params p;
+    *out = NULL;
+    if (params->sequences < 1 || (size_t)params->sequences > llama_max_parallel_sequences())
+        return bt_fail(err, BATON_INVALID, "%d sequences: libllama takes 1 to %zu in a context", params->sequences,
+                       llama_max_parallel_sequences());
+    if (params->ctx < 0 || params->chunk < 0 || params->threads < 0)
+        return bt_fail(err, BATON_INVALID, "ctx %d, chunk %d, threads %d: none can be negative", params->ctx,
+                       params->chunk, params->threads);
+    if (!native_params(m, params, &p))
+        return bt_fail(err, BATON_INVALID, "%d sequences of %d cells are more than a context can number",
+                       params->sequences, params->ctx);
+    struct context *c = calloc(1, sizeof *c);
+    if (!c)
+        return bt_fail(err, BATON_NO_MEMORY, "no memory for a context");
+    c->base.ops = &context_ops;
+    c->sequences = params->sequences;
+    c->vocab_size = m->vocab_size;
+    baton_status status = create(c, m, p, err);
+    if (status != BATON_OK) {
+        context_free(&c->base);
+        return status;
+    }
+    *out = &c->base;
+    return BATON_OK;
+}

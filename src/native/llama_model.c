@@ -1,0 +1,191 @@
+/* A libllama model: loading, its facts, its vocabulary. Immutable once open, shared by all threads. */
+#include "native/llama_internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static void model_free(struct bt_model *base) {
+    struct bt_llama_model *m = bt_llama_model_of(base);
+    llama_model_free(m->model);
+    free(m->path);
+    free(m->chat_template);
+    free(m);
+}
+
+static void model_info(const struct bt_model *base, struct bt_model_info *info) {
+    const struct bt_llama_model *m = bt_llama_model_of(base);
+    *info = (struct bt_model_info){
+        .vocab_size = m->vocab_size,
+        .ctx_train = llama_model_n_ctx_train(m->model),
+        .bytes = llama_model_size(m->model),
+        .recurrent =
+            llama_model_is_recurrent(m->model) || llama_model_is_hybrid(m->model) || llama_model_n_swa(m->model) > 0,
+        .has_chat_template = m->chat_template || llama_model_chat_template(m->model, NULL),
+    };
+    if (llama_model_meta_val_str(m->model, "general.name", info->name, sizeof info->name) <= 0) {
+        const char *slash = strrchr(m->path, '/');
+        snprintf(info->name, sizeof info->name, "%s", slash ? slash + 1 : m->path);
+    }
+    llama_model_desc(m->model, info->description, sizeof info->description);
+}
+
+static baton_status model_tokenize(const struct bt_model *base, const char *text, size_t len, bool add_special,
+                                   bool parse_special, bt_token **tokens, size_t *n, baton_error *err) {
+    const struct bt_llama_model *m = bt_llama_model_of(base);
+    *tokens = NULL;
+    *n = 0;
+    if (len > INT32_MAX / 2)
+        return bt_fail(err, BATON_TOO_LONG, "a text of %zu bytes is more than can be turned into tokens", len);
+    for (int32_t room = (int32_t)(len / 2) + 16;;) {
+        bt_token *t = malloc((size_t)room * sizeof *t);
+        if (!t)
+            return bt_fail(err, BATON_NO_MEMORY, "no memory for %d tokens", room);
+        int32_t count = llama_tokenize(m->vocab, text, (int32_t)len, t, room, add_special, parse_special);
+        if (count >= 0) {
+            *tokens = t;
+            *n = (size_t)count;
+            return BATON_OK;
+        }
+        free(t);
+        if (count == INT32_MIN || -count <= room)
+            return bt_fail(err, BATON_TOO_LONG, "a text of %zu bytes has more tokens than can be counted", len);
+        room = -count;
+    }
+}
+
+static void model_piece(const struct bt_model *base, bt_token token, struct bt_buf *out) {
+    const struct bt_llama_model *m = bt_llama_model_of(base);
+    if (token < 0 || token >= m->vocab_size)
+        return;
+    for (int32_t room = 32; bt_buf_reserve(out, (size_t)room);) {
+        int32_t len = llama_token_to_piece(m->vocab, token, (char *)out->data + out->len, room, 0, false);
+        if (len >= 0) {
+            out->len += (size_t)len;
+            return;
+        }
+        room = -len;
+    }
+}
+
+static bool model_is_end(const struct bt_model *base, bt_token token) {
+    const struct bt_llama_model *m = bt_llama_model_of(base);
+    return token >= 0 && token < m->vocab_size && llama_vocab_is_eog(m->vocab, token);
+}
+
+static const struct bt_model_ops model_ops = {
+    .free = model_free,
+    .info = model_info,
+    .tokenize = model_tokenize,
+    .piece = model_piece,
+    .is_end = model_is_end,
+    .chat = bt_llama_chat,
+    .context = bt_llama_context_open,
+    .sampler = bt_llama_sampler_open,
+};
+
+struct progress {
+    const struct bt_model_params *params;
+    bool stopped;
+};
+
+static bool on_progress(float done, void *arg) {
+    struct progress *p = arg;
+    if (!p->params->progress(p->params->progress_arg, done))
+        p->stopped = true;
+    return !p->stopped;
+}
+
+/* Says what libllama would only say in its log. */
+static baton_status check_file(const char *path, baton_error *err) {
+    char magic[4] = "";
+    struct stat st;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 && (errno == ENOENT || errno == ENOTDIR))
+        return bt_fail(err, BATON_NOT_FOUND,
+                       "there is no model file %s: give the path of a GGUF file, or none for the built-in model", path);
+    if (fd < 0)
+        return bt_fail(err, BATON_IO, "the model file %s cannot be opened: %s", path, strerror(errno));
+    bool regular = fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
+    ssize_t n = regular ? pread(fd, magic, sizeof magic, 0) : 0;
+    close(fd);
+    if (!regular)
+        return bt_fail(err, BATON_BAD_MODEL, "%s is not a file: give the path of a GGUF file", path);
+    if (n != sizeof magic || memcmp(magic, "GGUF", sizeof magic) != 0)
+        return bt_fail(err, BATON_BAD_MODEL, "%s is not a GGUF file (it does not begin with \"GGUF\")", path);
+    return BATON_OK;
+}
+
+static baton_status load(struct bt_llama_model *m, const struct bt_model_params *params, baton_error *err) {
+    struct progress progress = {.params = params};
+    struct llama_model_params p = llama_model_default_params();
+    struct bt_buf causes = BT_BUF_INIT;
+    p.n_gpu_layers = params->gpu_layers < 0 ? -1 : params->gpu_layers;
+    if (params->progress) {
+        p.progress_callback = on_progress;
+        p.progress_callback_user_data = &progress;
+    }
+    bt_llama_listen(&causes);
+    m->model = llama_model_load_from_file(m->path, p);
+    const char *cause = bt_llama_heard(&causes);
+    baton_status status = BATON_OK;
+    if (!m->model && progress.stopped)
+        status = bt_fail(err, BATON_CANCELLED, "loading %s was stopped", m->path);
+    else if (!m->model)
+        status = bt_fail(err, BATON_BAD_MODEL, "%s cannot be loaded: %s", m->path, cause);
+    bt_buf_free(&causes);
+    return status;
+}
+
+/* What the native library would answer with an assert, or not at all. */
+static baton_status check_kind(const struct bt_llama_model *m, baton_error *err) {
+    if (llama_vocab_type(m->vocab) == LLAMA_VOCAB_TYPE_NONE || m->vocab_size <= 0)
+        return bt_fail(err, BATON_BAD_MODEL, "%s has no vocabulary: it cannot read or write text", m->path);
+    if (llama_model_has_encoder(m->model) || !llama_model_has_decoder(m->model) || llama_model_is_diffusion(m->model))
+        return bt_fail(err, BATON_UNSUPPORTED, "%s does not generate text token by token (encoder or diffusion model)",
+                       m->path);
+    return BATON_OK;
+}
+
+static baton_status open_model(struct bt_llama_model *m, const struct bt_model_params *params, baton_error *err) {
+    const char *path = params->path ? params->path : bt_builtin_model_path();
+    if (!path)
+        return bt_fail(err, BATON_NOT_FOUND,
+                       "the built-in model (baton-tiny-q8_0.gguf) is neither in $BATON_MODEL_DIR, nor beside the "
+                       "program, nor in " BATON_DATA_DIR ": give a GGUF file, or set BATON_MODEL_DIR");
+    m->path = strdup(path);
+    m->chat_template = params->chat_template ? strdup(params->chat_template) : NULL;
+    if (!m->path || (params->chat_template && !m->chat_template))
+        return bt_fail(err, BATON_NO_MEMORY, "no memory for the names of model %s", path);
+    baton_status status = check_file(m->path, err);
+    if (status == BATON_OK)
+        status = bt_llama_start(err);
+    if (status == BATON_OK && m->chat_template)
+        status = bt_llama_check_template(m->chat_template, err);
+    if (status == BATON_OK)
+        status = load(m, params, err);
+    if (status != BATON_OK)
+        return status;
+    m->vocab = llama_model_get_vocab(m->model);
+    m->vocab_size = llama_vocab_n_tokens(m->vocab);
+    return check_kind(m, err);
+}
+
+baton_status bt_llama_open(const struct bt_model_params *params, struct bt_model **out, baton_error *err) {
+    *out = NULL;
+    struct bt_llama_model *m = calloc(1, sizeof *m);
+    if (!m)
+        return bt_fail(err, BATON_NO_MEMORY, "no memory for a model");
+    m->base.ops = &model_ops;
+    baton_status status = open_model(m, params, err);
+    if (status != BATON_OK) {
+        model_free(&m->base);
+        return status;
+    }
+    *out = &m->base;
+    return BATON_OK;
+}

@@ -1,0 +1,57 @@
+/* The owner loop's state, shared by its two halves: loop.c (frames, life of requests) and step.c (native calls).
+ * All of it belongs to the loop's thread. */
+#ifndef BT_OWNER_LOOP_H
+#define BT_OWNER_LOOP_H
+
+#include "owner/owner.h"
+#include "owner/plan.h"
+#include "owner/request.h"
+
+/* Invariant: the cache of sequence i holds exactly tokens[0, fed) of its request, or, when it is free, cached tokens of
+ * its last one. Restored after every failed native call before anything else happens. */
+struct bt_owner_seq {
+    struct bt_owner_request *request; /* NULL: free */
+    bt_token *cached;                 /* while free: what is left in the cache, for reuse */
+    int32_t n_cached;
+    uint64_t flow;
+};
+
+struct bt_loop {
+    struct bt_model *model;
+    struct bt_context *context;
+    struct bt_model_info info;
+    int fd, sequences, capacity, chunk;
+
+    struct bt_buf in, out;
+    struct bt_prepare *prepare;
+    int n_preparing;
+    struct bt_list waiting; /* prepared requests without a sequence */
+    struct bt_owner_seq *seqs;
+    struct bt_owner_request *alive[BT_SEQUENCES_MAX * 4];
+    int n_alive;
+    uint64_t arrivals;
+    bool greeted, draining, ending, peer_gone;
+
+    /* of the native call that is running */
+    struct bt_owner_request *alone; /* the one request whose prefill it is; NULL: several, or a decode */
+    int64_t looked_ns;              /* when the abort hook last looked at the socket */
+    uint64_t steps;
+    int32_t lost_steps; /* in a row, to holes between the sequences */
+
+    struct bt_row *rows;
+    struct bt_plan plan;
+    struct bt_seq_view views[BT_SEQUENCES_MAX];
+    struct bt_seq_cache caches[BT_SEQUENCES_MAX];
+    struct bt_buf piece, text; /* scratch */
+};
+
+/* step.c */
+void bt_loop_place(struct bt_loop *l); /* sequences for those who wait */
+bool bt_loop_step(struct bt_loop *l);  /* one round of native calls; false: there was nothing to do */
+
+/* loop.c */
+void bt_loop_finish(struct bt_loop *l, struct bt_owner_request *r, baton_status outcome, enum bt_finish finish,
+                    const char *error);
+bool bt_loop_read(struct bt_loop *l); /* socket to l->in; false: the peer has gone */
+
+#endif
