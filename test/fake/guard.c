@@ -171,7 +171,7 @@ struct crowd {
     _Atomic int entered, refused, misnamed;
 };
 
-enum { CROWD = 4, TRIES = 400000 / SLOW };
+enum { CROWD = 4, TRIES = 200000 / SLOW };
 
 static void *crowds(void *arg) {
     struct crowd *c = arg;
@@ -216,7 +216,7 @@ struct duel {
     _Atomic int arrived[3];
     _Atomic int first, both, none;
 };
-enum { DUELS = 200000 / SLOW };
+enum { DUELS = 40000 / SLOW };
 
 static void meet(_Atomic int *arrived, int round) {
     atomic_fetch_add(arrived, 1);
