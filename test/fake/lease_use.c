@@ -343,6 +343,10 @@ static void probe_P04_a_callback_into_its_own_context_is_reentrant(void **state)
     copy = lease;
     assert_int_equal(bt_lease_release(&copy, BT_KEEP, &err), BATON_REENTRANT);
     assert_int_equal(bt_lease_give(&lease, &inner, &err), BATON_REENTRANT);
+    struct bt_ticket *ticket; /* to queue is not to wait */
+    assert_int_equal(bt_lease_ask(pool, &refuse, &inner, &ticket, NULL), BATON_REENTRANT);
+    assert_int_equal(bt_lease_ask(pool, &wait_long, &inner, &ticket, NULL), BATON_AGAIN);
+    bt_ticket_drop(&ticket);
     overlap_leave(c);
     /* the outer call goes on unharmed */
     bt_lease_end(&lease);
