@@ -21,7 +21,9 @@ static void probe_P61_a_full_sequence_says_so_and_leaves_its_neighbours_alone(vo
     assert_int_equal(c->ops->decode(c, rows, 257), BT_DECODE_FULL);
     assert_int_equal(c->ops->pos_max(c, 0), -1);
     feed(c, 0, 0, many, 256, 512);
-    feed(c, 1, 0, p.t, 20, 512);
+    feed(c, 1, 0, p.t, 19, 512);
+    feed(c, 1, 19, p.t + 19, 1, 1);
+    assert_non_null(c->ops->logits(c, 0));
     struct bt_row both[] = {{many[0], 256, 0, true}, {p.t[20], 20, 1, true}};
     assert_int_equal(c->ops->decode(c, both, 2), BT_DECODE_FULL);
     assert_int_equal(c->ops->pos_max(c, 0), 255);
