@@ -166,7 +166,7 @@ def curl_is_served():
 
 @test
 def stopping_lets_an_answer_end_and_a_second_signal_does_not_wait():
-    with Server("fake:len=40,step_us=5000") as s, s.connect() as c, s.connect() as idle:
+    with Server("fake:len=40,step_us=5000", "--drain", "1h") as s, s.connect() as c, s.connect() as idle:
         c.ask("POST", "/v1/completions", {"prompt": "x", "stream": True})
         c.until(b"data: ")
         s.process.send_signal(signal.SIGINT)

@@ -35,8 +35,9 @@ def main():
     failed = []
     for t in chosen:
         try:
+            began = time.monotonic()
             t()
-            print("[       OK ]", t.__name__, flush=True)
+            print(f"[       OK ] {t.__name__} ({time.monotonic() - began:.2f} s)", flush=True)
         except Exception:
             traceback.print_exc()
             print("[  FAILED  ]", t.__name__, flush=True)
@@ -198,7 +199,7 @@ class Server:
     """`baton serve` on a port of its own; at the end it must stop by SIGTERM, with exit code 0."""
 
     def __init__(self, model, *options):
-        self.arguments = [PROGRAM, "serve", "--port", "0", *(("-m", model) if model else ()), *options]
+        self.arguments = [PROGRAM, "serve", "--port", "0", "--drain", "0s", *(("-m", model) if model else ()), *options]
 
     def __enter__(self):
         self.log = tempfile.TemporaryFile("w+")

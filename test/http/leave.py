@@ -12,7 +12,8 @@ WAYS = {
 }
 LONG = {"prompt": "x", "temperature": 0}  # with ENDLESS: minutes
 ENDLESS = "fake:len=100000000,step_us=1000,ctx_train=1000000"
-SLOW_PREFILL = "fake:token_us=1000000,ctx_train=100000"  # an hour for the prompt below
+SLOW_PREFILL = "fake:token_us=10000,ctx_train=100000"
+LONG_PROMPT = "x" * 50000  # eight minutes of prefill
 CAREFUL = ("--sequences", "1", "--queue", "1", "--queue-timeout", "never", "--run-timeout", "never")
 
 
@@ -23,9 +24,9 @@ def is_well(s):
 
 @test
 def probe_P10_a_stream_dropped_before_its_first_piece_frees_its_slot():
-    with Server(SLOW_PREFILL, *CAREFUL, "--sequences", "1") as s:
+    with Server(SLOW_PREFILL, *CAREFUL) as s:
         for n in range(1, 4):
-            c = s.connect().ask("POST", "/v1/completions", {"prompt": "x" * 4000, "stream": True})
+            c = s.connect().ask("POST", "/v1/completions", {"prompt": LONG_PROMPT, "stream": True})
             s.until(running=1)
             equal(c.data, b"")
             c.close()
@@ -55,7 +56,7 @@ def probe_P22_a_client_that_leaves_in_prefill_is_noticed():
         n = 0
         for stream in (False, True):
             for name, leave in WAYS.items():
-                c = s.connect().ask("POST", "/v1/completions", {"prompt": "x" * 4000, "stream": stream})
+                c = s.connect().ask("POST", "/v1/completions", {"prompt": LONG_PROMPT, "stream": stream})
                 s.until(running=1)
                 leave(c)
                 n += 1
