@@ -1,21 +1,36 @@
-# Finds libllama and libggml: pkg-config first (the system's, or a user's own by PKG_CONFIG_PATH), else the private
-# prefix that tools/deps makes. The private prefix carries its own C library, so programs linked to it start with its
-# loader, and the host's older C library is never mixed in.
+# Finds libllama and libggml: the private prefix that tools/deps made if it said so, else pkg-config's (the system's, or
+# a user's own by PKG_CONFIG_PATH). The private prefix carries its own C library, so programs linked to it start with
+# its loader, and the host's older C library is never mixed in.
 find_package(PkgConfig REQUIRED)
 set(BATON_PREFIX ${CMAKE_SOURCE_DIR}/.deps/prefix)
+set(BATON_PRIVATE_PREFIX OFF)
 if(EXISTS ${BATON_PREFIX}/made-from)
-    set(ENV{PKG_CONFIG_PATH} "${BATON_PREFIX}/lib/pkgconfig:$ENV{PKG_CONFIG_PATH}")
     set(BATON_PRIVATE_PREFIX ON)
+    if(EXISTS ${CMAKE_SOURCE_DIR}/.deps/native)
+        file(STRINGS ${CMAKE_SOURCE_DIR}/.deps/native BATON_NATIVE_KIND)
+        if(BATON_NATIVE_KIND STREQUAL "system")
+            set(BATON_PRIVATE_PREFIX OFF)
+        endif()
+    endif()
 endif()
-pkg_check_modules(LLAMA REQUIRED IMPORTED_TARGET llama ggml)
+if(BATON_PRIVATE_PREFIX)
+    set(ENV{PKG_CONFIG_PATH} "${BATON_PREFIX}/lib/pkgconfig:$ENV{PKG_CONFIG_PATH}")
+endif()
+pkg_check_modules(LLAMA IMPORTED_TARGET llama ggml)
+if(NOT LLAMA_FOUND)
+    message(FATAL_ERROR "libllama and libggml were not found. tools/deps brings them (make runs it), or set "
+        "PKG_CONFIG_PATH to a build of your own.")
+endif()
 
 add_library(baton_native_libraries INTERFACE)
 add_library(baton::native ALIAS baton_native_libraries)
 target_link_libraries(baton_native_libraries INTERFACE PkgConfig::LLAMA)
 if(BATON_PRIVATE_PREFIX)
-    message(STATUS "libllama: private prefix ${BATON_PREFIX}")
+    message(STATUS "libllama ${LLAMA_llama_VERSION}: private prefix ${BATON_PREFIX}")
+    install(CODE "message(STATUS \"note: this build runs with the libraries in ${BATON_PREFIX}, also once installed: keep \
+that folder. For packages, build against a system libllama.\")")
 else()
-    message(STATUS "libllama: ${LLAMA_llama_LIBDIR} (version ${LLAMA_llama_VERSION})")
+    message(STATUS "libllama ${LLAMA_llama_VERSION}: ${LLAMA_llama_LIBDIR}")
 endif()
 
 # How a program that contains baton_native is linked.
