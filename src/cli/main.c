@@ -1,14 +1,39 @@
 /* The `baton` command: finds the subcommand and runs it. */
-#include "base/base.h"
+#include "cli/cli.h"
 
 #include <stdio.h>
 #include <string.h>
 
+static const struct {
+    const char *name;
+    int (*run)(int argc, char **argv);
+    const char *about;
+} COMMANDS[] = {
+    {"serve", bt_cmd_serve, "serve a model over HTTP with OpenAI's API"},
+};
+
+static void usage(FILE *to) {
+    fprintf(to, "usage: baton COMMAND [options]\n\n");
+    for (size_t i = 0; i < BT_COUNT(COMMANDS); i++)
+        fprintf(to, "  %-8s %s\n", COMMANDS[i].name, COMMANDS[i].about);
+    fprintf(to, "\nbaton COMMAND --help tells all about one; baton --version says which baton this is\n");
+}
+
 int main(int argc, char **argv) {
-    if (argc == 2 && strcmp(argv[1], "--version") == 0) {
+    const char *name = argc > 1 ? argv[1] : "";
+    if (strcmp(name, "--version") == 0) {
         printf("baton %s\n", BATON_VERSION);
         return 0;
     }
-    fprintf(stderr, "usage: baton --version\n");
+    if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0) {
+        usage(stdout);
+        return 0;
+    }
+    for (size_t i = 0; i < BT_COUNT(COMMANDS); i++)
+        if (strcmp(name, COMMANDS[i].name) == 0)
+            return COMMANDS[i].run(argc - 1, argv + 1);
+    if (name[0])
+        fprintf(stderr, "baton: there is no command %.60s\n\n", name);
+    usage(stderr);
     return 2;
 }

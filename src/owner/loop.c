@@ -321,8 +321,8 @@ void bt_owner_run(const struct bt_owner_params *params) {
         close_loop(l);
         return;
     }
-    say_ready(l, params->context.exact && bt_exact_selftest(l->context, l->model, l->sequences));
     l->context->ops->set_abort(l->context, abort_hook, l);
+    say_ready(l, params->context.exact && bt_exact_selftest(l->context, l->model, l->sequences));
     flush(l);
     run(l);
     close_loop(l);

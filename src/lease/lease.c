@@ -1,0 +1,291 @@
+/* Leases: acquire, use, hand on, release. The state is the pool's (pool.h); a lease is a name for it.
+ *
+ * A slot changes hands under the lock. In between it belongs to its lease, and what arbitrates there is the guard word:
+ * begin, give and release each win it by one compare-and-swap from an idle word, then look at the generation once more,
+ * because a copy of the lease may have been released in the same instant. (Only if the very same thread acquired again
+ * within the same coarse millisecond is the word the same one; then the generation tells.) */
+#include "lease/pool.h"
+
+#include <string.h>
+
+static struct bt_slot *slot_of(const struct bt_lease *lease) {
+    if (BT_UNLIKELY(!lease || !lease->pool || (unsigned)lease->slot >= (unsigned)lease->pool->capacity))
+        return NULL;
+    struct bt_slot *slot = &lease->pool->slots[lease->slot];
+    uint64_t generation = atomic_load_explicit(&slot->generation, memory_order_acquire);
+    return BT_LIKELY(generation == lease->generation) ? slot : NULL;
+}
+
+void bt_lease_fill(struct bt_lease *lease, struct bt_pool *pool, const struct bt_waiter *w, uint64_t generation) {
+    *lease = (struct bt_lease){.pool = pool, .slot = w->slot, .generation = generation, .id = w->id};
+}
+
+/* True if that thread waits in the queue, asleep, until `deadline_ns` or later. */
+static bool sleeps_locked(const struct bt_pool *pool, unsigned tid, int64_t deadline_ns) {
+    for (struct bt_waiter *w = NULL; (w = bt_gate_each(&pool->gate, w));) {
+        const struct bt_wait *wait = BT_CONTAINER(w, struct bt_wait, waiter);
+        if (wait->tid == tid && wait->fd < 0 && w->deadline_ns >= deadline_ns)
+            return true;
+    }
+    return false;
+}
+
+baton_status bt_lease_conflict_locked(const struct bt_pool *pool, const struct bt_ask *ask, int64_t deadline_ns) {
+    unsigned self = baton_guard_self();
+    int mine = 0, stuck = 0;
+    bool inside = false;
+    for (int i = 0; i < pool->n; i++) {
+        baton_guard_word word = baton_guard_read(&pool->slots[i].guard);
+        if (baton_guard_tid(word) != self || baton_guard_op(word) == BT_OP_GIVEN || pool->slots[i].lost)
+            continue;
+        mine++;
+        inside = inside || bt_op_inside(baton_guard_op(word));
+    }
+    if (mine == pool->n && inside)
+        return BATON_REENTRANT;
+    if (mine == 0 || ask->when_full == BT_REFUSE)
+        return BATON_OK;
+    for (int i = 0; i < pool->n; i++) {
+        baton_guard_word word = baton_guard_read(&pool->slots[i].guard);
+        unsigned tid = baton_guard_tid(word);
+        bool waits = tid != self && baton_guard_op(word) != BT_OP_GIVEN && sleeps_locked(pool, tid, deadline_ns);
+        stuck += waits || pool->slots[i].lost;
+    }
+    return mine + stuck == pool->n ? BATON_WOULD_DEADLOCK : BATON_OK;
+}
+
+/* Sleeps until there is a verdict. Whoever finds a deadline passed takes everybody out whose deadline has. */
+static baton_status sleep_for_verdict(struct bt_pool *pool, struct bt_wait *wait) {
+    for (;;) {
+        uint32_t verdict = atomic_load_explicit(&wait->verdict, memory_order_acquire);
+        if (verdict != BATON_AGAIN)
+            return (baton_status)verdict;
+        if (!bt_futex_wait(&wait->verdict, BATON_AGAIN, wait->waiter.deadline_ns))
+            bt_pool_expire(pool);
+    }
+}
+
+/* No slot was free. Enters with the lock held, drops it. A closed pool may be gone as soon as the lock is dropped, so
+ * its text is made before; any other one is kept by a reference, as a waiter told CLOSED may be the last to look at it.
+ */
+static __attribute__((noinline)) baton_status acquire_contended(struct bt_pool *pool, struct bt_wait *wait,
+                                                                const struct bt_ask *ask, baton_error *err) {
+    if (pool->gate.closed) {
+        bt_pool_fail(pool, BATON_CLOSED, ask, 0, err);
+        bt_lock_release(&pool->lock);
+        return BATON_CLOSED;
+    }
+    int64_t now = bt_now_ns();
+    wait->waiter.deadline_ns = bt_deadline(now, ask->queue_ms);
+    baton_status status = bt_lease_conflict_locked(pool, ask, wait->waiter.deadline_ns);
+    if (status == BATON_OK)
+        status = bt_gate_ask(&pool->gate, &wait->waiter, ask->when_full, now);
+    wait->in_the_way = bt_pool_in_the_way(pool);
+    bt_pool_ref(pool);
+    bt_lock_release(&pool->lock);
+    if (status == BATON_AGAIN)
+        status = sleep_for_verdict(pool, wait);
+    if (status != BATON_OK) {
+        struct bt_ask named = *ask;
+        named.id = wait->waiter.id;
+        bt_pool_fail(pool, status, &named, wait->in_the_way, err);
+    }
+    bt_pool_unref(pool);
+    return status;
+}
+
+baton_status bt_lease_check_ask(const struct bt_pool *pool, const struct bt_ask *ask, baton_error *err) {
+    if (BT_UNLIKELY(!pool))
+        return bt_fail(err, BATON_MISUSE, "there is no pool (NULL): it was not opened, or is closed");
+    if (BT_UNLIKELY((unsigned)ask->priority >= BT_PRIORITIES))
+        return bt_fail(err, BATON_MISUSE, "priority %d: there are 0 (first) to %d", ask->priority, BT_PRIORITIES - 1);
+    if (BT_UNLIKELY(!bt_pool_watch_thread()))
+        return bt_fail(err, BATON_NO_MEMORY, "no thread-specific key is left to notice the end of this thread");
+    return BATON_OK;
+}
+
+const struct bt_ask bt_ask_refuse = {.when_full = BT_REFUSE, .priority = 1};
+
+baton_status bt_lease_acquire(struct bt_pool *pool, const struct bt_ask *ask, struct bt_lease *lease,
+                              baton_error *err) {
+    if (!ask)
+        ask = &bt_ask_refuse;
+    if (BT_UNLIKELY(!lease))
+        return bt_fail(err, BATON_MISUSE, "bt_lease_acquire needs a place for the lease");
+    *lease = (struct bt_lease){0};
+    baton_status status = bt_lease_check_ask(pool, ask, err);
+    if (BT_UNLIKELY(status != BATON_OK))
+        return status;
+    struct bt_wait wait = {
+        .waiter = {.id = ask->id, .flow = ask->flow, .priority = ask->priority, .deadline_ns = BT_NEVER_NS},
+        .verdict = BATON_AGAIN,
+        .tid = baton_guard_self(),
+        .fd = -1,
+    };
+    bt_lock_acquire(&pool->lock);
+    if (wait.waiter.id == 0)
+        wait.waiter.id = BT_ID_FRESH | ++pool->ids;
+    if (BT_UNLIKELY(pool->gate.used == pool->gate.slots || pool->gate.closed)) {
+        status = acquire_contended(pool, &wait, ask, err);
+        if (status == BATON_OK)
+            bt_lease_fill(lease, pool, &wait.waiter, wait.generation);
+        return status;
+    }
+    /* nothing reads the time of an ask that was granted at once */
+    bt_gate_ask(&pool->gate, &wait.waiter, ask->when_full, 0);
+    bt_lease_fill(lease, pool, &wait.waiter, bt_pool_hold_locked(pool, &wait.waiter, wait.tid, BT_OP_IDLE));
+    bt_lock_release(&pool->lock);
+    return BATON_OK;
+}
+
+/* Wins the slot's word for `op` on this thread. *was: what it was before. */
+static baton_status claim(const struct bt_lease *lease, enum bt_op op, const char *what, struct bt_slot **out,
+                          baton_guard_word *was, baton_error *err) {
+    for (;;) {
+        struct bt_slot *slot = slot_of(lease);
+        if (BT_UNLIKELY(!slot))
+            return bt_lease_fail_stale(lease, err);
+        baton_guard_word word = baton_guard_read(&slot->guard);
+        if (BT_UNLIKELY(word == 0))
+            return bt_lease_fail_stale(lease, err);
+        if (BT_UNLIKELY(bt_op_inside(baton_guard_op(word)))) {
+            /* the word may be the next holder's by now: then the lease was released meanwhile */
+            if (!slot_of(lease))
+                return bt_lease_fail_stale(lease, err);
+            return bt_lease_fail_inside(lease, what, word, err);
+        }
+        if (BT_UNLIKELY(baton_guard_take(&slot->guard, word, op) != 0))
+            continue;
+        if (BT_UNLIKELY(!slot_of(lease))) {
+            __atomic_store_n(&slot->guard.word, word, __ATOMIC_RELEASE);
+            return bt_lease_fail_stale(lease, err);
+        }
+        *out = slot;
+        *was = word;
+        return BATON_OK;
+    }
+}
+
+static void unclaim(struct bt_slot *slot, baton_guard_word was) {
+    __atomic_store_n(&slot->guard.word, was, __ATOMIC_RELEASE);
+}
+
+baton_status bt_lease_begin(const struct bt_lease *lease, enum bt_op op, void **context, baton_error *err) {
+    struct bt_slot *slot;
+    baton_guard_word was;
+    if (BT_UNLIKELY(!context || (unsigned)op >= BT_OP_COUNT || !bt_op_inside(op)))
+        return bt_fail(err, BATON_MISUSE,
+                       "bt_lease_begin needs an operation that is inside the context, and a place "
+                       "for the context");
+    *context = NULL;
+    if (BT_UNLIKELY(!bt_pool_watch_thread()))
+        return bt_fail(err, BATON_NO_MEMORY, "no thread-specific key is left to notice the end of this thread");
+    baton_status status = claim(lease, op, "begin", &slot, &was, err);
+    if (BT_UNLIKELY(status != BATON_OK))
+        return status;
+    if (BT_UNLIKELY(baton_guard_op(was) == BT_OP_GIVEN)) {
+        unclaim(slot, was);
+        return bt_fail(err, BATON_MISUSE, "request %llu was given and not taken yet: bt_lease_take first",
+                       (unsigned long long)lease->id);
+    }
+    *context = slot->context;
+    return BATON_OK;
+}
+
+void bt_lease_end(const struct bt_lease *lease) {
+    struct bt_slot *slot = slot_of(lease);
+    baton_guard_word word = slot ? baton_guard_read(&slot->guard) : 0;
+    if (BT_UNLIKELY(baton_guard_tid(word) != baton_guard_self() || !bt_op_inside(baton_guard_op(word)))) {
+        bt_log(BT_LOG_ERROR, "bt_lease_end without a bt_lease_begin on this thread (request %llu): nothing was done",
+               lease ? (unsigned long long)lease->id : 0ULL);
+        return;
+    }
+    baton_guard_mark(&slot->guard, BT_OP_IDLE);
+}
+
+baton_status bt_lease_release(struct bt_lease *lease, enum bt_release how, baton_error *err) {
+    struct bt_slot *slot;
+    baton_guard_word was;
+    baton_status status = claim(lease, BT_OP_RESET, "release", &slot, &was, err);
+    if (BT_UNLIKELY(status != BATON_OK))
+        return status;
+    struct bt_pool *pool = lease->pool;
+    if (how == BT_RESET && pool->reset)
+        pool->reset(slot->context);
+    *lease = (struct bt_lease){0};
+    bt_lock_acquire(&pool->lock);
+    bt_pool_give_slot_locked(pool, slot);
+    return BATON_OK;
+}
+
+/* A new generation for the same holding, under the lock as every change of a generation is. */
+static uint64_t renew(struct bt_pool *pool, struct bt_slot *slot) {
+    bt_lock_acquire(&pool->lock);
+    uint64_t generation = atomic_fetch_add_explicit(&slot->generation, 1, memory_order_release) + 1;
+    bt_lock_release(&pool->lock);
+    return generation;
+}
+
+baton_status bt_lease_give(struct bt_lease *lease, struct bt_lease *parcel, baton_error *err) {
+    struct bt_slot *slot;
+    baton_guard_word was;
+    if (!parcel)
+        return bt_fail(err, BATON_MISUSE, "bt_lease_give needs a place for the parcel");
+    baton_status status = claim(lease, BT_OP_RESET, "give", &slot, &was, err);
+    if (status != BATON_OK)
+        return status;
+    struct bt_lease given = *lease;
+    given.generation = renew(lease->pool, slot);
+    *lease = (struct bt_lease){0};
+    *parcel = given;
+    baton_guard_mark(&slot->guard, BT_OP_GIVEN);
+    return BATON_OK;
+}
+
+baton_status bt_lease_take(struct bt_lease *parcel, struct bt_lease *lease, baton_error *err) {
+    struct bt_slot *slot;
+    baton_guard_word was;
+    if (!lease)
+        return bt_fail(err, BATON_MISUSE, "bt_lease_take needs a place for the lease");
+    if (!bt_pool_watch_thread())
+        return bt_fail(err, BATON_NO_MEMORY, "no thread-specific key is left to notice the end of this thread");
+    baton_status status = claim(parcel, BT_OP_RESET, "take", &slot, &was, err);
+    if (status != BATON_OK)
+        return status;
+    if (baton_guard_op(was) != BT_OP_GIVEN) {
+        unclaim(slot, was);
+        return bt_fail(err, BATON_MISUSE, "request %llu was not given: bt_lease_give first",
+                       (unsigned long long)parcel->id);
+    }
+    struct bt_lease taken = *parcel;
+    taken.generation = renew(parcel->pool, slot);
+    *parcel = (struct bt_lease){0};
+    *lease = taken;
+    baton_guard_mark(&slot->guard, BT_OP_IDLE);
+    return BATON_OK;
+}
+
+bool bt_pool_cancel(struct bt_pool *pool, uint64_t id) {
+    if (!pool || id == 0)
+        return false;
+    bt_lock_acquire(&pool->lock);
+    struct bt_waiter *w = bt_gate_find(&pool->gate, id);
+    bool found = w && bt_gate_withdraw(&pool->gate, w);
+    _Atomic uint32_t *word = found ? bt_pool_verdict_locked(pool, w, BATON_CANCELLED) : NULL;
+    for (int i = 0; !found && i < pool->n; i++) {
+        struct bt_slot *slot = &pool->slots[i];
+        if (slot->holder.state != BT_WAITER_GRANTED || slot->holder.id != id)
+            continue;
+        atomic_store_explicit(&slot->cancelled, true, memory_order_release);
+        found = true;
+    }
+    bt_lock_release(&pool->lock);
+    if (word)
+        bt_futex_wake(word, 1);
+    return found;
+}
+
+bool bt_lease_cancelled(const struct bt_lease *lease) {
+    struct bt_slot *slot = slot_of(lease);
+    return slot && atomic_load_explicit(&slot->cancelled, memory_order_acquire) && slot_of(lease) == slot;
+}

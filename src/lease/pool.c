@@ -1,0 +1,339 @@
+/* Pools from open to close, and the ends of threads.
+ *
+ * The memory of a closed pool is never freed but kept for the next one: a stale lease may look at its slot's generation
+ * at any later time. A pool is live from open until its last reference is dropped; the references of those who wait or
+ * look on keep it from being used again under them. The registry (live and spare pools) has a lock of its own, never
+ * taken together with a pool's. */
+#include "lease/pool.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/timerfd.h>
+
+/* So many are kept untouched, the oldest goes first: who asks a pool just closed is told CLOSED, and does not find
+ * itself in another one. */
+enum { SPARE_MIN = 16 };
+
+static struct {
+    bt_lock lock;
+    struct bt_list live, spare; /* under the lock */
+    int spares;
+} registry = {.live = {&registry.live, &registry.live}, .spare = {&registry.spare, &registry.spare}};
+
+static struct bt_pool *pool_of(struct bt_list *link) {
+    return BT_CONTAINER(link, struct bt_pool, link);
+}
+
+void bt_pool_ref(struct bt_pool *pool) {
+    atomic_fetch_add_explicit(&pool->refs, 1, memory_order_relaxed);
+}
+
+/* A pool whose references have dropped to none is on its way out of the registry: it is not to be revived. */
+static bool ref_if_live(struct bt_pool *pool) {
+    int refs = atomic_load(&pool->refs);
+    while (refs > 0)
+        if (atomic_compare_exchange_weak(&pool->refs, &refs, refs + 1))
+            return true;
+    return false;
+}
+
+void bt_pool_unref(struct bt_pool *pool) {
+    if (atomic_fetch_sub(&pool->refs, 1) > 1)
+        return;
+    bt_lock_acquire(&registry.lock);
+    bt_list_remove(&pool->link);
+    bt_list_append(&registry.spare, &pool->link);
+    registry.spares++;
+    bt_lock_release(&registry.lock);
+}
+
+/* The live pool after `last` (NULL: the first), referenced; drops the reference to `last`. */
+static struct bt_pool *next_live(struct bt_pool *last) {
+    struct bt_pool *next = NULL;
+    bt_lock_acquire(&registry.lock);
+    for (struct bt_list *l = last ? last->link.next : registry.live.next; l != &registry.live && !next; l = l->next)
+        if (ref_if_live(pool_of(l)))
+            next = pool_of(l);
+    bt_lock_release(&registry.lock);
+    if (last)
+        bt_pool_unref(last);
+    return next;
+}
+
+/* The spare pool that has waited longest and is large enough, else a new one. */
+static struct bt_pool *pool_memory(int n) {
+    struct bt_pool *pool = NULL;
+    bt_lock_acquire(&registry.lock);
+    for (struct bt_list *l = registry.spare.next; l != &registry.spare && !pool; l = l->next)
+        if (registry.spares > SPARE_MIN && pool_of(l)->capacity >= n)
+            pool = pool_of(l);
+    if (pool) {
+        bt_list_remove(&pool->link);
+        registry.spares--;
+    }
+    bt_lock_release(&registry.lock);
+    if (pool)
+        return pool;
+    pool = calloc(1, sizeof *pool + (size_t)n * sizeof pool->slots[0]);
+    if (!pool)
+        return NULL;
+    pool->capacity = n;
+    bt_list_init(&pool->link);
+    for (int i = 0; i < n; i++)
+        atomic_init(&pool->slots[i].generation, 1); /* a zeroed lease is stale */
+    return pool;
+}
+
+baton_status bt_pool_open(const struct bt_pool_params *params, struct bt_pool **out, baton_error *err) {
+    if (!out || !params || !params->contexts)
+        return bt_fail(err, BATON_MISUSE, "bt_pool_open needs params, its contexts, and a place for the pool");
+    *out = NULL;
+    if (params->n_contexts < 1 || params->n_contexts > BT_GATE_SLOTS_MAX || params->queue_max < 0)
+        return bt_fail(err, BATON_INVALID, "a pool has 1 to %d contexts and a queue of at least 0; not %d and %d",
+                       BT_GATE_SLOTS_MAX, params->n_contexts, params->queue_max);
+    struct bt_pool *pool = pool_memory(params->n_contexts);
+    if (!pool)
+        return bt_fail(err, BATON_NO_MEMORY, "no memory for a pool of %d contexts", params->n_contexts);
+    bt_lock_acquire(&pool->lock);
+    pool->n = params->n_contexts;
+    snprintf(pool->name, sizeof pool->name, "%s", params->name ? params->name : "the context");
+    pool->destroy = params->destroy;
+    pool->reset = params->reset;
+    bt_gate_init(&pool->gate, pool->n, params->queue_max);
+    pool->lost = 0;
+    pool->closing = false;
+    pool->finisher = 0;
+    for (int i = 0; i < pool->n; i++) {
+        pool->slots[i].context = params->contexts[i];
+        pool->slots[i].holder = (struct bt_waiter){0};
+        pool->slots[i].lost = false;
+    }
+    atomic_store(&pool->dead, 0);
+    bt_lock_release(&pool->lock);
+    atomic_store(&pool->refs, 1);
+    bt_lock_acquire(&registry.lock);
+    bt_list_append(&registry.live, &pool->link);
+    bt_lock_release(&registry.lock);
+    *out = pool;
+    return BATON_OK;
+}
+
+uint64_t bt_pool_hold_locked(struct bt_pool *pool, const struct bt_waiter *w, unsigned tid, enum bt_op op) {
+    struct bt_slot *slot = &pool->slots[w->slot];
+    uint64_t generation = atomic_load_explicit(&slot->generation, memory_order_relaxed) + 1;
+    slot->holder = *w;
+    bt_list_init(&slot->holder.link);
+    /* the flag after the generation: who reads it for an old lease sees then that the lease is old */
+    atomic_store_explicit(&slot->generation, generation, memory_order_release);
+    atomic_store_explicit(&slot->cancelled, false, memory_order_release);
+    __atomic_store_n(&slot->guard.word, baton_guard_make(tid, op), __ATOMIC_RELEASE);
+    return generation;
+}
+
+_Atomic uint32_t *bt_pool_verdict_locked(struct bt_pool *pool, struct bt_waiter *w, baton_status status) {
+    struct bt_wait *wait = BT_CONTAINER(w, struct bt_wait, waiter);
+    if (status == BATON_OK)
+        wait->generation = bt_pool_hold_locked(pool, w, wait->tid, wait->fd < 0 ? BT_OP_IDLE : BT_OP_GIVEN);
+    else
+        wait->in_the_way = bt_pool_in_the_way(pool);
+    if (wait->fd >= 0) {
+        /* under the lock: once it can read its verdict, a ticket's descriptor may be closed and belong to somebody else
+         */
+        const struct itimerspec at_once = {.it_value = {.tv_nsec = 1}};
+        timerfd_settime(wait->fd, 0, &at_once, NULL);
+        atomic_store_explicit(&wait->verdict, (uint32_t)status, memory_order_release);
+        return NULL;
+    }
+    atomic_store_explicit(&wait->verdict, (uint32_t)status, memory_order_release);
+    return &wait->verdict;
+}
+
+static void wake_one(_Atomic uint32_t *word) {
+    if (word)
+        bt_futex_wake(word, 1);
+}
+
+void bt_pool_expire(struct bt_pool *pool) {
+    int64_t now = bt_now_ns();
+    for (struct bt_waiter *w;;) {
+        bt_lock_acquire(&pool->lock);
+        w = bt_gate_expire(&pool->gate, now);
+        _Atomic uint32_t *word = w ? bt_pool_verdict_locked(pool, w, BATON_QUEUE_TIMEOUT) : NULL;
+        bt_lock_release(&pool->lock);
+        if (!w)
+            return;
+        wake_one(word);
+    }
+}
+
+/* Nobody is in any context that could still come back, and nobody will be: destroys them and lets the closers go. */
+static void finish(struct bt_pool *pool) {
+    for (int i = 0; i < pool->n; i++)
+        if (pool->slots[i].lost)
+            bt_log(BT_LOG_WARN, "%s: context %d is not freed: its thread ended inside a native call", pool->name, i);
+        else if (pool->destroy)
+            pool->destroy(pool->slots[i].context);
+    for (int i = 0; i < pool->n; i++)
+        if (pool->slots[i].lost) {
+            atomic_fetch_add(&pool->slots[i].generation, 1);
+            __atomic_store_n(&pool->slots[i].guard.word, 0, __ATOMIC_RELEASE);
+        }
+    atomic_store(&pool->dead, 1);
+    bt_futex_wake(&pool->dead, INT_MAX);
+    bt_pool_unref(pool);
+}
+
+/* True for the one thread that is to call finish. */
+static bool may_finish_locked(struct bt_pool *pool) {
+    if (!pool->closing || pool->finisher || pool->gate.used > pool->lost)
+        return false;
+    pool->finisher = baton_guard_self();
+    return true;
+}
+
+void bt_pool_give_slot_locked(struct bt_pool *pool, struct bt_slot *slot) {
+    _Atomic uint32_t *word = NULL;
+    uint64_t generation = atomic_load_explicit(&slot->generation, memory_order_relaxed);
+    atomic_store_explicit(&slot->generation, generation + 1, memory_order_release);
+    struct bt_waiter *next = bt_gate_give(&pool->gate, &slot->holder, pool->gate.queued ? bt_now_ns() : 0);
+    if (next)
+        word = bt_pool_verdict_locked(pool, next, BATON_OK);
+    else
+        __atomic_store_n(&slot->guard.word, 0, __ATOMIC_RELEASE);
+    bool last = BT_UNLIKELY(pool->closing) && may_finish_locked(pool);
+    bt_lock_release(&pool->lock);
+    wake_one(word);
+    if (last)
+        finish(pool);
+}
+
+/* One waiter at a time, so that the lock is not held over all of them. */
+static void empty_queue(struct bt_pool *pool) {
+    for (struct bt_waiter *w;;) {
+        bt_lock_acquire(&pool->lock);
+        w = bt_gate_close(&pool->gate);
+        _Atomic uint32_t *word = w ? bt_pool_verdict_locked(pool, w, BATON_CLOSED) : NULL;
+        bt_lock_release(&pool->lock);
+        if (!w)
+            return;
+        wake_one(word);
+    }
+}
+
+static bool held_by_locked(const struct bt_pool *pool, unsigned tid) {
+    for (int i = 0; i < pool->n; i++)
+        if (!pool->slots[i].lost && baton_guard_tid(baton_guard_read(&pool->slots[i].guard)) == tid)
+            return true;
+    return false;
+}
+
+baton_status bt_pool_close(struct bt_pool **handle, enum bt_close how, baton_error *err) {
+    if (!handle)
+        return bt_fail(err, BATON_MISUSE, "bt_pool_close needs the address of the pool's pointer");
+    struct bt_pool *pool = *handle;
+    *handle = NULL;
+    if (!pool || !ref_if_live(pool))
+        return BATON_OK;
+    empty_queue(pool);
+    bt_lock_acquire(&pool->lock);
+    pool->closing = true;
+    for (int i = 0; how == BT_CLOSE_CANCEL && i < pool->n; i++)
+        if (pool->slots[i].holder.state == BT_WAITER_GRANTED)
+            atomic_store_explicit(&pool->slots[i].cancelled, true, memory_order_release);
+    bool last = may_finish_locked(pool);
+    bool mine = held_by_locked(pool, baton_guard_self()) || pool->finisher == baton_guard_self();
+    bt_lock_release(&pool->lock);
+    if (last)
+        finish(pool);
+    while (!mine && !atomic_load(&pool->dead))
+        bt_futex_wait(&pool->dead, 0, BT_NEVER_NS);
+    bt_pool_unref(pool);
+    return BATON_OK;
+}
+
+int bt_pool_queued(struct bt_pool *pool) {
+    bt_lock_acquire(&pool->lock);
+    int queued = pool->gate.queued;
+    bt_lock_release(&pool->lock);
+    return queued;
+}
+
+int bt_pool_holders(const struct bt_pool *pool, struct bt_holding *out, int max) {
+    int n = BT_MIN(max, pool->n);
+    for (int i = 0; i < n; i++) {
+        baton_guard_word word = baton_guard_read(&pool->slots[i].guard);
+        out[i] = (struct bt_holding){.held = word != 0,
+                                     .inside = word && bt_op_inside(baton_guard_op(word)),
+                                     .tid = baton_guard_tid(word),
+                                     .op = (enum bt_op)baton_guard_op(word),
+                                     .for_ms = word ? baton_guard_ms(word) : 0};
+    }
+    return n;
+}
+
+/* The ends of threads. A thread that ever held a lease has a value under the key; its destructor looks through the live
+ * pools for words with its id. The id is still the thread's own then, so it cannot be a later thread's. */
+static pthread_key_t end_key;
+static bool end_key_made;
+static pthread_once_t end_once = PTHREAD_ONCE_INIT;
+static _Thread_local bool watched;
+
+static void lose_slot(struct bt_pool *pool, struct bt_slot *slot, baton_guard_word word) {
+    bt_log(BT_LOG_ERROR,
+           "%s: thread %u ended inside a native call (%s); its context is lost. Return from the native call before the "
+           "thread ends",
+           pool->name, baton_guard_tid(word), bt_op_text((enum bt_op)baton_guard_op(word)));
+    bt_lock_acquire(&pool->lock);
+    slot->lost = true;
+    bool all = ++pool->lost == pool->n;
+    bool last = may_finish_locked(pool);
+    bt_lock_release(&pool->lock);
+    if (all) /* nobody would ever be served again */
+        empty_queue(pool);
+    if (last)
+        finish(pool);
+}
+
+static void end_in_pool(struct bt_pool *pool, unsigned tid) {
+    for (int i = 0; i < pool->n; i++) {
+        struct bt_slot *slot = &pool->slots[i];
+        baton_guard_word word = baton_guard_read(&slot->guard);
+        if (baton_guard_tid(word) != tid || baton_guard_op(word) == BT_OP_GIVEN || slot->lost)
+            continue;
+        if (bt_op_inside(baton_guard_op(word))) {
+            lose_slot(pool, slot, word);
+        } else if (baton_guard_take(&slot->guard, word, BT_OP_RESET) == 0) {
+            bt_log(BT_LOG_WARN,
+                   "%s: thread %u ended while it held a lease (request %llu); released. Release it before the thread "
+                   "ends, or hand it on with give and take",
+                   pool->name, tid, (unsigned long long)slot->holder.id);
+            if (pool->reset)
+                pool->reset(slot->context);
+            bt_lock_acquire(&pool->lock);
+            bt_pool_give_slot_locked(pool, slot);
+        }
+    }
+}
+
+static void thread_ends(void *unused) {
+    (void)unused;
+    watched = false; /* a later destructor may still acquire, and must be noticed again */
+    unsigned tid = baton_guard_self();
+    for (struct bt_pool *pool = NULL; (pool = next_live(pool));)
+        end_in_pool(pool, tid);
+}
+
+static void make_end_key(void) {
+    end_key_made = pthread_key_create(&end_key, thread_ends) == 0;
+}
+
+static bool watch_thread_slow(void) {
+    pthread_once(&end_once, make_end_key);
+    watched = end_key_made && pthread_setspecific(end_key, &end_key) == 0;
+    return watched;
+}
+
+bool bt_pool_watch_thread(void) {
+    return BT_LIKELY(watched) || watch_thread_slow();
+}

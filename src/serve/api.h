@@ -1,0 +1,45 @@
+/* OpenAI's API over a front: routes, and the answers that are under way.
+ *
+ * Callbacks of the front never call the front and never write to a socket: they append to a connection, whose output
+ * leaves in the pass behind them; what that frees of the window goes back to the front from there.
+ *
+ * State: the event loop's thread owns all of it. */
+#ifndef BT_API_H
+#define BT_API_H
+
+#include "base/list.h"
+#include "ipc/front.h"
+#include "serve/http.h"
+#include "serve/openai_in.h"
+
+struct bt_api {
+    struct bt_front *front;
+    struct bt_http *http;
+    void (*poke)(void *arg); /* the front was told something: let it write, and ask for its next deadline */
+    void *poke_arg;
+    struct bt_openai_model model;
+    char file_name[128]; /* the model file's base name */
+    size_t body_max;     /* for the text of 413 */
+    int64_t created;     /* when the server began, seconds since 1970 */
+    int dead_contexts;
+    bool stopping;
+    struct bt_list answers;
+    struct bt_buf scratch;
+    int64_t mean_ns; /* how long an answer takes, of late: for Retry-After */
+};
+
+/* Fills what depends on the front. */
+void bt_api_init(struct bt_api *a, struct bt_front *front, const char *model_path);
+void bt_api_free(struct bt_api *a);
+/* For bt_http_params: `arg` is the api. */
+struct bt_http_handler bt_api_handler(struct bt_api *a);
+/* Cancels every answer that is under way. */
+void bt_api_cancel_all(struct bt_api *a);
+
+/* answer.c */
+void bt_answer_start(struct bt_api *a, struct bt_http_conn *c, bool chat);
+void bt_answer_gone(struct bt_http_conn *c);
+void bt_answer_drained(struct bt_http_conn *c);
+void bt_api_reply_error(struct bt_api *a, struct bt_http_conn *c, const struct bt_api_error *e, const char *headers);
+
+#endif

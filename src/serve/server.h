@@ -1,0 +1,20 @@
+/* `baton serve`: an HTTP server over a front, in one thread and without a lock. */
+#ifndef BT_SERVER_H
+#define BT_SERVER_H
+
+#include "ipc/front.h"
+#include "serve/http.h"
+
+struct bt_serve_params {
+    struct bt_front_params front;
+    const char *host; /* borrowed */
+    int port;         /* 0 picks one */
+    struct bt_http_limits limits;
+    int64_t drain_ms; /* after SIGINT or SIGTERM: how long answers may go on */
+};
+
+/* Loads, listens, says "listening on http://HOST:PORT" on stdout, serves until SIGINT or SIGTERM (a second one ends it
+ * at once). BATON_OK: ended by a signal. Blocks. Call from the main thread, once. */
+baton_status bt_serve(const struct bt_serve_params *params, baton_error *err);
+
+#endif

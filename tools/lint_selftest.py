@@ -1,0 +1,104 @@
+#!/usr/bin/env python3
+"""The lints fail on what they are for. Usage: lint_selftest.py"""
+
+import os
+import sys
+import unittest
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import lint_calls  # noqa: E402
+import lint_native  # noqa: E402
+import native_header  # noqa: E402
+
+HEADER = """
+#define LLAMA_API __attribute__((visibility("default")))
+struct llama_context;
+// LLAMA_API int llama_in_a_comment(void);
+LLAMA_API int32_t llama_decode(
+        struct llama_context * ctx, /* a, b */
+          struct llama_batch   batch);
+DEPRECATED(LLAMA_API void llama_old(struct llama_context * ctx), "use (x), not ; this");
+LLAMA_API DEPRECATED(size_t llama_older(struct llama_context * ctx,
+        uint8_t * dst),
+    "in two " "pieces");
+LLAMA_API const char * llama_version(void);
+"""
+TABLE = """/* pinned: llama.h 1.0 */
+BT_CALL(llama_decode, EXCLUSIVE, CONTEXT, 0)
+BT_ALSO(llama_decode, READ, BATCH, 1)
+BT_CALL(llama_old, EXCLUSIVE, CONTEXT, 0)
+BT_CALL(llama_older, EXCLUSIVE, CONTEXT, 0)
+BT_CALL(llama_version, PURE, NONE, -1)
+"""
+
+
+class Calls(unittest.TestCase):
+    def errors(self, header=HEADER, table=TABLE, version="1.0"):
+        return lint_calls.check(header, table, version)
+
+    def test_the_header_is_read_whole(self):
+        found = native_header.functions(HEADER)
+        self.assertEqual([f.name for f in found], ["llama_decode", "llama_old", "llama_older", "llama_version"])
+        self.assertEqual([f.deprecated for f in found], [False, True, True, False])
+        self.assertEqual([len(f.args) for f in found], [2, 1, 2, 0])
+
+    def test_a_complete_table_passes(self):
+        self.assertEqual(self.errors(), ([], []))
+
+    def test_an_unclassified_function_fails_on_the_pinned_version_and_warns_on_another(self):
+        more = HEADER + "LLAMA_API void llama_new(struct llama_context * ctx);"
+        self.assertEqual(len(self.errors(header=more)[0]), 1)
+        errors, warnings = self.errors(header=more, version="1.1")
+        self.assertEqual((errors, len(warnings)), ([], 1))
+        self.assertIn("EXCLUSIVE", warnings[0])
+
+    def test_a_name_that_the_header_lacks_fails(self):
+        self.assertEqual(len(self.errors(table=TABLE + "BT_CALL(llama_gone, PURE, NONE, -1)")[0]), 1)
+
+    def test_a_wrong_argument_or_a_forgotten_object_fails(self):
+        self.assertTrue(self.errors(table=TABLE.replace("llama_old, EXCLUSIVE, CONTEXT, 0", "llama_old, PURE, NONE, -1"))[0])
+        self.assertTrue(self.errors(table=TABLE.replace("llama_older, EXCLUSIVE, CONTEXT, 0",
+                                                        "llama_older, EXCLUSIVE, CONTEXT, 1"))[0])
+        self.assertTrue(self.errors(table=TABLE.replace("BT_ALSO(llama_decode, READ, BATCH, 1)\n", ""))[0])
+
+    def test_an_unknown_effect_a_double_and_an_empty_header_fail(self):
+        self.assertTrue(self.errors(table=TABLE.replace("PURE", "PUER"))[0])
+        self.assertTrue(self.errors(table=TABLE + "BT_CALL(llama_old, EXCLUSIVE, CONTEXT, 0)")[0])
+        self.assertTrue(self.errors(header="", table="/* pinned: llama.h 1.0 */")[0])
+
+
+class Native(unittest.TestCase):
+    def bad(self, path, text):
+        self.assertTrue(lint_native.check_file(path, text), (path, text))
+
+    def good(self, path, text):
+        self.assertEqual(lint_native.check_file(path, text), [])
+
+    def test_native_symbols_and_headers_stay_in_native(self):
+        self.bad("src/owner/loop.c", "int x = llama_decode(c, b);")
+        self.bad("src/serve/http.c", "#include <llama.h>")
+        self.bad("src/cli/demo.c", '#include "ggml-cpu.h"')
+        self.bad("test/real/x.c", "ggml_backend_load_all();")
+        self.bad("include/baton/baton.h", "struct llama_context *c;")
+        self.good("src/native/llama_context.c", "#include <llama.h>\nllama_decode(c, b);")
+        self.good("bench/raw.c", "#include <llama.h>\nllama_decode(c, b);")
+        self.good("include/baton/llama.h", "struct llama_context *c;")
+
+    def test_comments_texts_and_our_own_names_are_no_use(self):
+        self.good("src/owner/loop.c", "/* llama_decode */ f(\"llama_decode\"); // llama_free\nbt_llama_open(p);")
+
+    def test_arrows_go_only_to_the_right(self):
+        self.bad("src/base/log.c", '#include "gate/gate.h"')
+        self.bad("src/gate/gate.c", '#include "lease/lease.h"')
+        self.bad("src/native/fake.c", '#include "owner/owner.h"')
+        self.bad("src/owner/loop.c", '#include "ipc/front.h"')
+        self.bad("src/owner/loop.c", '#include "native/llama_internal.h"')
+        self.bad("src/serve/http.c", '#include "native/fake.h"')
+        self.bad("include/baton/guard.h", '#include "base/base.h"')
+        self.bad("src/misc/x.c", "")
+        self.good("src/owner/loop.c", '#include "wire/frame.h"\n#include "native/native.h"\n#include "base/list.h"')
+        self.good("src/cli/demo.c", '#include "native/race.h"\n#include "ipc/front.h"')
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=1)
