@@ -16,7 +16,7 @@ BINDINGS = {"include/baton/llama.h", "include/baton/whisper.h", "include/baton/s
 ARROWS = {
     "base": (),
     "gate": (),
-    "lease": ("gate/",),
+    "lease": ("gate/", "owner/", "native/native.h"),
     "native": (),
     "wire": ("native/native.h",),
     "owner": ("wire/", "native/native.h"),

@@ -3,6 +3,7 @@
 
 #include <limits.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #define AT(field) BT_OPTION_AT(struct bt_model_options, field)
 
@@ -38,6 +39,27 @@ void bt_model_options_apply(const struct bt_model_options *m, struct bt_model_pa
     context->ctx = m->ctx;
     context->threads = m->threads;
     context->exact = m->exact == BT_EXACT_ON || (m->exact == BT_EXACT_AUTO && m->gpu_layers == 0);
+}
+
+static bool show_progress(void *arg, float done) {
+    static const char bar[] = "########################################";
+    const int64_t *start_ns = arg;
+    int width = (int)sizeof bar - 1, filled = (int)(done * (float)width);
+    if (bt_now_ns() - *start_ns < BT_NS_PER_S / 2)
+        return true;
+    fprintf(stderr, "\rloading [%-*.*s] %3.0f%%", width, filled, bar, (double)done * 100);
+    if (done >= 1)
+        fprintf(stderr, "\r\033[K");
+    return true;
+}
+
+void bt_cli_progress(struct bt_model_params *model) {
+    static int64_t start_ns;
+    if (!isatty(STDERR_FILENO))
+        return;
+    start_ns = bt_now_ns();
+    model->progress = show_progress;
+    model->progress_arg = &start_ns;
 }
 
 int bt_cli_failed(const char *command, const baton_error *err) {

@@ -9,6 +9,7 @@ static const struct {
     int (*run)(int argc, char **argv);
     const char *about;
 } COMMANDS[] = {
+    {"ask", bt_cmd_ask, "ask a model, with the answer streamed to the terminal"},
     {"serve", bt_cmd_serve, "serve a model over HTTP with OpenAI's API"},
 };
 
@@ -22,7 +23,10 @@ static void usage(FILE *to) {
 int main(int argc, char **argv) {
     const char *name = argc > 1 ? argv[1] : "";
     if (strcmp(name, "--version") == 0) {
-        printf("baton %s\n", BATON_VERSION);
+        struct bt_buf versions = BT_BUF_INIT;
+        bt_native_versions(&versions);
+        printf("baton %s\n%.*s\n", BATON_VERSION, (int)versions.len, (const char *)versions.data);
+        bt_buf_free(&versions);
         return 0;
     }
     if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0) {

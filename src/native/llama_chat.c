@@ -1,18 +1,18 @@
 /* Chat templates: libllama knows a fixed list, by name or by the look of a Jinja text. Owns no state. */
 #include "native/llama_internal.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 static baton_status unknown_template(const char *whose, baton_error *err) {
     const char *names[128];
     char some[160] = "";
+    size_t len = 0;
     int32_t n = llama_chat_builtin_templates(names, BT_COUNT(names));
     for (int32_t i = 0; i < BT_MIN(n, (int32_t)BT_COUNT(names)); i++)
-        if (strlen(some) + strlen(names[i]) + 3 < sizeof some) {
-            strcat(some, *some ? ", " : "");
-            strcat(some, names[i]);
-        }
+        if (len + strlen(names[i]) + 3 < sizeof some)
+            len += (size_t)snprintf(some + len, sizeof some - len, "%s%s", len ? ", " : "", names[i]);
     return bt_fail(err, BATON_UNSUPPORTED,
                    "%s: name the one the model was trained on with --chat-template (%s, ...), or use plain completion",
                    whose, some);

@@ -1,0 +1,142 @@
+/* Generation under a lease. A bt_caller is immutable after open; what changes is in its pool. */
+#include "lease/caller.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct bt_caller {
+    struct bt_model *model;
+    struct bt_pool *pool;
+    char name[160];
+};
+
+static void destroy(void *context) {
+    struct bt_context *c = context;
+    c->ops->free(c);
+}
+
+static void reset(void *context) {
+    struct bt_context *c = context;
+    c->ops->seq_rm(c, 0, 0, -1);
+}
+
+static baton_status open_pool(struct bt_caller *c, const struct bt_context_params *params, int contexts, int queue_max,
+                              baton_error *err) {
+    struct bt_context **list = calloc((size_t)contexts, sizeof *list);
+    if (!list)
+        return bt_fail(err, BATON_NO_MEMORY, "no memory for %d contexts", contexts);
+    baton_status status = BATON_OK;
+    int n = 0;
+    while (n < contexts && !status) {
+        status = c->model->ops->context(c->model, params, &list[n], err);
+        n += !status;
+    }
+    struct bt_model_info info;
+    c->model->ops->info(c->model, &info);
+    snprintf(c->name, sizeof c->name, "context of %s", info.name);
+    struct bt_pool_params pool = {.name = c->name,
+                                  .contexts = (void *const *)list,
+                                  .n_contexts = n,
+                                  .queue_max = queue_max,
+                                  .destroy = destroy,
+                                  .reset = reset};
+    if (!status)
+        status = bt_pool_open(&pool, &c->pool, err);
+    for (int i = 0; i < n && status; i++)
+        destroy(list[i]);
+    free(list);
+    return status;
+}
+
+baton_status bt_caller_open(const struct bt_model_params *model, const struct bt_context_params *params, int contexts,
+                            int queue_max, struct bt_caller **caller, baton_error *err) {
+    *caller = NULL;
+    if (contexts < 1 || params->sequences != 1)
+        return bt_fail(err, BATON_INVALID,
+                       "%d contexts of %d sequences: the caller's thread owns contexts of one "
+                       "sequence; for more, use an owner thread",
+                       contexts, params->sequences);
+    struct bt_caller *c = calloc(1, sizeof *c);
+    if (!c)
+        return bt_fail(err, BATON_NO_MEMORY, "no memory for a model");
+    baton_status status = bt_model_open(model, &c->model, err);
+    if (!status)
+        status = open_pool(c, params, contexts, queue_max, err);
+    if (status) {
+        bt_caller_close(&c);
+        return status;
+    }
+    *caller = c;
+    return BATON_OK;
+}
+
+void bt_caller_close(struct bt_caller **caller) {
+    struct bt_caller *c = *caller;
+    baton_error err;
+    *caller = NULL;
+    if (!c)
+        return;
+    if (c->pool && bt_pool_close(&c->pool, BT_CLOSE_DRAIN, &err))
+        bt_log(BT_LOG_WARN, "%s", err.text);
+    if (c->model)
+        c->model->ops->free(c->model);
+    free(c);
+}
+
+const struct bt_model *bt_caller_model(const struct bt_caller *c) {
+    return c->model;
+}
+
+struct bt_pool *bt_caller_pool(const struct bt_caller *c) {
+    return c->pool;
+}
+
+baton_status bt_caller_chat(const struct bt_caller *c, const struct bt_chat_message *messages, size_t n,
+                            bt_token **tokens, size_t *n_tokens, baton_error *err) {
+    struct bt_buf text = BT_BUF_INIT;
+    baton_status status = c->model->ops->chat(c->model, messages, n, &text, err);
+    if (!status)
+        status =
+            c->model->ops->tokenize(c->model, (const char *)text.data, text.len, true, true, tokens, n_tokens, err);
+    bt_buf_free(&text);
+    return status;
+}
+
+struct under_lease {
+    const struct bt_run *run;
+    const struct bt_lease *lease;
+};
+
+static bool cancelled(void *arg) {
+    const struct under_lease *u = arg;
+    return bt_lease_cancelled(u->lease) || (u->run->cancelled && u->run->cancelled(u->run->arg));
+}
+
+static bool on_token(void *arg, bt_token token, const char *text, size_t len) {
+    const struct under_lease *u = arg;
+    return !u->run->on_token || u->run->on_token(u->run->arg, token, text, len);
+}
+
+baton_status bt_caller_generate(struct bt_caller *c, const struct bt_ask *ask, const struct bt_run *run,
+                                struct bt_run_result *result, baton_error *err) {
+    struct bt_lease lease;
+    void *context;
+    memset(result, 0, sizeof *result);
+    baton_status status = bt_lease_acquire(c->pool, ask, &lease, err);
+    if (status)
+        return status;
+    status = bt_lease_begin(&lease, BT_OP_GENERATE, &context, err);
+    if (!status) {
+        struct under_lease u = {run, &lease};
+        struct bt_run mine = *run;
+        mine.cancelled = cancelled;
+        mine.on_token = on_token;
+        mine.arg = &u;
+        status = bt_run_alone(context, c->model, 0, &mine, result, err);
+        bt_lease_end(&lease);
+    }
+    baton_error ignored;
+    baton_status released = bt_lease_release(&lease, BT_RESET, &ignored);
+    return status ? status : released;
+}
