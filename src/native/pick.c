@@ -4,28 +4,30 @@
 #include <math.h>
 #include <string.h>
 
-typedef float lanes __attribute__((vector_size(32)));
-typedef int32_t lane_mask __attribute__((vector_size(32)));
-enum { LANES = 8, BLOCK = 4096 };
+/* 16 bytes: what every x86-64 and arm64 has; wider ones the compiler takes apart into single numbers. */
+typedef float lanes __attribute__((vector_size(16)));
+typedef int32_t lane_mask __attribute__((vector_size(16)));
+enum { LANES = 4, CHAINS = 4, BLOCK = 4096 };
+
+static lanes larger(lanes a, const float *x) {
+    lanes v;
+    memcpy(&v, x, sizeof v);
+    lane_mask more = v > a; /* false for NaN */
+    return (lanes)(((lane_mask)v & more) | ((lane_mask)a & ~more));
+}
 
 static float largest(const float *x, int32_t n) {
-    lanes a = {-INFINITY, -INFINITY, -INFINITY, -INFINITY, -INFINITY, -INFINITY, -INFINITY, -INFINITY}, b = a;
+    const lanes none = {-INFINITY, -INFINITY, -INFINITY, -INFINITY};
+    lanes a[CHAINS] = {none, none, none, none};
     float max = -INFINITY;
     int32_t i = 0;
-    for (; i + 2 * LANES <= n; i += 2 * LANES) {
-        lanes v, w;
-        memcpy(&v, x + i, sizeof v);
-        memcpy(&w, x + i + LANES, sizeof w);
-        lane_mask more = v > a, also = w > b; /* false for NaN */
-        a = (lanes)(((lane_mask)v & more) | ((lane_mask)a & ~more));
-        b = (lanes)(((lane_mask)w & also) | ((lane_mask)b & ~also));
-    }
+    for (; i + CHAINS * LANES <= n; i += CHAINS * LANES)
+        for (int k = 0; k < CHAINS; k++)
+            a[k] = larger(a[k], x + i + k * LANES);
     for (; i < n; i++)
         max = x[i] > max ? x[i] : max;
-    for (int k = 0; k < LANES; k++) {
-        max = a[k] > max ? a[k] : max;
-        max = b[k] > max ? b[k] : max;
-    }
+    for (int k = 0; k < CHAINS * LANES; k++)
+        max = a[k / LANES][k % LANES] > max ? a[k / LANES][k % LANES] : max;
     return max;
 }
 
