@@ -2,7 +2,6 @@
  * compilers and flags of test/headers/check build this. */
 #include "baton/baton.h"
 #include "baton/guard.h"
-#include "baton/guard.h"
 
 #include <string.h>
 
