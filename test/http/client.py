@@ -42,7 +42,7 @@ def main():
             traceback.print_exc()
             print("[  FAILED  ]", t.__name__, flush=True)
             failed.append(t.__name__)
-    print(f"{len(chosen) - len(failed)} of {len(chosen)} passed")
+    print(f"[  PASSED  ] {len(chosen) - len(failed)} test(s) of {len(chosen)}")
     sys.exit(1 if failed or not chosen else 0)
 
 

@@ -211,32 +211,43 @@ def probe_P60_too_large_is_told_before_it_is_read():
         equal(r.status, 404, "a header that says enough is answered before the body")
 
 
+def drip(s, start):
+    """A byte now and then, until there is an answer; which must be 408 and the end."""
+    with s.connect() as c:
+        c.send(start)
+        c.socket.settimeout(0.02)
+        while not c.data:
+            c.send(b"x")
+            with contextlib.suppress(TimeoutError):
+                c.fill()
+        c.socket.settimeout(BOUND)
+        r = c.reply()
+        equal((r.status, r.error()["code"], r.headers["connection"]), (408, "request_timeout", "close"))
+
+
 @test
-def probe_P60_too_slow_is_closed():
-    with Server("fake:", "--header-timeout", "150ms", "--body-timeout", "150ms", "--idle-timeout", "150ms") as s:
+def probe_P60_a_slow_header_is_closed():
+    with Server("fake:", "--header-timeout", "150ms", "--body-timeout", "1h", "--idle-timeout", "1h") as s:
+        drip(s, b"GET /health HTTP/1.1\r\nX: ")
+        s.until(connections=1)
+
+
+@test
+def probe_P60_a_slow_body_is_closed():
+    with Server("fake:", "--header-timeout", "1h", "--body-timeout", "150ms", "--idle-timeout", "1h") as s:
+        drip(s, b"POST /v1/completions HTTP/1.1\r\nContent-Length: 100000\r\n\r\n")
+        s.until(connections=1)
+
+
+@test
+def probe_P60_an_idle_connection_is_closed():
+    with Server("fake:len=50,step_us=10000", "--header-timeout", "1h", "--body-timeout", "1h", "--idle-timeout",
+                "150ms") as s:
         with s.connect() as c:
-            assert c.closed(), "an idle connection"
-        def drip(c, start):
-            c.send(start)
-            try:
-                while not c.data:
-                    c.send(b"x")
-                    c.socket.settimeout(0.02)
-                    try:
-                        c.fill()
-                    except TimeoutError:
-                        pass
-            finally:
-                c.socket.settimeout(BOUND)
-            r = c.reply()
-            equal((r.status, r.error()["code"]), (408, "request_timeout"))
+            assert c.closed(), "before its first request"
         with s.connect() as c:
-            drip(c, b"GET /health HTTP/1.1\r\nX: ")
-        with s.connect() as c:
-            drip(c, b"POST /v1/completions HTTP/1.1\r\nContent-Length: 100000\r\n\r\n")
-        with s.connect() as c:
-            equal(c.ask("GET", "/health").reply().status, 200)
-            assert c.closed(), "idle after a request"
+            equal(c.ask("POST", "/v1/completions", {"prompt": "x"}).reply().status, 200, "waiting is not idling")
+            assert c.closed(), "after a request"
         s.until(connections=1)
 
 
