@@ -27,7 +27,7 @@ struct bt_http_conn {
     struct event io, timer;
     int fd;
     enum bt_conn_state state;
-    uint64_t id;
+    uint64_t id, peer;
     void *data;
 
     /* reading */

@@ -21,6 +21,10 @@ uint64_t bt_http_id(const struct bt_http_conn *c) {
     return c->id;
 }
 
+uint64_t bt_http_peer(const struct bt_http_conn *c) {
+    return c->peer;
+}
+
 void bt_http_drop_body(struct bt_http_conn *c) {
     bt_conn_free_body(c);
 }

@@ -47,13 +47,14 @@ static void poke(void *arg) {
 
 static void pump(struct watch *w) {
     struct server *s = w->server;
-    if (!w->alive || bt_front_pump(s->front, w->context) != BATON_CRASHED)
+    baton_status st = w->alive ? bt_front_pump(s->front, w->context) : BATON_OK;
+    if (st == BATON_OK)
         return;
-    w->alive = false;
+    w->alive = false; /* whatever the status: the front has closed its end, and let go of all requests there */
     event_del(&w->in);
     event_del(&w->out);
     s->api.dead_contexts++;
-    bt_log(BT_LOG_ERROR, "the owner of context %d is gone", w->context);
+    bt_log(BT_LOG_ERROR, "the owner of context %d is gone: %s", w->context, baton_status_text(st));
 }
 
 static void on_front(evutil_socket_t fd, short what, void *arg) {

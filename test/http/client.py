@@ -20,7 +20,7 @@ import traceback
 
 PROGRAM = os.environ.get("BATON_PROGRAM", "build/dev/bin/baton")
 SANITIZER = os.environ.get("BATON_SANITIZE", "")
-BOUND = 60 if SANITIZER else 20  # seconds until something that must happen is given up on
+BOUND = 60 if SANITIZER else 15  # seconds until something that must happen is given up on
 TESTS = []
 
 
