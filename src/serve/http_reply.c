@@ -21,6 +21,10 @@ uint64_t bt_http_id(const struct bt_http_conn *c) {
     return c->id;
 }
 
+struct bt_text bt_http_authorization(const struct bt_http_conn *c) {
+    return (struct bt_text){c->authorization, c->authorization_len};
+}
+
 uint64_t bt_http_peer(const struct bt_http_conn *c) {
     return c->peer;
 }

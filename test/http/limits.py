@@ -355,4 +355,31 @@ def probe_P61_a_context_that_fills_ends_with_length_and_harms_no_neighbour():
         equal(s.complete("full", stream=True).finish(), "length")
 
 
+@test
+def probe_P63_a_missing_key_is_told_before_the_body_is_read():
+    with tempfile.NamedTemporaryFile("w") as f:
+        f.write("# two of them\nsecret-one\n\nsecret-two\r\n")
+        f.flush()
+        with Server("fake:", "--api-key-file", f.name) as s:
+            for header in (b"", b"Authorization: Bearer secret-on\r\n", b"Authorization: Bearer secret-ones\r\n",
+                           b"Authorization: secret-one\r\n", b"Authorization: Bearer \r\n",
+                           b"Authorization: Bearer " + b"x" * 5000 + b"\r\n", b"Authorization: Bearer # two of them\r\n"):
+                with s.connect() as c:
+                    c.send(b"POST /v1/completions HTTP/1.1\r\n" + header + b"Content-Length: 1000\r\n\r\n")
+                    r = c.reply()
+                    equal((r.status, r.error()["code"]), (401, "invalid_api_key"), header)
+                    equal(r.headers["www-authenticate"], "Bearer")
+                    assert c.closed()
+            equal(s.ask("GET", "/v1/models").status, 401)
+            equal(s.ask("GET", "/nothing").status, 401)
+            equal(s.ask("GET", "/health").status, 200)
+            for key in ("secret-one", "secret-two"):
+                equal(s.ask("POST", "/v1/completions", {"prompt": "x", "max_tokens": 1},
+                            [f"Authorization: Bearer {key}"]).status, 200)
+            assert "secret" not in s.said()
+            with s.connect() as c:  # a key counts for its own request only
+                equal(c.ask("GET", "/v1/models", headers=["authorization: bearer secret-two"]).reply().status, 200)
+                equal(c.ask("GET", "/v1/models").reply().status, 401)
+
+
 main()
