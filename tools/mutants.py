@@ -126,19 +126,15 @@ class Bench:
             raise Bad(f"{what}:\n" + "\n".join(done.stdout.splitlines()[-OUTPUT_LINES:]))
         return done.stdout
 
-    def make(self, names):
-        """Builds what these tests run: their own program, or the baton command for those that are scripts."""
-        targets = set()
-        for name in names:
-            if name not in self.tests:
-                raise Bad(f"ctest knows no test '{name}'")
+    def make(self, name=None):
+        """Builds what one test runs: its own program, or the baton command if it is a script. Without a name: all."""
+        targets = []
+        if name:
             command, _ = self.tests[name]
-            program = command[0] if command else os.path.join(self.build, "bin", "test_" + os.path.basename(name))
-            inside = os.path.realpath(program).startswith(os.path.realpath(self.build) + os.sep)
-            targets.add(os.path.basename(program) if inside else "baton")
-        self.command(["cmake", "--build", self.build, "-j", str(self.jobs), "--target", *sorted(targets)],
-                     "does not compile")
-        if any(self.tests[name][0] is None for name in names):
+            inside = os.path.realpath(command[0]).startswith(os.path.realpath(self.build) + os.sep)
+            targets = ["--target", os.path.basename(command[0]) if inside else "baton"]
+        self.command(["cmake", "--build", self.build, "-j", str(self.jobs), *targets], "does not compile")
+        if not name:
             self.tests = self.listed()
 
     def run(self, name, filters, limit_s):
@@ -175,18 +171,30 @@ def tail(output):
     return "\n".join("    " + line for line in output.splitlines()[-OUTPUT_LINES:])
 
 
-def check_healthy(bench, mutants):
-    """Unmutated, the named tests must pass; without that a failure would prove nothing."""
-    bench.make({m.test for m in mutants})
+def check_healthy(bench, test, filters):
+    """Unmutated, the named test must pass; without that a failure would prove nothing."""
+    if test not in bench.tests:
+        raise Bad(f"ctest knows no test '{test}'")
+    wanted = f"{test} {' '.join(filters)}"
+    status, output = bench.run(test, filters, HEALTHY_S)
+    if status is None:
+        raise Bad(f"{wanted} hangs without any mutant")
+    if status != 0:
+        raise Bad(f"{wanted} fails without any mutant:\n{tail(output)}")
+    if tests_passed(output) < 1:
+        raise Bad(f"{wanted} runs no test:\n{tail(output)}")
+
+
+def unhealthy(bench, mutants):
+    """(test, filters) -> why a failure of it would prove nothing; only those of which that is so"""
+    bench.make()
+    faults = {}
     for test, filters in sorted({(m.test, tuple(m.filter)) for m in mutants}):
-        status, output = bench.run(test, filters, HEALTHY_S)
-        wanted = f"{test} {' '.join(filters)}"
-        if status is None:
-            raise Bad(f"{wanted} hangs without any mutant")
-        if status != 0:
-            raise Bad(f"{wanted} fails without any mutant:\n{tail(output)}")
-        if tests_passed(output) < 1:
-            raise Bad(f"{wanted} runs no test:\n{tail(output)}")
+        try:
+            check_healthy(bench, test, filters)
+        except Bad as bad:
+            faults[test, filters] = bad
+    return faults
 
 
 def ending(status):
@@ -209,7 +217,7 @@ def attempt(bench, mutant):
     try:
         with open(path, "w", encoding="utf-8") as file:
             file.write(mutated)
-        bench.make([mutant.test])
+        bench.make(mutant.test)
         status, output = bench.run(mutant.test, mutant.filter, HANG_S)
     finally:
         with open(path, "w", encoding="utf-8") as file:
@@ -254,12 +262,14 @@ def main():
     began, killed, survived = time.monotonic(), 0, 0
     try:
         bench = Bench(root, args.jobs)
-        check_healthy(bench, mutants)
+        faults = unhealthy(bench, mutants)
     except Bad as bad:
         print(f"ERROR     {bad}")
         return 1
     for mutant in mutants:
         try:
+            if (mutant.test, tuple(mutant.filter)) in faults:
+                raise faults[mutant.test, tuple(mutant.filter)]
             if attempt(bench, mutant):
                 killed += 1
             else:

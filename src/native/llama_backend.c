@@ -23,7 +23,8 @@ static void on_native_log(enum ggml_log_level level, const char *text, void *arg
     if (listening && line_level == GGML_LOG_LEVEL_ERROR)
         bt_buf_adds(listening, text);
     size_t len = strcspn(text, "\n");
-    if (len > 0 && bt_log_level() >= BT_LOG_DEBUG)
+    /* its own debug level has lines for every tensor of every graph */
+    if (len > 0 && line_level != GGML_LOG_LEVEL_DEBUG && bt_log_level() >= BT_LOG_DEBUG)
         bt_log(BT_LOG_DEBUG, "native: %.*s", (int)BT_MIN(len, (size_t)INT_MAX), text);
 }
 
@@ -33,14 +34,11 @@ void bt_llama_listen(struct bt_buf *causes) {
 
 const char *bt_llama_heard(struct bt_buf *causes) {
     listening = NULL;
-    while (causes->len > 0 && causes->data[causes->len - 1] == '\n')
-        causes->len--;
     bt_buf_add(causes, "", 1);
     if (causes->failed || causes->data[0] == '\0')
         return "the native library gave no reason";
-    for (char *p = (char *)causes->data; *p; p++)
-        if (*p == '\n')
-            *p = ';';
+    /* the first line is the cause, the others say who was calling whom */
+    causes->data[strcspn((char *)causes->data, "\n")] = '\0';
     return (char *)causes->data;
 }
 

@@ -21,6 +21,7 @@ static const struct shape {
     {"gpt2-f16", {"--arch", "gpt2", "--type", "f16", "--layers", "3"}},
     {"gpt2-q4_0", {"--arch", "gpt2", "--type", "q4_0", "--width", "128", "--heads", "2"}},
     {"mamba-f32", {"--arch", "mamba", "--type", "f32"}},
+    {"mamba-f16", {"--arch", "mamba", "--type", "f16", "--tokenizer", "spm"}},
     {"mamba-q8_0", {"--arch", "mamba", "--type", "q8_0", "--layers", "3"}},
 };
 
