@@ -5,7 +5,7 @@
 #include <limits.h>
 
 struct options {
-    const char *host;
+    const char *host, *key_file;
     int port;
     int contexts, sequences;
     int when_full; /* wait, refuse */
@@ -25,6 +25,8 @@ enum { FRAME_OVERHEAD = 64 << 10 };
 static const struct bt_option ADDRESS[] = {
     {"host", 0, BT_OPTION_TEXT, AT(host), .value = "ADDRESS", .help = "where to listen (127.0.0.1)"},
     {"port", 'p', BT_OPTION_INT, AT(port), 0, 65535, .value = "N", .help = "0 picks a free one (8080)"},
+    {"api-key-file", 0, BT_OPTION_TEXT, AT(key_file), .value = "FILE",
+     .help = "API keys, one a line: who has none of them gets 401;\nwithout it anybody who can connect may ask"},
 };
 
 static const struct bt_option POLICY[] = {
@@ -109,6 +111,7 @@ int bt_cmd_serve(int argc, char **argv) {
                   .context = {.sequences = o.sequences}},
         .host = o.host,
         .port = o.port,
+        .key_file = o.key_file,
         .limits = {.connections = o.connections,
                    .body_max = (size_t)o.body_max,
                    .header_ms = o.header_timeout,

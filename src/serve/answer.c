@@ -145,6 +145,7 @@ void bt_answer_gone(struct bt_http_conn *c) {
 static baton_status submit(struct answer *w, struct bt_openai_request *r, baton_error *err) {
     const struct bt_handler handler = {.on_text = on_text, .on_done = on_done, .arg = w};
     r->submit.window = BT_WINDOW;
+    r->submit.flow = bt_api_flow(w->api, w->conn);
     return bt_front_submit(w->api->front, &r->submit, &handler, &w->request, err);
 }
 

@@ -10,6 +10,7 @@
 #include "base/list.h"
 #include "ipc/front.h"
 #include "serve/http.h"
+#include "serve/keys.h"
 #include "serve/openai_in.h"
 
 struct bt_api {
@@ -17,6 +18,7 @@ struct bt_api {
     struct bt_http *http;
     void (*poke)(void *arg); /* the front was told something: let it write, and ask for its next deadline */
     void *poke_arg;
+    const struct bt_keys *keys; /* NULL: anybody may ask */
     struct bt_openai_model model;
     char file_name[128]; /* the model file's base name */
     size_t body_max;     /* for the text of 413 */
@@ -35,6 +37,9 @@ void bt_api_free(struct bt_api *a);
 struct bt_http_handler bt_api_handler(struct bt_api *a);
 /* Cancels every answer that is under way. */
 void bt_api_cancel_all(struct bt_api *a);
+
+/* Whose request it is: its API key, else its peer's address. */
+uint64_t bt_api_flow(const struct bt_api *a, const struct bt_http_conn *c);
 
 /* answer.c */
 void bt_answer_start(struct bt_api *a, struct bt_http_conn *c, bool chat);

@@ -218,7 +218,17 @@ static void on_timer(evutil_socket_t fd, short what, void *arg) {
         bt_conn_gone(c); /* idle, lingering, or a reader that does not read */
 }
 
-static void conn_open(struct bt_http *h, int fd) {
+/* Who it is, port aside: the same for all connections of one machine. */
+static uint64_t peer_of(const struct sockaddr_storage *name) {
+    uint64_t hash = bt_mix64(name->ss_family), words[2] = {0};
+    if (name->ss_family == AF_INET6)
+        memcpy(words, &((const struct sockaddr_in6 *)name)->sin6_addr, sizeof words);
+    else if (name->ss_family == AF_INET)
+        memcpy(words, &((const struct sockaddr_in *)name)->sin_addr, sizeof(struct in_addr));
+    return bt_mix64(bt_mix64(hash ^ words[0]) ^ words[1]);
+}
+
+static void conn_open(struct bt_http *h, int fd, uint64_t peer) {
     struct bt_http_conn *c = calloc(1, sizeof *c);
     int yes = 1;
     if (!c || h->n_conns >= h->limits.connections + BT_HTTP_REFUSED_MAX) {
@@ -228,6 +238,7 @@ static void conn_open(struct bt_http *h, int fd) {
     }
     c->http = h;
     c->fd = fd;
+    c->peer = peer;
     bt_list_init(&c->dirty);
     bt_list_append(&h->conns, &c->link);
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
@@ -249,9 +260,11 @@ static void on_accept(evutil_socket_t fd, short what, void *arg) {
     struct bt_http *h = arg;
     (void)what;
     for (int i = 0; i < 64; i++) {
-        int conn = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        struct sockaddr_storage name = {.ss_family = AF_UNSPEC};
+        socklen_t len = sizeof name;
+        int conn = accept4(fd, (struct sockaddr *)&name, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (conn >= 0) {
-            conn_open(h, conn);
+            conn_open(h, conn, peer_of(&name));
         } else if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
             bt_log(BT_LOG_WARN, "no new connections until one closes: %s", strerror(errno));
             event_del(&h->accept); /* else the loop would spin on it */

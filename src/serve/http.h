@@ -71,8 +71,10 @@ void bt_http_close(struct bt_http **http); /* on_gone for every open exchange */
 enum bt_http_method bt_http_method(const struct bt_http_conn *c);
 const char *bt_http_path(const struct bt_http_conn *c);
 struct bt_text bt_http_body(const struct bt_http_conn *c);
-uint64_t bt_http_id(const struct bt_http_conn *c); /* what x-request-id says */
-void bt_http_drop_body(struct bt_http_conn *c);    /* frees it early: an answer may take minutes */
+uint64_t bt_http_id(const struct bt_http_conn *c);                  /* what x-request-id says */
+struct bt_text bt_http_authorization(const struct bt_http_conn *c); /* the header's value, not NUL-terminated */
+uint64_t bt_http_peer(const struct bt_http_conn *c);                /* the same for all connections of one address */
+void bt_http_drop_body(struct bt_http_conn *c);                     /* frees it early: an answer may take minutes */
 
 void *bt_http_data(const struct bt_http_conn *c);
 void bt_http_set_data(struct bt_http_conn *c, void *data);

@@ -18,8 +18,6 @@ enum bt_conn_state {
     BT_CONN_DEAD,   /* closed; freed when no callback can hold it any more */
 };
 
-enum bt_header { BT_HEADER_OTHER, BT_HEADER_EXPECT, BT_HEADER_CODING };
-
 struct bt_http_conn {
     struct bt_http *http;
     struct bt_list link;  /* in http->conns, or http->dead */
@@ -27,7 +25,7 @@ struct bt_http_conn {
     struct event io, timer;
     int fd;
     enum bt_conn_state state;
-    uint64_t id;
+    uint64_t id, peer;
     void *data;
 
     /* reading */
@@ -40,8 +38,9 @@ struct bt_http_conn {
     size_t head_bytes, body_raw;
     struct bt_buf url, body;
     char path[BT_HTTP_PATH_MAX];
-    char field[24], value[24]; /* cut: only short ones matter */
-    size_t field_len, value_len;
+    char field[24], value[288]; /* cut: only short ones matter */
+    char authorization[288];
+    size_t field_len, value_len, authorization_len;
     bool in_value, expects_continue, coded;
     bool keep, http11;
     enum bt_http_method method;

@@ -29,6 +29,10 @@ static void header_done(struct bt_http_conn *c) {
         c->expects_continue = c->value_len == 12 && strncasecmp(c->value, "100-continue", 12) == 0;
     if (c->field_len == 16 && strncasecmp(c->field, "content-encoding", 16) == 0)
         c->coded = !(c->value_len == 8 && strncasecmp(c->value, "identity", 8) == 0);
+    if (c->field_len == 13 && strncasecmp(c->field, "authorization", 13) == 0) {
+        memcpy(c->authorization, c->value, c->value_len);
+        c->authorization_len = c->value_len;
+    }
     c->in_value = false;
     c->field_len = c->value_len = 0;
 }
@@ -171,7 +175,7 @@ void bt_conn_reset(struct bt_http_conn *c) {
     http_parser_init(&c->parser, HTTP_REQUEST);
     c->parser.data = c;
     c->state = BT_CONN_HEAD;
-    c->head_bytes = c->body_raw = c->field_len = c->value_len = 0;
+    c->head_bytes = c->body_raw = c->field_len = c->value_len = c->authorization_len = 0;
     c->url.len = 0;
     bt_conn_free_body(c);
     c->in_value = c->expects_continue = c->coded = c->keep = c->http11 = c->begun = c->chunked = false;

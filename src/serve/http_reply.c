@@ -21,6 +21,14 @@ uint64_t bt_http_id(const struct bt_http_conn *c) {
     return c->id;
 }
 
+struct bt_text bt_http_authorization(const struct bt_http_conn *c) {
+    return (struct bt_text){c->authorization, c->authorization_len};
+}
+
+uint64_t bt_http_peer(const struct bt_http_conn *c) {
+    return c->peer;
+}
+
 void bt_http_drop_body(struct bt_http_conn *c) {
     bt_conn_free_body(c);
 }

@@ -93,11 +93,32 @@ static const struct route *find(const char *path) {
     return NULL;
 }
 
+static int key_of(const struct bt_api *a, const struct bt_http_conn *c) {
+    struct bt_text given = bt_http_authorization(c);
+    return bt_keys_find(a->keys, given.data, given.len);
+}
+
+uint64_t bt_api_flow(const struct bt_api *a, const struct bt_http_conn *c) {
+    return a->keys ? (uint64_t)key_of(a, c) : bt_http_peer(c);
+}
+
+/* /health is for those who watch the server, and tells nothing of anybody. */
+static bool refuse_stranger(struct bt_api *a, struct bt_http_conn *c) {
+    struct bt_api_error e = {.status = 401, .type = "invalid_request_error", .code = "invalid_api_key"};
+    if (!a->keys || strcmp(bt_http_path(c), "/health") == 0 || key_of(a, c) >= 0)
+        return false;
+    snprintf(e.text, sizeof e.text, "the API key is missing or wrong: expected the header Authorization: Bearer KEY");
+    bt_api_reply_error(a, c, &e, "WWW-Authenticate: Bearer\r\n");
+    return true;
+}
+
 static void on_head(void *arg, struct bt_http_conn *c) {
     struct bt_api *a = arg;
     const struct route *r = find(bt_http_path(c));
     enum bt_http_method m = bt_http_method(c);
     struct bt_api_error e = {.type = "invalid_request_error"};
+    if (refuse_stranger(a, c))
+        return;
     if (!r) {
         e.status = 404;
         e.code = "unknown_url";

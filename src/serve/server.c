@@ -30,6 +30,7 @@ struct server {
     struct bt_front *front;
     struct bt_http *http;
     struct bt_api api;
+    struct bt_keys *keys;
     int n_watches;
     struct watch watches[BT_CONTEXTS_MAX];
     struct event settle, deadline, sigint, sigterm, drain;
@@ -47,13 +48,14 @@ static void poke(void *arg) {
 
 static void pump(struct watch *w) {
     struct server *s = w->server;
-    if (!w->alive || bt_front_pump(s->front, w->context) != BATON_CRASHED)
+    baton_status st = w->alive ? bt_front_pump(s->front, w->context) : BATON_OK;
+    if (st == BATON_OK)
         return;
-    w->alive = false;
+    w->alive = false; /* whatever the status: the front has closed its end, and let go of all requests there */
     event_del(&w->in);
     event_del(&w->out);
     s->api.dead_contexts++;
-    bt_log(BT_LOG_ERROR, "the owner of context %d is gone", w->context);
+    bt_log(BT_LOG_ERROR, "the owner of context %d is gone: %s", w->context, baton_status_text(st));
 }
 
 static void on_front(evutil_socket_t fd, short what, void *arg) {
@@ -210,7 +212,10 @@ static baton_status serve(struct server *s, baton_error *err) {
     s->api.poke_arg = s;
     s->api.body_max = s->params->limits.body_max;
     bt_list_init(&s->api.answers);
-    baton_status st = open_http(s, err);
+    baton_status st = s->params->key_file ? bt_keys_load(s->params->key_file, &s->keys, err) : BATON_OK;
+    s->api.keys = s->keys;
+    if (st == BATON_OK)
+        st = open_http(s, err);
     if (st == BATON_OK)
         st = bt_front_open(&s->params->front, &s->front, err);
     if (st != BATON_OK)
@@ -253,6 +258,7 @@ baton_status bt_serve(const struct bt_serve_params *params, baton_error *err) {
         event_base_free(s->base);
     }
     bt_api_free(&s->api);
+    bt_keys_free(&s->keys);
     free(s);
     return st;
 }

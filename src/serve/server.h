@@ -7,8 +7,9 @@
 
 struct bt_serve_params {
     struct bt_front_params front;
-    const char *host; /* borrowed */
-    int port;         /* 0 picks one */
+    const char *host;     /* borrowed */
+    int port;             /* 0 picks one */
+    const char *key_file; /* borrowed; NULL: anybody who can connect may ask */
     struct bt_http_limits limits;
     int64_t drain_ms; /* after SIGINT or SIGTERM: how long answers may go on */
 };

@@ -202,6 +202,12 @@ def bad_command_lines_say_what_was_expected():
         (["here"], '"here" is one argument too many'),
         (["--host", "no.such.host.invalid"], "--host no.such.host.invalid"),
         (["-m", "/no/such.gguf"], "/no/such.gguf"),
+        (["--api-key-file", "/no/such/file"], "/no/such/file"),
+        (["--api-key-file", "/dev/null"], "there is no key in it"),
+        (["--gpu-layers", "-2"], "expected a whole number from -1"),
+        (["--idle-timeout", "never"], "--idle-timeout is \"never\": expected a time from 10ms to 24h"),
+        (["--body-max", "1T"], "--body-max is \"1T\": expected a size from 1024"),
+        (["--body-max", "32M"], "--body-max is \"32M\""),
     ]:
         code, said = serve(*arguments)
         equal(code, 2, said)

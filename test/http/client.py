@@ -20,7 +20,7 @@ import traceback
 
 PROGRAM = os.environ.get("BATON_PROGRAM", "build/dev/bin/baton")
 SANITIZER = os.environ.get("BATON_SANITIZE", "")
-BOUND = 60 if SANITIZER else 20  # seconds until something that must happen is given up on
+BOUND = 60 if SANITIZER else 15  # seconds until something that must happen is given up on
 TESTS = []
 
 
@@ -42,7 +42,7 @@ def main():
             traceback.print_exc()
             print("[  FAILED  ]", t.__name__, flush=True)
             failed.append(t.__name__)
-    print(f"{len(chosen) - len(failed)} of {len(chosen)} passed")
+    print(f"[  PASSED  ] {len(chosen) - len(failed)} test(s) of {len(chosen)}")
     sys.exit(1 if failed or not chosen else 0)
 
 

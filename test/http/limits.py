@@ -211,32 +211,43 @@ def probe_P60_too_large_is_told_before_it_is_read():
         equal(r.status, 404, "a header that says enough is answered before the body")
 
 
+def drip(s, start):
+    """A byte now and then, until there is an answer; which must be 408 and the end."""
+    with s.connect() as c:
+        c.send(start)
+        c.socket.settimeout(0.02)
+        while not c.data:
+            c.send(b"x")
+            with contextlib.suppress(TimeoutError):
+                c.fill()
+        c.socket.settimeout(BOUND)
+        r = c.reply()
+        equal((r.status, r.error()["code"], r.headers["connection"]), (408, "request_timeout", "close"))
+
+
 @test
-def probe_P60_too_slow_is_closed():
-    with Server("fake:", "--header-timeout", "150ms", "--body-timeout", "150ms", "--idle-timeout", "150ms") as s:
+def probe_P60_a_slow_header_is_closed():
+    with Server("fake:", "--header-timeout", "150ms", "--body-timeout", "1h", "--idle-timeout", "1h") as s:
+        drip(s, b"GET /health HTTP/1.1\r\nX: ")
+        s.until(connections=1)
+
+
+@test
+def probe_P60_a_slow_body_is_closed():
+    with Server("fake:", "--header-timeout", "1h", "--body-timeout", "150ms", "--idle-timeout", "1h") as s:
+        drip(s, b"POST /v1/completions HTTP/1.1\r\nContent-Length: 100000\r\n\r\n")
+        s.until(connections=1)
+
+
+@test
+def probe_P60_an_idle_connection_is_closed():
+    with Server("fake:len=50,step_us=10000", "--header-timeout", "1h", "--body-timeout", "1h", "--idle-timeout",
+                "150ms") as s:
         with s.connect() as c:
-            assert c.closed(), "an idle connection"
-        def drip(c, start):
-            c.send(start)
-            try:
-                while not c.data:
-                    c.send(b"x")
-                    c.socket.settimeout(0.02)
-                    try:
-                        c.fill()
-                    except TimeoutError:
-                        pass
-            finally:
-                c.socket.settimeout(BOUND)
-            r = c.reply()
-            equal((r.status, r.error()["code"]), (408, "request_timeout"))
+            assert c.closed(), "before its first request"
         with s.connect() as c:
-            drip(c, b"GET /health HTTP/1.1\r\nX: ")
-        with s.connect() as c:
-            drip(c, b"POST /v1/completions HTTP/1.1\r\nContent-Length: 100000\r\n\r\n")
-        with s.connect() as c:
-            equal(c.ask("GET", "/health").reply().status, 200)
-            assert c.closed(), "idle after a request"
+            equal(c.ask("POST", "/v1/completions", {"prompt": "x"}).reply().status, 200, "waiting is not idling")
+            assert c.closed(), "after a request"
         s.until(connections=1)
 
 
@@ -342,6 +353,33 @@ def probe_P61_a_context_that_fills_ends_with_length_and_harms_no_neighbour():
         equal(full.json()["usage"]["total_tokens"], context)
         equal(neighbour.text(), alone)
         equal(s.complete("full", stream=True).finish(), "length")
+
+
+@test
+def probe_P63_a_missing_key_is_told_before_the_body_is_read():
+    with tempfile.NamedTemporaryFile("w") as f:
+        f.write("# two of them\nsecret-one\n\nsecret-two\r\n")
+        f.flush()
+        with Server("fake:", "--api-key-file", f.name) as s:
+            for header in (b"", b"Authorization: Bearer secret-on\r\n", b"Authorization: Bearer secret-ones\r\n",
+                           b"Authorization: secret-one\r\n", b"Authorization: Bearer \r\n",
+                           b"Authorization: Bearer " + b"x" * 5000 + b"\r\n", b"Authorization: Bearer # two of them\r\n"):
+                with s.connect() as c:
+                    c.send(b"POST /v1/completions HTTP/1.1\r\n" + header + b"Content-Length: 1000\r\n\r\n")
+                    r = c.reply()
+                    equal((r.status, r.error()["code"]), (401, "invalid_api_key"), header)
+                    equal(r.headers["www-authenticate"], "Bearer")
+                    assert c.closed()
+            equal(s.ask("GET", "/v1/models").status, 401)
+            equal(s.ask("GET", "/nothing").status, 401)
+            equal(s.ask("GET", "/health").status, 200)
+            for key in ("secret-one", "secret-two"):
+                equal(s.ask("POST", "/v1/completions", {"prompt": "x", "max_tokens": 1},
+                            [f"Authorization: Bearer {key}"]).status, 200)
+            assert "secret" not in s.said()
+            with s.connect() as c:  # a key counts for its own request only
+                equal(c.ask("GET", "/v1/models", headers=["authorization: bearer secret-two"]).reply().status, 200)
+                equal(c.ask("GET", "/v1/models").reply().status, 401)
 
 
 main()
