@@ -6,8 +6,9 @@
 
 enum { BT_BENCH_CLIENTS_MAX = 32, BT_BENCH_TOKENS = 128, BT_BENCH_CTX = 256 };
 
-/* The same prompts for everybody: client i's. They ask for stories, which the built-in model tells without end. */
-void bt_bench_prompt(char *text, size_t size, int client);
+/* The same prompts for everybody: client i's in that round, never twice in a run, so that nobody profits from a prefix.
+ * They ask for stories, which the built-in model tells without end. */
+void bt_bench_prompt(char *text, size_t size, int client, int round);
 
 /* Tokens per second of llama_decode over `sequences` side by side. */
 double bt_bench_raw(const char *path, int sequences, int rounds);

@@ -32,8 +32,10 @@ static void on_done(void *arg, const struct bt_outcome *outcome) {
 static void ask(struct client *c) {
     char text[128];
     baton_error err;
-    bt_bench_prompt(text, sizeof text, c->number);
-    struct bt_submit s = {.kind = BT_PROMPT_TEXT, .text = {text, strlen(text)}, .max_tokens = BT_BENCH_TOKENS,
+    bt_bench_prompt(text, sizeof text, c->number, c->left);
+    struct bt_submit s = {.kind = BT_PROMPT_TEXT,
+                          .text = {text, strlen(text)},
+                          .max_tokens = BT_BENCH_TOKENS,
                           .flow = (uint64_t)c->number + 1};
     s.sampling = (struct bt_sampling)BT_SAMPLING_DEFAULT;
     struct bt_handler handler = {on_text, on_done, c};

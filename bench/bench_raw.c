@@ -30,19 +30,21 @@ static void rounds(struct llama_context *ctx, const struct llama_vocab *vocab, i
     llama_token prompt[64], last[BT_BENCH_CLIENTS_MAX];
     for (int round = 0; round < n_rounds; round++) {
         llama_memory_clear(llama_get_memory(ctx), true);
-        int pos[BT_BENCH_CLIENTS_MAX];
+        int pos[BT_BENCH_CLIENTS_MAX], row[BT_BENCH_CLIENTS_MAX];
+        b.n_tokens = 0;
         for (int s = 0; s < sequences; s++) {
             char text[128];
-            bt_bench_prompt(text, sizeof text, s);
+            bt_bench_prompt(text, sizeof text, s, round);
             int n = llama_tokenize(vocab, text, (int)strlen(text), prompt, 64, true, true);
-            b.n_tokens = 0;
             for (int i = 0; i < n; i++)
                 put(&b, prompt[i], i, s, i == n - 1);
-            if (llama_decode(ctx, b))
-                abort();
-            last[s] = argmax(llama_get_logits_ith(ctx, n - 1), n_vocab);
             pos[s] = n;
+            row[s] = b.n_tokens - 1;
         }
+        if (llama_decode(ctx, b))
+            abort();
+        for (int s = 0; s < sequences; s++)
+            last[s] = argmax(llama_get_logits_ith(ctx, row[s]), n_vocab);
         for (int t = 1; t < BT_BENCH_TOKENS; t++) {
             b.n_tokens = 0;
             for (int s = 0; s < sequences; s++)

@@ -17,6 +17,7 @@ static inline struct tokens exact_prompt(const struct bt_model *m, int i) {
     bt_buf_add(&b, "", 1);
     assert_false(b.failed);
     struct tokens out = tokenize(m, (char *)b.data);
+    out.n = BT_MIN(out.n, (size_t)220); /* a vocabulary without words makes many tokens of it */
     bt_buf_free(&b);
     return out;
 }
@@ -125,14 +126,15 @@ static inline void check_resume(struct bt_model *m, const struct exact_stream *s
     }
 }
 
-static inline void check_exactness(struct bt_model *m) {
+static inline void check_exactness(struct bt_model *m, bool among_neighbours) {
     struct exact_stream streams[EXACT_STREAMS];
     for (int i = 0; i < EXACT_STREAMS; i++) {
         streams[i].prompt = exact_prompt(m, i);
         run_lone(m, &streams[i]);
     }
     check_chunking(m);
-    check_neighbours(m, streams);
+    if (among_neighbours)
+        check_neighbours(m, streams);
     check_resume(m, &streams[0]);
     check_resume(m, &streams[3]);
     for (int i = 0; i < EXACT_STREAMS; i++) {

@@ -10,6 +10,7 @@ static const struct {
     const char *about;
 } COMMANDS[] = {
     {"ask", bt_cmd_ask, "ask a model, with the answer streamed to the terminal"},
+    {"demo", bt_cmd_demo, "show what goes wrong on a shared context, and that nothing does under baton"},
     {"serve", bt_cmd_serve, "serve a model over HTTP with OpenAI's API"},
 };
 

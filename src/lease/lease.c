@@ -157,17 +157,13 @@ static baton_status claim(const struct bt_lease *lease, enum bt_op op, const cha
         if (BT_UNLIKELY(baton_guard_take(&slot->guard, word, op) != 0))
             continue;
         if (BT_UNLIKELY(!slot_of(lease))) {
-            __atomic_store_n(&slot->guard.word, word, __ATOMIC_RELEASE);
+            bt_slot_publish(slot, word);
             return bt_lease_fail_stale(lease, err);
         }
         *out = slot;
         *was = word;
         return BATON_OK;
     }
-}
-
-static void unclaim(struct bt_slot *slot, baton_guard_word was) {
-    __atomic_store_n(&slot->guard.word, was, __ATOMIC_RELEASE);
 }
 
 baton_status bt_lease_begin(const struct bt_lease *lease, enum bt_op op, void **context, baton_error *err) {
@@ -184,7 +180,7 @@ baton_status bt_lease_begin(const struct bt_lease *lease, enum bt_op op, void **
     if (BT_UNLIKELY(status != BATON_OK))
         return status;
     if (BT_UNLIKELY(baton_guard_op(was) == BT_OP_GIVEN)) {
-        unclaim(slot, was);
+        bt_slot_publish(slot, was);
         return bt_fail(err, BATON_MISUSE, "request %llu was given and not taken yet: bt_lease_take first",
                        (unsigned long long)lease->id);
     }
@@ -253,7 +249,7 @@ baton_status bt_lease_take(struct bt_lease *parcel, struct bt_lease *lease, bato
     if (status != BATON_OK)
         return status;
     if (baton_guard_op(was) != BT_OP_GIVEN) {
-        unclaim(slot, was);
+        bt_slot_publish(slot, was);
         return bt_fail(err, BATON_MISUSE, "request %llu was not given: bt_lease_give first",
                        (unsigned long long)parcel->id);
     }

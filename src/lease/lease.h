@@ -92,7 +92,8 @@ baton_status bt_lease_acquire(struct bt_pool *pool, const struct bt_ask *ask, st
 
 /* The same without blocking, for event loops: BATON_AGAIN means queued, and *ticket is given. Its descriptor becomes
  * readable when there is a verdict, the timeout included, and stays so: poll it, never read it. A thread that holds
- * every context may queue: it is not waiting. Any thread may poll, which makes it the holder. */
+ * every context may queue, even from inside a callback: it is not waiting. Any thread may poll, which makes it the
+ * holder. A ticket is polled until its verdict or dropped; one that is forgotten keeps its slot once it is granted. */
 struct bt_ticket;
 baton_status bt_lease_ask(struct bt_pool *pool, const struct bt_ask *ask, struct bt_lease *lease,
                           struct bt_ticket **ticket, baton_error *err);

@@ -110,8 +110,8 @@ baton_status bt_pool_open(const struct bt_pool_params *params, struct bt_pool **
         pool->slots[i].lost = false;
     }
     atomic_store(&pool->dead, 0);
-    bt_lock_release(&pool->lock);
     atomic_store(&pool->refs, 1);
+    bt_lock_release(&pool->lock);
     bt_lock_acquire(&registry.lock);
     bt_list_append(&registry.live, &pool->link);
     bt_lock_release(&registry.lock);
@@ -127,7 +127,7 @@ uint64_t bt_pool_hold_locked(struct bt_pool *pool, const struct bt_waiter *w, un
     /* the flag after the generation: who reads it for an old lease sees then that the lease is old */
     atomic_store_explicit(&slot->generation, generation, memory_order_release);
     atomic_store_explicit(&slot->cancelled, false, memory_order_release);
-    __atomic_store_n(&slot->guard.word, baton_guard_make(tid, op), __ATOMIC_RELEASE);
+    bt_slot_publish(slot, baton_guard_make(tid, op));
     return generation;
 }
 
@@ -177,7 +177,7 @@ static void finish(struct bt_pool *pool) {
     for (int i = 0; i < pool->n; i++)
         if (pool->slots[i].lost) {
             atomic_fetch_add(&pool->slots[i].generation, 1);
-            __atomic_store_n(&pool->slots[i].guard.word, 0, __ATOMIC_RELEASE);
+            bt_slot_publish(&pool->slots[i], 0);
         }
     atomic_store(&pool->dead, 1);
     bt_futex_wake(&pool->dead, INT_MAX);
@@ -200,7 +200,7 @@ void bt_pool_give_slot_locked(struct bt_pool *pool, struct bt_slot *slot) {
     if (next)
         word = bt_pool_verdict_locked(pool, next, BATON_OK);
     else
-        __atomic_store_n(&slot->guard.word, 0, __ATOMIC_RELEASE);
+        bt_slot_publish(slot, 0);
     bool last = BT_UNLIKELY(pool->closing) && may_finish_locked(pool);
     bt_lock_release(&pool->lock);
     wake_one(word);

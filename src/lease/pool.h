@@ -64,6 +64,11 @@ static inline bool bt_op_inside(unsigned op) {
     return op != BT_OP_IDLE && op != BT_OP_GIVEN;
 }
 
+/* By whoever has the slot, or under the lock: everything done so far is seen by the next one who gets in. */
+static inline void bt_slot_publish(struct bt_slot *slot, baton_guard_word word) {
+    __atomic_store_n(&slot->guard.word, word, __ATOMIC_RELEASE);
+}
+
 /* pool.c */
 void bt_pool_ref(struct bt_pool *pool);
 void bt_pool_unref(struct bt_pool *pool);

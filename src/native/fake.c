@@ -31,10 +31,10 @@ void bt_fake_tell(const struct bt_fake_event *event) {
 void bt_fake_stats(struct bt_fake_stats *stats) {
     const struct bt_fake_counters *c = &bt_fake_counters;
     *stats = (struct bt_fake_stats){
-        .overlaps = atomic_load(&c->overlaps),
-        .decodes = atomic_load(&c->decodes),
-        .rows = atomic_load(&c->rows),
-        .rows_max = atomic_load(&c->rows_max),
+        .overlaps = (uint64_t)atomic_load(&c->overlaps),
+        .decodes = (uint64_t)atomic_load(&c->decodes),
+        .rows = (uint64_t)atomic_load(&c->rows),
+        .rows_max = (uint64_t)atomic_load(&c->rows_max),
         .models = atomic_load(&c->models),
         .contexts = atomic_load(&c->contexts),
         .samplers = atomic_load(&c->samplers),
@@ -54,7 +54,7 @@ void bt_fake_stats_reset(void) {
 
 static void model_free(struct bt_model *base) {
     free(BT_CONTAINER(base, struct bt_fake_model, base));
-    atomic_fetch_sub(&bt_fake_counters.models, 1);
+    bt_fake_count(&bt_fake_counters.models, -1);
 }
 
 static void model_info(const struct bt_model *base, struct bt_model_info *info) {
@@ -155,7 +155,7 @@ baton_status bt_fake_open(const struct bt_model_params *params, struct bt_model 
         free(m);
         return status;
     }
-    atomic_fetch_add(&bt_fake_counters.models, 1);
+    bt_fake_count(&bt_fake_counters.models, 1);
     *out = &m->base;
     return BATON_OK;
 }

@@ -24,7 +24,7 @@ struct fake_context {
     struct bt_fake_model *model;
     int sequences, capacity, batch;
     /* any thread */
-    _Atomic int inside;
+    _Atomic int64_t inside;
     /* whoever is inside */
     struct sequence *seqs;
     int *added;    /* rows per sequence in the decode at hand */
@@ -39,11 +39,13 @@ static struct fake_context *of(const struct bt_context *c) {
     return (struct fake_context *)BT_CONTAINER(c, const struct fake_context, base);
 }
 
-/* Invariant: `inside` counts the calls within the context; a second one is the fault that this fake exists to find. */
+/* Invariant: `inside` counts the calls within the context; a second one is the fault that this fake exists to find.
+ * It and the counters are relaxed, so that they order nothing: ThreadSanitizer must see only the order that the callers
+ * make themselves, or a hand-over that forgets it would look well. */
 static struct fake_context *enter(const struct bt_context *base) {
     struct fake_context *c = of(base);
-    if (atomic_fetch_add(&c->inside, 1) != 0) {
-        atomic_fetch_add(&bt_fake_counters.overlaps, 1);
+    if (bt_fake_count(&c->inside, 1) != 0) {
+        bt_fake_count(&bt_fake_counters.overlaps, 1);
         if (c->model->abort_on_overlap) {
             static const char text[] = "fake native: two calls overlap in one context\n";
             ssize_t n = write(STDERR_FILENO, text, sizeof text - 1);
@@ -55,13 +57,7 @@ static struct fake_context *enter(const struct bt_context *base) {
 }
 
 static void leave(struct fake_context *c) {
-    atomic_fetch_sub(&c->inside, 1);
-}
-
-static void raise_to(_Atomic uint64_t *max, uint64_t value) {
-    uint64_t seen = atomic_load(max);
-    while (seen < value && !atomic_compare_exchange_weak(max, &seen, value))
-        ;
+    bt_fake_count(&c->inside, -1);
 }
 
 static enum bt_decode check_rows(struct fake_context *c, const struct bt_row *rows, int n) {
@@ -140,18 +136,16 @@ static enum bt_decode context_decode(struct bt_context *base, const struct bt_ro
     struct fake_context *c = enter(base);
     struct bt_fake_counters *k = &bt_fake_counters;
     struct bt_fake_event event = {.call = BT_FAKE_DECODE_BEGIN, .context = base, .rows = rows, .n = n};
-    event.number = atomic_fetch_add(&c->model->decodes, 1) + 1;
-    atomic_fetch_add(&k->decodes, 1);
-    atomic_fetch_add(&k->rows, (uint64_t)BT_MAX(n, 0));
-    raise_to(&k->rows_max, (uint64_t)BT_MAX(n, 0));
-    int64_t inside = atomic_fetch_add(&k->decoding, 1) + 1, seen = atomic_load(&k->decoding_max);
-    while (seen < inside && !atomic_compare_exchange_weak(&k->decoding_max, &seen, inside))
-        ;
+    event.number = (uint64_t)bt_fake_count(&c->model->decodes, 1) + 1;
+    bt_fake_count(&k->decodes, 1);
+    bt_fake_count(&k->rows, BT_MAX(n, 0));
+    bt_fake_raise(&k->rows_max, BT_MAX(n, 0));
+    bt_fake_raise(&k->decoding_max, bt_fake_count(&k->decoding, 1) + 1);
     bt_fake_tell(&event);
     event.result = decode_inside(c, rows, n, (int64_t)event.number);
     event.call = BT_FAKE_DECODE_END;
     bt_fake_tell(&event);
-    atomic_fetch_sub(&k->decoding, 1);
+    bt_fake_count(&k->decoding, -1);
     leave(c);
     return event.result;
 }
@@ -232,7 +226,7 @@ static void release(struct fake_context *c) {
 
 static void context_free(struct bt_context *base) {
     release(enter(base));
-    atomic_fetch_sub(&bt_fake_counters.contexts, 1);
+    bt_fake_count(&bt_fake_counters.contexts, -1);
 }
 
 static uint64_t context_memory(const struct bt_context *base) {
@@ -289,7 +283,7 @@ baton_status bt_fake_context_open(struct bt_model *base, const struct bt_context
         return bt_fail(err, BATON_NO_MEMORY, "no memory for a fake context of %d sequences of %d cells",
                        params->sequences, params->ctx);
     }
-    atomic_fetch_add(&bt_fake_counters.contexts, 1);
+    bt_fake_count(&bt_fake_counters.contexts, 1);
     *out = &c->base;
     return BATON_OK;
 }

@@ -31,14 +31,22 @@ struct bt_fake_model {
 #define BT_FAKE_FIELD(name, preset, least, text) int64_t name;
     BT_FAKE_KNOBS(BT_FAKE_FIELD)
 #undef BT_FAKE_FIELD
-    _Atomic uint64_t decodes; /* by all its contexts */
+    _Atomic int64_t decodes; /* by all its contexts */
 };
 
 struct bt_fake_counters {
-    _Atomic uint64_t overlaps, decodes, rows, rows_max;
-    _Atomic int64_t models, contexts, samplers, decoding, decoding_max;
+    _Atomic int64_t overlaps, decodes, rows, rows_max, models, contexts, samplers, decoding, decoding_max;
 };
 extern struct bt_fake_counters bt_fake_counters;
+static inline int64_t bt_fake_count(_Atomic int64_t *counter, int64_t by) {
+    return atomic_fetch_add_explicit(counter, by, memory_order_relaxed);
+}
+static inline void bt_fake_raise(_Atomic int64_t *max, int64_t value) {
+    int64_t seen = atomic_load_explicit(max, memory_order_relaxed);
+    while (seen < value &&
+           !atomic_compare_exchange_weak_explicit(max, &seen, value, memory_order_relaxed, memory_order_relaxed))
+        ;
+}
 void bt_fake_tell(const struct bt_fake_event *event);
 
 /* A place in a sequence: all that the next token depends on. */

@@ -24,7 +24,7 @@ static void sampler_accept(struct bt_sampler *s, bt_token token) {
 
 static void sampler_free(struct bt_sampler *s) {
     free(BT_CONTAINER(s, struct fake_sampler, base));
-    atomic_fetch_sub(&bt_fake_counters.samplers, 1);
+    bt_fake_count(&bt_fake_counters.samplers, -1);
 }
 
 static const struct bt_sampler_ops sampler_ops = {.accept = sampler_accept, .free = sampler_free};
@@ -44,7 +44,7 @@ baton_status bt_fake_sampler_open(const struct bt_model *m, const struct bt_samp
     s->n_bias = sampling->n_bias;
     if (s->n_bias)
         memcpy(s->bias, sampling->bias, s->n_bias * sizeof *s->bias);
-    atomic_fetch_add(&bt_fake_counters.samplers, 1);
+    bt_fake_count(&bt_fake_counters.samplers, 1);
     *out = &s->base;
     return BATON_OK;
 }

@@ -33,14 +33,11 @@ void bt_llama_listen(struct bt_buf *causes) {
 
 const char *bt_llama_heard(struct bt_buf *causes) {
     listening = NULL;
-    while (causes->len > 0 && causes->data[causes->len - 1] == '\n')
-        causes->len--;
     bt_buf_add(causes, "", 1);
     if (causes->failed || causes->data[0] == '\0')
         return "the native library gave no reason";
-    for (char *p = (char *)causes->data; *p; p++)
-        if (*p == '\n')
-            *p = ';';
+    /* the first line is the cause, the others say who was calling whom */
+    causes->data[strcspn((char *)causes->data, "\n")] = '\0';
     return (char *)causes->data;
 }
 

@@ -136,7 +136,9 @@ static baton_status load(struct bt_llama_model *m, const struct bt_model_params 
     if (!m->model && progress.stopped)
         status = bt_fail(err, BATON_CANCELLED, "loading %s was stopped", m->path);
     else if (!m->model)
-        status = bt_fail(err, BATON_BAD_MODEL, "%s cannot be loaded: %s", m->path, cause);
+        status =
+            bt_fail(err, BATON_BAD_MODEL,
+                    "%s cannot be loaded (is it damaged, cut off, or newer than this libllama?): %s", m->path, cause);
     bt_buf_free(&causes);
     return status;
 }

@@ -31,6 +31,19 @@ static void the_lowest_free_slot_is_granted(void **state) {
     assert_true(bt_gate_check(&g));
 }
 
+static void probe_P01_refuse_is_busy_at_once_and_leaves_no_trace(void **state) {
+    (void)state;
+    struct bt_gate g;
+    struct bt_waiter holder = waiter(1, 1, BT_NEVER_NS), w = waiter(2, 0, BT_NEVER_NS);
+    bt_gate_init(&g, 1, 4);
+    assert_int_equal(bt_gate_ask(&g, &holder, BT_REFUSE, 0), BATON_OK);
+    assert_int_equal(bt_gate_ask(&g, &w, BT_REFUSE, 1), BATON_BUSY);
+    assert_int_equal(w.state, BT_WAITER_IDLE);
+    assert_int_equal(g.queued, 0);
+    assert_null(bt_gate_give(&g, &holder, 2));
+    assert_true(bt_gate_check(&g));
+}
+
 static void waiters_are_granted_in_the_order_in_which_they_asked(void **state) {
     (void)state;
     struct bt_gate g;
@@ -279,6 +292,7 @@ static void any_schedule_keeps_the_invariants_and_gives_one_verdict_each(void **
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_lowest_free_slot_is_granted),
+        cmocka_unit_test(probe_P01_refuse_is_busy_at_once_and_leaves_no_trace),
         cmocka_unit_test(waiters_are_granted_in_the_order_in_which_they_asked),
         cmocka_unit_test(a_higher_band_goes_first_and_each_band_is_fifo),
         cmocka_unit_test(probe_P30_the_waiter_beyond_the_bound_is_refused_at_once),

@@ -2,6 +2,7 @@
 #include "harness.h"
 
 #include <pthread.h>
+#include <stdbool.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -9,6 +10,12 @@
 
 #include "baton/guard.h"
 #include "overlap.h"
+
+#ifdef __SANITIZE_THREAD__
+#define SLOW 10
+#else
+#define SLOW 1
+#endif
 
 enum { DECODE = 7, TEXT = BATON_GUARD_TEXT_MAX + 64 };
 
@@ -164,10 +171,12 @@ struct crowd {
     _Atomic int entered, refused, misnamed;
 };
 
+enum { CROWD = 4, TRIES = 200000 / SLOW };
+
 static void *crowds(void *arg) {
     struct crowd *c = arg;
-    for (int i = 0; i < 4000; i++) {
-        unsigned op = 1 + baton_guard_self() % 1000;
+    unsigned op = 1 + baton_guard_self() % 1000;
+    for (int i = 0; i < TRIES; i++) {
         baton_guard_word who = baton_guard_enter(&c->guard, op);
         if (who) {
             c->refused++;
@@ -175,8 +184,12 @@ static void *crowds(void *arg) {
             c->misnamed += baton_guard_op(who) != 1 + baton_guard_tid(who) % 1000;
             continue;
         }
-        overlap_decode(&c->context, (uint64_t)i);
-        c->entered++;
+        overlap_enter(&c->context);
+        c->context.state++;
+        overlap_leave(&c->context);
+        if (i % 64 == 0)
+            overlap_decode(&c->context, (uint64_t)i); /* now and then a long one */
+        c->entered += 1 + (i % 64 == 0);
         if (baton_guard_leave(&c->guard) != 0)
             c->misnamed++;
     }
@@ -186,16 +199,63 @@ static void *crowds(void *arg) {
 static void probe_P01_the_guard_never_lets_two_in(void **state) {
     (void)state;
     static struct crowd c;
-    pthread_t threads[4];
-    for (int i = 0; i < 4; i++)
+    pthread_t threads[CROWD];
+    for (int i = 0; i < CROWD; i++)
         assert_int_equal(pthread_create(&threads[i], NULL, crowds, &c), 0);
-    for (int i = 0; i < 4; i++)
+    for (int i = 0; i < CROWD; i++)
         pthread_join(threads[i], NULL);
     assert_int_equal(c.context.overlaps, 0);
     assert_int_equal(c.misnamed, 0);
-    assert_int_equal(c.entered + c.refused, 4 * 4000);
     assert_int_equal(c.context.state, c.entered);
     assert_true(c.refused > 0);
+}
+
+/* Two that come at the same instant, again and again; nobody leaves before both have tried. */
+struct duel {
+    baton_guard guard;
+    _Atomic int arrived[3];
+    _Atomic int first, both, none;
+};
+enum { DUELS = 40000 / SLOW };
+
+static void meet(_Atomic int *arrived, int round) {
+    atomic_fetch_add(arrived, 1);
+    for (int spins = 0; atomic_load(arrived) < 2 * (round + 1); spins++)
+        if (spins > 2000)
+            sched_yield();
+}
+
+static void *duels(void *arg) {
+    struct duel *d = arg;
+    static _Atomic int in;
+    for (int round = 0; round < DUELS; round++) {
+        meet(&d->arrived[0], round);
+        /* who arrives last goes on first: all the ways to make up for that, one after the other */
+        for (int spins = atomic_fetch_xor(&d->first, 1) ? round % 97 : round / 97 % 97; spins > 0; spins--)
+            __asm__ volatile("" ::: "memory");
+        bool mine = baton_guard_enter(&d->guard, 1) == 0;
+        atomic_fetch_add(&in, mine);
+        meet(&d->arrived[1], round);
+        d->both += in == 2;
+        d->none += in == 0;
+        meet(&d->arrived[2], round);
+        atomic_fetch_sub(&in, mine);
+        if (mine)
+            baton_guard_leave(&d->guard);
+    }
+    return NULL;
+}
+
+static void probe_P01_of_two_that_come_at_once_exactly_one_gets_in(void **state) {
+    (void)state;
+    static struct duel d;
+    pthread_t threads[2];
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, duels, &d), 0);
+    for (int i = 0; i < 2; i++)
+        pthread_join(threads[i], NULL);
+    assert_int_equal(d.both, 0);
+    assert_int_equal(d.none, 0);
 }
 
 int main(int argc, char **argv) {
@@ -207,6 +267,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(probe_P03_a_context_goes_from_thread_to_thread),
         cmocka_unit_test(a_forked_child_has_its_own_id),
         cmocka_unit_test(probe_P01_the_guard_never_lets_two_in),
+        cmocka_unit_test(probe_P01_of_two_that_come_at_once_exactly_one_gets_in),
     };
     return bt_test_run(tests, argc, argv);
 }

@@ -70,7 +70,8 @@ static void every_shape_loads_and_is_exact(void **state) {
                       (unsigned long long)info.bytes, info.recurrent ? ", recurrent" : "");
         assert_int_equal(info.recurrent, strncmp(shapes[i].name, "mamba", 5) == 0);
         text_survives(m, shapes[i].name);
-        check_exactness(m);
+        /* libllama decodes several recurrent states by another kernel than one, unless the matrices are f32. */
+        check_exactness(m, !info.recurrent || strstr(shapes[i].name, "f32"));
         m->ops->free(m);
         remove(path);
     }
