@@ -126,15 +126,14 @@ static inline void check_resume(struct bt_model *m, const struct exact_stream *s
     }
 }
 
-static inline void check_exactness(struct bt_model *m, bool among_neighbours) {
+static inline void check_exactness(struct bt_model *m) {
     struct exact_stream streams[EXACT_STREAMS];
     for (int i = 0; i < EXACT_STREAMS; i++) {
         streams[i].prompt = exact_prompt(m, i);
         run_lone(m, &streams[i]);
     }
     check_chunking(m);
-    if (among_neighbours)
-        check_neighbours(m, streams);
+    check_neighbours(m, streams);
     check_resume(m, &streams[0]);
     check_resume(m, &streams[3]);
     for (int i = 0; i < EXACT_STREAMS; i++) {

@@ -56,7 +56,8 @@ class Calls(unittest.TestCase):
         self.assertEqual(len(self.errors(table=TABLE + "BT_CALL(llama_gone, PURE, NONE, -1)")[0]), 1)
 
     def test_a_wrong_argument_or_a_forgotten_object_fails(self):
-        self.assertTrue(self.errors(table=TABLE.replace("llama_old, EXCLUSIVE, CONTEXT, 0", "llama_old, PURE, NONE, -1"))[0])
+        self.assertTrue(self.errors(table=TABLE.replace("llama_old, EXCLUSIVE, CONTEXT, 0",
+                                                        "llama_old, PURE, NONE, -1"))[0])
         self.assertTrue(self.errors(table=TABLE.replace("llama_older, EXCLUSIVE, CONTEXT, 0",
                                                         "llama_older, EXCLUSIVE, CONTEXT, 1"))[0])
         self.assertTrue(self.errors(table=TABLE.replace("BT_ALSO(llama_decode, READ, BATCH, 1)\n", ""))[0])

@@ -65,8 +65,10 @@ static enum bt_decode check_rows(struct fake_context *c, const struct bt_row *ro
         return BT_DECODE_INVALID;
     memset(c->added, 0, (size_t)c->sequences * sizeof *c->added);
     bool full = false;
+    int wanted = 0;
     for (int i = 0; i < n; i++) {
         const struct bt_row *r = &rows[i];
+        wanted += r->want_logits;
         if (r->seq < 0 || r->seq >= c->sequences || r->token < 0 || r->token >= c->model->vocab)
             return BT_DECODE_INVALID;
         int32_t next = c->seqs[r->seq].n + c->added[r->seq]++;
@@ -74,6 +76,8 @@ static enum bt_decode check_rows(struct fake_context *c, const struct bt_row *ro
             return BT_DECODE_INVALID;
         full |= next >= c->capacity;
     }
+    if (wanted > BT_LOGITS_MAX(c->sequences))
+        return BT_DECODE_INVALID;
     return full ? BT_DECODE_FULL : BT_DECODE_OK;
 }
 
@@ -250,7 +254,7 @@ static const struct bt_context_ops context_ops = {
 static bool allocate(struct fake_context *c) {
     c->seqs = calloc((size_t)c->sequences, sizeof *c->seqs);
     c->added = calloc((size_t)c->sequences, sizeof *c->added);
-    c->logits = calloc((size_t)c->batch * (size_t)c->model->vocab, sizeof *c->logits);
+    c->logits = calloc((size_t)BT_LOGITS_MAX(c->sequences) * (size_t)c->model->vocab, sizeof *c->logits);
     c->output = calloc((size_t)c->batch, sizeof *c->output);
     if (!c->seqs || !c->added || !c->logits || !c->output)
         return false;

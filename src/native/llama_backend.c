@@ -23,7 +23,8 @@ static void on_native_log(enum ggml_log_level level, const char *text, void *arg
     if (listening && line_level == GGML_LOG_LEVEL_ERROR)
         bt_buf_adds(listening, text);
     size_t len = strcspn(text, "\n");
-    if (len > 0 && bt_log_level() >= BT_LOG_DEBUG)
+    /* its own debug level has lines for every tensor of every graph */
+    if (len > 0 && line_level != GGML_LOG_LEVEL_DEBUG && bt_log_level() >= BT_LOG_DEBUG)
         bt_log(BT_LOG_DEBUG, "native: %.*s", (int)BT_MIN(len, (size_t)INT_MAX), text);
 }
 

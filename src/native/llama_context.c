@@ -45,6 +45,7 @@ static uint64_t context_memory(const struct bt_context *base) {
 static enum bt_decode context_decode(struct bt_context *base, const struct bt_row *rows, int n) {
     struct context *c = of(base);
     struct llama_batch *b = &c->batch;
+    int wanted = 0;
     b->n_tokens = 0; /* rows that are refused leave no logits to be read */
     if (n < 1 || n > c->rows_max)
         return BT_DECODE_INVALID;
@@ -56,7 +57,10 @@ static enum bt_decode context_decode(struct bt_context *base, const struct bt_ro
         b->pos[i] = r->pos;
         b->seq_id[i][0] = r->seq;
         b->logits[i] = r->want_logits;
+        wanted += r->want_logits;
     }
+    if (wanted > BT_LOGITS_MAX(c->sequences))
+        return BT_DECODE_INVALID;
     b->n_tokens = n;
     int32_t rc = llama_decode(c->ctx, *b);
     if (rc == 0)
@@ -129,6 +133,7 @@ static bool native_params(const struct bt_llama_model *m, const struct bt_contex
     p->n_seq_max = (uint32_t)params->sequences;
     p->n_batch = p->n_ubatch = (uint32_t)BT_MAX(params->chunk ? params->chunk : 512, params->sequences);
     p->n_threads = p->n_threads_batch = params->threads ? params->threads : default_threads();
+    p->n_outputs_max = (uint32_t)BT_MIN(BT_LOGITS_MAX(params->sequences), (int)p->n_batch);
     p->no_perf = true;
     /* One buffer for all sequences would let neighbours change each other's logits. */
     p->kv_unified = false;

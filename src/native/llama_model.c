@@ -17,6 +17,10 @@ static void model_free(struct bt_model *base) {
     free(m);
 }
 
+static bool is_recurrent(const struct llama_model *m) {
+    return llama_model_is_recurrent(m) || llama_model_is_hybrid(m);
+}
+
 static void model_info(const struct bt_model *base, struct bt_model_info *info) {
     const struct bt_llama_model *m = bt_llama_model_of(base);
     *info = (struct bt_model_info){
@@ -120,6 +124,12 @@ static baton_status check_file(const char *path, baton_error *err) {
     return BATON_OK;
 }
 
+/* Weights repacked for the processor's matrix units make libllama multiply several recurrent states otherwise than one:
+ * an answer would depend on its neighbours. Only such models, known when loaded, are loaded once more without. */
+static bool must_not_be_repacked(const struct llama_model *m, const struct llama_model_params *p) {
+    return m && p->use_extra_bufts && is_recurrent(m);
+}
+
 static baton_status load(struct bt_llama_model *m, const struct bt_model_params *params, baton_error *err) {
     struct progress progress = {.params = params};
     struct llama_model_params p = llama_model_default_params();
@@ -131,6 +141,11 @@ static baton_status load(struct bt_llama_model *m, const struct bt_model_params 
     }
     bt_llama_listen(&causes);
     m->model = llama_model_load_from_file(m->path, p);
+    if (must_not_be_repacked(m->model, &p)) {
+        llama_model_free(m->model);
+        p.use_extra_bufts = false;
+        m->model = llama_model_load_from_file(m->path, p);
+    }
     const char *cause = bt_llama_heard(&causes);
     baton_status status = BATON_OK;
     if (!m->model && progress.stopped)

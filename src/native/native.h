@@ -72,13 +72,16 @@ struct bt_sampling {
 #define BT_SAMPLING_DEFAULT                                                                                            \
     { .temperature = 0, .top_p = 1, .repeat_penalty = 1, .penalty_last_n = 64 }
 
-enum bt_decode { /* what a decode left behind (llama.h, llama_decode) */
-                 BT_DECODE_OK,
-                 BT_DECODE_FULL,    /* no room in the KV cache; nothing was changed */
-                 BT_DECODE_ABORTED, /* the abort hook said so; part of the rows may be in: read pos_max of every
-                                       sequence */
-                 BT_DECODE_INVALID, /* the rows make no sense; nothing was changed */
-                 BT_DECODE_FAILED,  /* part of the rows may be in: read pos_max of every sequence */
+/* How many rows of one decode may want logits: room for them is kept in the size of the vocabulary. */
+#define BT_LOGITS_MAX(sequences) ((sequences) > 16 ? (sequences) : 16)
+
+/* What a decode left behind (llama.h, llama_decode). */
+enum bt_decode {
+    BT_DECODE_OK,
+    BT_DECODE_FULL,    /* no room in the KV cache; nothing was changed */
+    BT_DECODE_ABORTED, /* the abort hook said so; part of the rows may be in: read pos_max of every sequence */
+    BT_DECODE_INVALID, /* the rows make no sense, or more than BT_LOGITS_MAX want logits; nothing was changed */
+    BT_DECODE_FAILED,  /* part of the rows may be in: read pos_max of every sequence */
 };
 
 struct bt_model_ops {

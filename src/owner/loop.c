@@ -230,7 +230,7 @@ static void wait_for_events(struct bt_loop *l, bool work) {
 }
 
 static void run(struct bt_loop *l) {
-    bool work = false;
+    bool work = true; /* the abort hook may have read frames during the self-test */
     while (!l->peer_gone && !l->ending && !(l->draining && l->n_alive == 0)) {
         wait_for_events(l, work && l->out.len < OUT_MAX);
         handle_all(l);

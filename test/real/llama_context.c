@@ -95,6 +95,20 @@ static void a_chunk_is_the_most_that_a_decode_takes(void **state) {
     c->ops->free(c);
 }
 
+static void logits_can_be_wanted_of_so_many_rows_and_no_more(void **state) {
+    (void)state;
+    struct bt_context *c = open_context(model, 2, 256, true);
+    struct bt_row rows[BT_LOGITS_MAX(2) + 1];
+    for (int i = 0; i <= BT_LOGITS_MAX(2); i++)
+        rows[i] = (struct bt_row){5, i, 0, true};
+    assert_int_equal(c->ops->decode(c, rows, BT_LOGITS_MAX(2) + 1), BT_DECODE_INVALID);
+    assert_int_equal(c->ops->pos_max(c, 0), -1);
+    assert_int_equal(c->ops->decode(c, rows, BT_LOGITS_MAX(2)), BT_DECODE_OK);
+    for (int i = 0; i < BT_LOGITS_MAX(2); i++)
+        assert_non_null(c->ops->logits(c, i));
+    c->ops->free(c);
+}
+
 struct fuse {
     int left;
 };
@@ -213,6 +227,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(rows_that_make_no_sense_change_nothing),
         cmocka_unit_test(contexts_that_make_no_sense_are_refused),
         cmocka_unit_test(a_chunk_is_the_most_that_a_decode_takes),
+        cmocka_unit_test(logits_can_be_wanted_of_so_many_rows_and_no_more),
         cmocka_unit_test(an_aborted_decode_can_be_rolled_back),
         cmocka_unit_test(probe_P06_contexts_of_one_model_run_at_the_same_time_and_are_right),
     };

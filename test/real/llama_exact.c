@@ -4,7 +4,7 @@
 static void logits_do_not_depend_on_cuts_neighbours_or_a_resume(void **state) {
     (void)state;
     struct bt_model *m = open_model(NULL);
-    check_exactness(m, true);
+    check_exactness(m);
     m->ops->free(m);
 }
 
@@ -52,9 +52,30 @@ static void a_copied_and_trimmed_sequence_goes_on_as_its_lone_run(void **state) 
     m->ops->free(m);
 }
 
+static void logits_do_not_depend_on_the_number_of_threads(void **state) {
+    (void)state;
+    struct bt_model *m = open_model(NULL);
+    int vocab = vocab_of(m);
+    struct tokens p = exact_prompt(m, 3);
+    struct bt_context *one = open_context(m, 1, 1024, true), *more;
+    float *right = keep_logits(one, feed(one, 0, 0, p.t, p.n, 512), vocab);
+    for (int threads = 2; threads <= 3; threads++) {
+        struct bt_context_params params = {.sequences = 1, .ctx = 1024, .threads = threads, .exact = true};
+        baton_error err;
+        assert_int_equal(m->ops->context(m, &params, &more, &err), BATON_OK);
+        same_logits(right, more->ops->logits(more, feed(more, 0, 0, p.t, p.n, 90)), vocab, "threads", threads);
+        more->ops->free(more);
+    }
+    free(right);
+    free(p.t);
+    one->ops->free(one);
+    m->ops->free(m);
+}
+
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(logits_do_not_depend_on_cuts_neighbours_or_a_resume),
+        cmocka_unit_test(logits_do_not_depend_on_the_number_of_threads),
         cmocka_unit_test(a_sequence_that_was_used_before_is_as_good_as_new),
         cmocka_unit_test(a_copied_and_trimmed_sequence_goes_on_as_its_lone_run),
     };

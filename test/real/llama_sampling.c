@@ -34,6 +34,11 @@ static void argmax_takes_the_lowest_of_equals_and_never_a_nan(void **state) {
             x[0] = 1;
             assert_int_equal(bt_argmax(x, n), 0);
         }
+    static float many[20000]; /* several blocks; the same largest number in each */
+    for (int32_t at = 19999; at > 0; at -= 1237) {
+        many[at] = 3;
+        assert_int_equal(bt_argmax(many, 20000), at);
+    }
     for (int i = 0; i < 67; i++)
         x[i] = NAN;
     assert_int_equal(bt_argmax(x, 67), -1);
