@@ -121,7 +121,7 @@ static inline struct bt_submit ask(uint64_t id, const char *prompt, float temper
                           .window = 1000};
     s.sampling = (struct bt_sampling)BT_SAMPLING_DEFAULT;
     s.sampling.temperature = temperature;
-    s.sampling.frequency_penalty = temperature > 0 ? 0.5f : 0;
+    s.sampling.frequency_penalty = temperature > 0 ? 1.5f : 0;
     s.sampling.seed = 99;
     return s;
 }

@@ -3,6 +3,8 @@
 #include "baton/baton.h"
 #include "baton/guard.h"
 
+#include "baton/guard.h" /* again: harmless; apart, or clang-format takes it out */
+
 #include <string.h>
 
 baton_guard_word leave_in_the_other_file(baton_guard *g);
