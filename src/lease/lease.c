@@ -27,9 +27,24 @@ static bool sleeps_locked(const struct bt_pool *pool, unsigned tid, int64_t dead
     return false;
 }
 
+bool bt_lease_stuck_locked(const struct bt_pool *pool, unsigned tid, int64_t deadline_ns) {
+    int mine = 0, stuck = 0;
+    for (int i = 0; i < pool->n; i++) {
+        baton_guard_word word = baton_guard_read(&pool->slots[i].guard);
+        bool given = baton_guard_op(word) == BT_OP_GIVEN;
+        if (pool->slots[i].lost)
+            stuck++;
+        else if (baton_guard_tid(word) == tid && !given)
+            mine++;
+        else if (!given && sleeps_locked(pool, baton_guard_tid(word), deadline_ns))
+            stuck++;
+    }
+    return mine > 0 && mine + stuck == pool->n;
+}
+
 baton_status bt_lease_conflict_locked(const struct bt_pool *pool, const struct bt_ask *ask, int64_t deadline_ns) {
     unsigned self = baton_guard_self();
-    int mine = 0, stuck = 0;
+    int mine = 0;
     bool inside = false;
     for (int i = 0; i < pool->n; i++) {
         baton_guard_word word = baton_guard_read(&pool->slots[i].guard);
@@ -42,13 +57,7 @@ baton_status bt_lease_conflict_locked(const struct bt_pool *pool, const struct b
         return BATON_REENTRANT;
     if (mine == 0 || ask->when_full == BT_REFUSE)
         return BATON_OK;
-    for (int i = 0; i < pool->n; i++) {
-        baton_guard_word word = baton_guard_read(&pool->slots[i].guard);
-        unsigned tid = baton_guard_tid(word);
-        bool waits = tid != self && baton_guard_op(word) != BT_OP_GIVEN && sleeps_locked(pool, tid, deadline_ns);
-        stuck += waits || pool->slots[i].lost;
-    }
-    return mine + stuck == pool->n ? BATON_WOULD_DEADLOCK : BATON_OK;
+    return bt_lease_stuck_locked(pool, self, deadline_ns) ? BATON_WOULD_DEADLOCK : BATON_OK;
 }
 
 /* Sleeps until there is a verdict. Whoever finds a deadline passed takes everybody out whose deadline has. */

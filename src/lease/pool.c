@@ -308,6 +308,25 @@ static bool end_key_made;
 static pthread_once_t end_once = PTHREAD_ONCE_INIT;
 static _Thread_local bool watched;
 
+/* A context was lost: who sleeps for it while holding the others would do so for ever. */
+static void wake_the_stuck(struct bt_pool *pool) {
+    for (struct bt_waiter *w;;) {
+        _Atomic uint32_t *word = NULL;
+        bt_pool_lock(pool);
+        for (w = NULL; !word && (w = bt_gate_each(&pool->gate, w));) {
+            const struct bt_wait *wait = BT_CONTAINER(w, struct bt_wait, waiter);
+            if (wait->fd >= 0 || !bt_lease_stuck_locked(pool, wait->tid, w->deadline_ns))
+                continue;
+            bt_gate_withdraw(&pool->gate, w);
+            word = bt_pool_verdict_locked(pool, w, BATON_WOULD_DEADLOCK);
+        }
+        bt_pool_unlock(pool);
+        if (!word)
+            return;
+        wake_one(word);
+    }
+}
+
 static void lose_slot(struct bt_pool *pool, struct bt_slot *slot, baton_guard_word word) {
     bt_log(BT_LOG_ERROR,
            "%s: thread %u ended inside a native call (%s); its context is lost. Return from the native call before the "
@@ -320,6 +339,8 @@ static void lose_slot(struct bt_pool *pool, struct bt_slot *slot, baton_guard_wo
     bt_pool_unlock(pool);
     if (all) /* nobody would ever be served again */
         empty_queue(pool);
+    else
+        wake_the_stuck(pool);
     if (last)
         finish(pool);
 }

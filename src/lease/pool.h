@@ -135,6 +135,9 @@ baton_status bt_lease_fail_inside(const struct bt_lease *lease, const char *what
 /* What can be said of an ask before the lock is taken. */
 baton_status bt_lease_check_ask(const struct bt_pool *pool, const struct bt_ask *ask, baton_error *err);
 extern const struct bt_ask bt_ask_refuse;
+/* Under the lock: true if that thread holds a context, and each one is its own, lost, or held by a thread that sleeps
+ * here until `deadline_ns` or later. */
+bool bt_lease_stuck_locked(const struct bt_pool *pool, unsigned tid, int64_t deadline_ns);
 /* Under the lock. BATON_OK: ask the gate; else why this thread must not wait or cannot get in. */
 baton_status bt_lease_conflict_locked(const struct bt_pool *pool, const struct bt_ask *ask, int64_t deadline_ns);
 
