@@ -39,10 +39,10 @@ asan ubsan: deps
 	@$(BUILD) $@
 	@$(call CTEST,$@) --label-exclude lint
 
-# Without the tests that need libllama: ThreadSanitizer cannot see into an uninstrumented library.
+# Without the tests that need libllama (label real): ThreadSanitizer cannot see into an uninstrumented library.
 tsan: deps
 	@$(BUILD) tsan
-	@$(call CTEST,tsan) --label-regex fake
+	@$(call CTEST,tsan) --label-regex 'fake|http'
 
 mutants: deps ## take each protection away and see its test fail
 	@$(PYTHON) tools/mutants.py

@@ -12,7 +12,8 @@ static const struct bt_option OPTIONS[] = {
      .help =
          "a GGUF file; without it the built-in tiny model.\nfake:KEY=VALUE,... is a model without weights, for tests"},
     {"ctx", 'c', BT_OPTION_INT, AT(ctx), 0, 1 << 24, .value = "N",
-     .help = "tokens of context for each sequence; 0, the default:\nwhat the model was trained with. The memory it "
+     .help = "tokens of context for each sequence; 0, the default:\nwhat the model was trained with, at most 4096. The "
+             "memory it "
              "takes is\n"
              "printed at start"},
     {"threads", 't', BT_OPTION_INT, AT(threads), 0, 1024, .value = "N",

@@ -70,14 +70,12 @@ static void print_table(const struct bt_demo_row *rows, int n) {
     }
 }
 
-static baton_status all_parts(struct bt_demo *d, struct bt_demo_row rows[BT_DEMO_POLICIES + 2], int *n,
-                              baton_error *err) {
+static baton_status all_parts(struct bt_demo *d, struct bt_demo_row *rows, int *n, baton_error *err) {
     printf("(a) Two threads share one raw llama_context, a child process a trial.\n");
-    snprintf(rows[0].name, sizeof rows[0].name, "no baton: 1 raw context, 2 threads");
     fflush(stdout);
-    baton_status status = bt_demo_race(d, &rows[(*n)++], err);
-    printf("%s(b) The same model, %d questions, under baton: each answer compared with its lone run.\n",
-           d->live ? "\n" : "", BT_DEMO_ASKS);
+    baton_status status = bt_demo_race(d, rows, err);
+    *n = BT_DEMO_RACES;
+    printf("(b) The same model, %d questions, under baton: each answer compared with its lone run.\n", BT_DEMO_ASKS);
     fflush(stdout);
     if (!status)
         status = ask_alone(d, err);
@@ -103,7 +101,7 @@ int bt_cmd_demo(int argc, char **argv) {
     struct bt_demo *d = calloc(1, sizeof *d);
     if (!d)
         return 1;
-    struct bt_demo_row rows[BT_DEMO_POLICIES + 2];
+    struct bt_demo_row rows[BT_DEMO_RACES + BT_DEMO_POLICIES + 1];
     baton_error err;
     int n = 0;
     memset(rows, 0, sizeof rows);
@@ -116,7 +114,7 @@ int bt_cmd_demo(int argc, char **argv) {
         snprintf(d->program, sizeof d->program, "baton");
     code = all_parts(d, rows, &n, &err) == BATON_OK ? 0 : bt_cli_failed("demo", &err);
     print_table(rows, n);
-    for (int i = 1; i < n; i++)
+    for (int i = BT_DEMO_RACES; i < n; i++)
         if (rows[i].right != BT_DEMO_ASKS)
             code = BT_MAX(code, 1);
     printf("\n%s\n", code == 0 ? "Under baton every answer was right." : "Something went wrong: see above.");

@@ -21,6 +21,8 @@ struct bt_demo {
     struct bt_run_result lone[BT_DEMO_ASKS];
 };
 
+enum { BT_DEMO_RACES = 2 };
+
 /* One line of the closing table. */
 struct bt_demo_row {
     char name[64];
@@ -29,8 +31,9 @@ struct bt_demo_row {
     char remark[80];
 };
 
-/* (a) threads on one raw context. Runs before any thread of ours exists: it forks. */
-baton_status bt_demo_race(const struct bt_demo *d, struct bt_demo_row *row, baton_error *err);
+/* (a) two threads on one raw context, without a lock and with one around each decode. Runs before any thread of ours
+ * exists: it forks. */
+baton_status bt_demo_race(const struct bt_demo *d, struct bt_demo_row rows[2], baton_error *err);
 
 /* (b) the same questions under a policy. */
 enum bt_demo_policy { BT_DEMO_REFUSE, BT_DEMO_WAIT, BT_DEMO_CONTEXTS, BT_DEMO_SEQUENCES, BT_DEMO_POLICIES };

@@ -17,13 +17,13 @@
 enum { HANG_MS = 5000, EXIT_WRONG = 10, EXIT_ERROR = 11, RACE_TOKENS = 48 };
 
 /* In the child: a crash is its own affair, and silent. */
-static void trial(struct bt_race *race) {
+static void trial(struct bt_race *race, enum bt_race_lock lock) {
     struct rlimit none = {0, 0};
     enum bt_race_verdict verdict = BT_RACE_ERROR;
     int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
     setrlimit(RLIMIT_CORE, &none);
     dup2(null, STDERR_FILENO);
-    if (bt_race_trial(race, BT_RACE_NO_LOCK, &verdict, NULL))
+    if (bt_race_trial(race, lock, &verdict, NULL))
         verdict = BT_RACE_ERROR;
     _exit(verdict == BT_RACE_RIGHT ? 0 : verdict == BT_RACE_WRONG ? EXIT_WRONG : EXIT_ERROR);
 }
@@ -51,22 +51,15 @@ static void judge(pid_t pid, struct bt_demo_row *row) {
         row->crash++;
 }
 
-baton_status bt_demo_race(const struct bt_demo *d, struct bt_demo_row *row, baton_error *err) {
-    struct bt_race_params params = {.path = d->model->model, .threads = 2, .tokens = RACE_TOKENS};
-    struct bt_race *race;
-    setenv("GGML_NO_BACKTRACE", "1", 1); /* else an assert starts a debugger */
-    baton_status status = bt_race_open(&params, &race, err);
-    if (status)
-        return status;
+static baton_status trials(const struct bt_demo *d, struct bt_race *race, enum bt_race_lock lock,
+                           struct bt_demo_row *row, baton_error *err) {
     for (int i = 0; i < d->trials; i++) {
         fflush(NULL);
         pid_t pid = fork();
         if (pid == 0)
-            trial(race);
-        if (pid < 0) {
-            status = bt_fail(err, BATON_IO, "no child process for a trial: %s", strerror(errno));
-            break;
-        }
+            trial(race, lock);
+        if (pid < 0)
+            return bt_fail(err, BATON_IO, "no child process for a trial: %s", strerror(errno));
         judge(pid, row);
         if (d->live) {
             printf("\r  trial %d of %d: %d right, %d silently wrong, %d error, %d crash, %d hang ", i + 1, d->trials,
@@ -74,6 +67,23 @@ baton_status bt_demo_race(const struct bt_demo *d, struct bt_demo_row *row, bato
             fflush(stdout);
         }
     }
+    if (d->live)
+        putchar('\n');
+    return BATON_OK;
+}
+
+baton_status bt_demo_race(const struct bt_demo *d, struct bt_demo_row rows[2], baton_error *err) {
+    struct bt_race_params params = {.path = d->model->model, .threads = 2, .tokens = RACE_TOKENS};
+    struct bt_race *race;
+    snprintf(rows[0].name, sizeof rows[0].name, "no baton: no lock");
+    snprintf(rows[1].name, sizeof rows[1].name, "no baton: a lock around each decode");
+    setenv("GGML_NO_BACKTRACE", "1", 1); /* else an assert starts a debugger */
+    baton_status status = bt_race_open(&params, &race, err);
+    if (status)
+        return status;
+    status = trials(d, race, BT_RACE_NO_LOCK, &rows[0], err);
+    if (!status)
+        status = trials(d, race, BT_RACE_LOCK_DECODE, &rows[1], err);
     bt_race_close(race);
     return status;
 }

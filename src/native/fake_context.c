@@ -83,7 +83,7 @@ static enum bt_decode check_rows(struct fake_context *c, const struct bt_row *ro
 
 /* The time that computing takes. True: the abort hook said stop. */
 static bool spend(struct fake_context *c, int64_t us, bool forever) {
-    const int64_t slice = 500 * 1000;
+    const int64_t slice = INT64_C(500) * 1000;
     for (int64_t left = us * 1000; left > 0 || forever; left -= slice) {
         if (c->abort && c->abort(c->abort_arg))
             return true;

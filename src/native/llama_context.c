@@ -124,7 +124,7 @@ static int default_threads(void) {
 static bool native_params(const struct bt_llama_model *m, const struct bt_context_params *params,
                           struct llama_context_params *p) {
     enum { GRAIN = 256 }; /* of the split cache: cells per sequence come in these */
-    uint64_t ctx = (uint64_t)(params->ctx ? params->ctx : llama_model_n_ctx_train(m->model));
+    uint64_t ctx = (uint64_t)(params->ctx ? params->ctx : BT_MIN(llama_model_n_ctx_train(m->model), BT_CTX_PRESET));
     uint64_t cells = (ctx + GRAIN - 1) / GRAIN * GRAIN * (uint64_t)params->sequences;
     *p = llama_context_default_params();
     if (cells > INT32_MAX)

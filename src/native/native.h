@@ -36,9 +36,12 @@ struct bt_chat_message {
     const char *role, *content; /* borrowed, NUL-terminated */
 };
 
+/* Models are trained with lengths whose cache would not fit into most machines several times over. */
+enum { BT_CTX_PRESET = 4096 };
+
 struct bt_context_params {
     int sequences; /* >= 1 */
-    int ctx;       /* cells per sequence; 0: the model's own training length */
+    int ctx;       /* cells per sequence; 0: what the model was trained with, at most BT_CTX_PRESET */
     int threads;   /* 0: cores - 1, at least 1 */
     int chunk;     /* the most tokens one decode may carry; 0: 512 */
     bool exact;    /* split KV cache, flash attention off: bit-identical logits in any company */

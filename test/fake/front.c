@@ -74,12 +74,13 @@ static void answers_free(struct answer *a, int n) {
 
 static void probe_P10_a_request_dropped_before_its_first_piece_frees_its_slot(void **state) {
     (void)state;
-    struct bt_front *f = front_open("fake:len=20", 1, 1, 256, 1, BT_WAIT);
+    struct bt_front *f = front_open("fake:len=60000,step_us=2000", 1, 1, 65536, 1, BT_WAIT);
     struct answer dropped, next;
-    struct bt_submit s = ask_text("a", 20, 0, 0);
+    struct bt_submit s = ask_text("a", -1, 0, 0); /* two minutes, if nobody ends it */
     assert_int_equal(answer_ask(&dropped, f, &s), BATON_OK);
     bt_request_abandon(dropped.request);
     s.id = 0;
+    s.max_tokens = 20;
     assert_int_equal(answer_ask(&next, f, &s), BATON_OK);
     answers_wait(f, &next, 1);
     assert_int_equal(next.outcome.status, BATON_OK);

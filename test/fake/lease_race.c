@@ -1,41 +1,9 @@
 /* lease/: what races with what. Cancel with completion, close with everything, and a crowd that does it all at once. */
-#include "harness.h"
-
-#include <pthread.h>
-#include <string.h>
-
-#include "baton/guard.h"
-#include "lease/lease.h"
-#include "overlap.h"
-
-enum { CONTEXTS_MAX = 3 };
-
-static struct overlap contexts[CONTEXTS_MAX];
-static _Atomic int destroyed;
-
-static void count_destroy(void *context) {
-    overlap_enter(context); /* and never leaves: any later use is an overlap */
-    destroyed++;
-}
-
-static struct bt_pool *open_pool(int n, int queue_max) {
-    void *pointers[CONTEXTS_MAX];
-    struct bt_pool *pool = NULL;
-    memset(contexts, 0, sizeof contexts);
-    destroyed = 0;
-    for (int i = 0; i < n; i++)
-        pointers[i] = &contexts[i];
-    const struct bt_pool_params params = {
-        .name = "race", .contexts = pointers, .n_contexts = n, .queue_max = queue_max, .destroy = count_destroy};
-    assert_int_equal(bt_pool_open(&params, &pool, NULL), BATON_OK);
-    return pool;
-}
+#include "lease_util.h"
 
 static int overlaps(void) {
     return contexts[0].overlaps + contexts[1].overlaps + contexts[2].overlaps;
 }
-
-static const struct bt_ask wait_long = {.when_full = BT_WAIT, .queue_ms = -1, .priority = 1};
 
 /* A request and its cancel, which meet at a random moment of its life. */
 struct racer {
@@ -174,7 +142,7 @@ static void *holds(void *arg) {
     return NULL;
 }
 
-static void start(struct holder *h, struct bt_pool *pool) {
+static void start_holder(struct holder *h, struct bt_pool *pool) {
     *h = (struct holder){.pool = pool};
     assert_int_equal(pthread_create(&h->thread, NULL, holds, h), 0);
 }
@@ -198,9 +166,9 @@ static void close_with_holder_and_waiter(enum bt_close how) {
     struct bt_pool *pool = open_pool(1, 4);
     struct holder h, waiter;
     struct closer closers[2];
-    start(&h, pool);
+    start_holder(&h, pool);
     overlap_wait_until(h.inside);
-    start(&waiter, pool);
+    start_holder(&waiter, pool);
     overlap_wait_until(bt_pool_queued(pool) == 1);
     for (int i = 0; i < 2; i++) { /* two at once: the second is harmless, and waits as well */
         closers[i] = (struct closer){.pool = pool, .how = how};
@@ -224,7 +192,7 @@ static void close_with_holder_and_waiter(enum bt_close how) {
     struct bt_lease lease; /* who has not heard of it yet is told */
     baton_error err;
     assert_int_equal(bt_lease_acquire(pool, &wait_long, &lease, &err), BATON_CLOSED);
-    assert_non_null(strstr(err.text, "race is closed"));
+    assert_non_null(strstr(err.text, "is closed: open it again"));
     assert_int_equal(overlaps(), 0);
 }
 

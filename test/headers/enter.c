@@ -2,7 +2,8 @@
  * compilers and flags of test/headers/check build this. */
 #include "baton/baton.h"
 #include "baton/guard.h"
-#include "baton/guard.h"
+
+#include "baton/guard.h" /* again: harmless; apart, or clang-format takes it out */
 
 #include <string.h>
 

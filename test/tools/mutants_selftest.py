@@ -34,7 +34,8 @@ PROJECT = {
             int run = argc > 1 && strcmp(argv[1], "nothing") != 0;
             if (!guarded || atoi(getenv("EXPECTED")) != 3 || (argc > 1 && strcmp(argv[1], "broken") == 0))
                 return 1;
-            printf("[  PASSED  ] %d test(s).\\n", run);
+            if (run)
+                puts("[       OK ] probe");
             return unguarded - unguarded;
         }
         """,
