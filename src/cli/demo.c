@@ -8,8 +8,8 @@
 #include <unistd.h>
 
 static const char *const QUESTIONS[BT_DEMO_ASKS] = {
-    "What is a lease?",    "Tell me a story about a ferry.", "What is a gate?",   "Tell me a story about a key.",
-    "Count from 1 to 20.", "Tell me a story about a queue.", "What is an owner?", "Tell me a story about a relay race.",
+    "What is a lease?", "What is a queue?",     "What is a slot?",     "What is a deadline?",
+    "What is baton?",   "What is a data race?", "Count from 1 to 20.", "Tell me a story about a ferry.",
 };
 
 struct options {
