@@ -40,7 +40,7 @@ static void ask(struct client *c) {
     s.sampling = (struct bt_sampling)BT_SAMPLING_DEFAULT;
     struct bt_handler handler = {on_text, on_done, c};
     c->left--;
-    if (bt_front_submit(c->front, &s, &handler, &c->request, &err)) {
+    if (bt_front_submit(c->front, &s, NULL, &handler, &c->request, &err)) {
         bt_log(BT_LOG_ERROR, "%s", err.text);
         abort();
     }

@@ -37,7 +37,7 @@ static inline void start(struct peer *p, const char *model) {
     assert_int_equal(bt_model_open(&mp, &p->model, &err), BATON_OK);
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
     p->fd = pair[0];
-    p->params = (struct bt_owner_params){p->model, {.sequences = 2, .ctx = 256, .exact = true}, pair[1]};
+    p->params = (struct bt_owner_params){p->model, {.sequences = 2, .ctx = 256, .exact = true}, pair[1], -1};
     assert_int_equal(bt_thread_start(&p->thread, peer_run, p), 0);
 }
 

@@ -131,7 +131,7 @@ static int answer(struct bt_front *f, const struct options *o, const char *promp
     bool chat = !o->raw && bt_front_info(f)->ready.info.has_chat_template;
     submit_of(o, prompt, chat, messages, &stop, &s);
     int64_t start_ns = bt_now_ns();
-    if (bt_front_submit(f, &s, &handler, &a.request, &err))
+    if (bt_front_submit(f, &s, NULL, &handler, &a.request, &err))
         return bt_cli_failed("ask", &err);
     while (a.request) {
         bt_front_run_once(f, -1);

@@ -23,11 +23,11 @@ struct bt_request {
     struct bt_buf submit;      /* the encoded SUBMIT, until it is sent */
     uint32_t attempt;
     int context; /* -1 while queued */
-    int64_t run_deadline_ns;
+    int64_t run_ms, run_deadline_ns;
     baton_status cancelled;
-    uint32_t consumed;      /* taken by the reader and not yet acknowledged */
-    struct bt_list bucket;  /* by id */
-    struct bt_list running; /* in order of their grants, hence of their run deadlines */
+    uint32_t consumed;     /* taken by the reader and not yet acknowledged */
+    struct bt_list bucket; /* by id */
+    struct bt_list running;
 };
 
 struct context {
@@ -94,8 +94,11 @@ static void count(struct bt_front *f, const struct bt_outcome *o) {
 }
 
 /* The request is over and out of all books: tells its handler, frees it. */
-static void conclude(struct bt_request *r, const struct bt_outcome *outcome) {
+static void conclude(struct bt_request *r, struct bt_outcome *outcome) {
     struct bt_handler handler = r->handler;
+    int64_t now = bt_now_ns(), granted = r->context < 0 ? now : r->waiter.granted_ns;
+    outcome->queue_ns = granted - r->waiter.asked_ns;
+    outcome->run_ns = now - granted;
     count(r->front, outcome);
     bt_list_remove(&r->bucket);
     bt_list_remove(&r->running);
@@ -125,7 +128,7 @@ static void start(struct bt_request *r) {
     struct bt_front *f = r->front;
     r->context = place(f);
     f->contexts[r->context].load++;
-    r->run_deadline_ns = bt_deadline(r->waiter.granted_ns, f->params.run_ms);
+    r->run_deadline_ns = bt_deadline(r->waiter.granted_ns, r->run_ms);
     bt_list_append(&f->running, &r->running);
     struct context *c = &f->contexts[r->context];
     bt_buf_add(&c->out, r->submit.data, r->submit.len);
@@ -157,9 +160,9 @@ static uint64_t fresh_id(struct bt_front *f) {
     return id;
 }
 
-static baton_status admit(struct bt_request *r, baton_error *err) {
+static baton_status admit(struct bt_request *r, enum bt_when_full when_full, baton_error *err) {
     struct bt_front *f = r->front;
-    baton_status status = bt_gate_ask(&f->gate, &r->waiter, f->params.when_full, bt_now_ns());
+    baton_status status = bt_gate_ask(&f->gate, &r->waiter, when_full, bt_now_ns());
     switch (status) {
     case BATON_OK:
     case BATON_AGAIN:
@@ -175,12 +178,14 @@ static baton_status admit(struct bt_request *r, baton_error *err) {
     }
 }
 
-baton_status bt_front_submit(struct bt_front *f, struct bt_submit *s, const struct bt_handler *handler,
-                             struct bt_request **out, baton_error *err) {
+baton_status bt_front_submit(struct bt_front *f, struct bt_submit *s, const struct bt_limits *limits,
+                             const struct bt_handler *handler, struct bt_request **out, baton_error *err) {
+    const struct bt_limits preset = {f->params.when_full, 1, f->params.queue_ms, f->params.run_ms};
     struct bt_request *r = calloc(1, sizeof *r);
     *out = NULL;
     if (!r)
         return bt_fail(err, BATON_NO_MEMORY, "no memory for a request");
+    limits = limits ? limits : &preset;
     if (s->id == 0)
         s->id = fresh_id(f);
     s->attempt = r->attempt = 1;
@@ -188,8 +193,11 @@ baton_status bt_front_submit(struct bt_front *f, struct bt_submit *s, const stru
     r->front = f;
     r->context = -1;
     r->handler = *handler;
-    r->waiter = (struct bt_waiter){
-        .id = s->id, .flow = s->flow, .priority = 1, .deadline_ns = bt_deadline(bt_now_ns(), f->params.queue_ms)};
+    r->waiter = (struct bt_waiter){.id = s->id,
+                                   .flow = s->flow,
+                                   .priority = limits->priority,
+                                   .deadline_ns = bt_deadline(bt_now_ns(), limits->queue_ms)};
+    r->run_ms = limits->run_ms;
     bt_list_init(&r->bucket);
     bt_list_init(&r->running);
     bt_put_submit(&r->submit, s);
@@ -202,7 +210,7 @@ baton_status bt_front_submit(struct bt_front *f, struct bt_submit *s, const stru
     else if (bt_front_find(f, s->id))
         status = bt_fail(err, BATON_INVALID, "a request of id %llu is alive", (unsigned long long)s->id);
     else
-        status = admit(r, err);
+        status = admit(r, limits->when_full, err);
     if (status != BATON_OK && status != BATON_AGAIN) {
         f->counts.refused++;
         bt_buf_free(&r->submit);
@@ -265,7 +273,12 @@ static baton_status on_done(struct bt_front *f, const struct bt_frame *frame) {
     struct bt_request *r = status ? NULL : bt_front_find(f, d.id);
     if (!r || r->attempt != d.attempt)
         return status;
-    struct bt_outcome outcome = {d.outcome, d.finish, d.prompt_tokens, d.reused_tokens, d.answer_tokens, d.error.data};
+    struct bt_outcome outcome = {.status = d.outcome,
+                                 .finish = d.finish,
+                                 .prompt_tokens = d.prompt_tokens,
+                                 .reused_tokens = d.reused_tokens,
+                                 .answer_tokens = d.answer_tokens,
+                                 .error = d.error.data};
     give_slot(r);
     if (d.text.len > 0 && r->handler.on_text)
         r->handler.on_text(r->handler.arg, d.text.data, d.text.len);
@@ -397,8 +410,9 @@ int64_t bt_front_tick(struct bt_front *f) {
         if (r->cancelled)
             continue;
         if (r->run_deadline_ns > now)
-            return BT_MIN(next, r->run_deadline_ns);
-        bt_request_cancel(r, BATON_RUN_TIMEOUT);
+            next = BT_MIN(next, r->run_deadline_ns);
+        else
+            bt_request_cancel(r, BATON_RUN_TIMEOUT);
     }
     return next;
 }
@@ -412,6 +426,22 @@ void bt_front_counts(const struct bt_front *f, struct bt_front_counts *counts) {
 
 const struct bt_front_info *bt_front_info(const struct bt_front *f) {
     return &f->info;
+}
+
+const struct bt_model *bt_front_model(const struct bt_front *f) {
+    return bt_spawn_model(f->spawn);
+}
+
+baton_status bt_front_visit(struct bt_front *f, struct bt_visit *visit, baton_error *err) {
+    int context = place(f);
+    if (f->contexts[context].fd < 0)
+        return bt_fail(err, BATON_CLOSED, "no owner is left");
+    bt_spawn_visit(f->spawn, context, visit);
+    return BATON_OK;
+}
+
+bool bt_front_is_owner(const struct bt_front *f) {
+    return bt_spawn_is_owner(f->spawn);
 }
 
 int bt_front_fd(const struct bt_front *f, int context) {

@@ -101,6 +101,10 @@ static void context_set_abort(struct bt_context *base, bool (*abort_hook)(void *
     llama_set_abort_callback(of(base)->ctx, abort_hook, arg);
 }
 
+static void *context_native(struct bt_context *base) {
+    return of(base)->ctx;
+}
+
 static const struct bt_context_ops context_ops = {
     .free = context_free,
     .capacity = context_capacity,
@@ -111,6 +115,7 @@ static const struct bt_context_ops context_ops = {
     .seq_rm = context_seq_rm,
     .seq_cp = context_seq_cp,
     .pos_max = context_pos_max,
+    .native = context_native,
     .set_abort = context_set_abort,
 };
 

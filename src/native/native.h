@@ -120,6 +120,7 @@ struct bt_context_ops {
     bool (*seq_rm)(struct bt_context *c, int seq, int32_t from, int32_t to); /* [from, to); to < 0: to the end */
     void (*seq_cp)(struct bt_context *c, int from, int to);                  /* whole sequences only */
     int32_t (*pos_max)(struct bt_context *c, int seq);                       /* -1: empty */
+    void *(*native)(struct bt_context *c); /* the library's own context, for code that may touch it; NULL: none */
     /* Called between graph nodes on the CPU while a decode runs; true aborts the whole decode, neighbours too. */
     void (*set_abort)(struct bt_context *c, bool (*abort)(void *arg), void *arg);
 };

@@ -217,14 +217,24 @@ static bool abort_hook(void *arg) {
     return false;
 }
 
+static void receive_visits(struct bt_loop *l) {
+    struct bt_visit *visit;
+    while (read(l->visits, &visit, sizeof visit) == (ssize_t)sizeof visit) {
+        visit->run(visit->arg, l->context->ops->native(l->context));
+        visit->done(visit, true);
+    }
+}
+
 static void wait_for_events(struct bt_loop *l, bool work) {
-    struct pollfd fds[2] = {{l->fd, POLLIN, 0}, {bt_prepare_fd(l->prepare), POLLIN, 0}};
+    struct pollfd fds[3] = {{l->fd, POLLIN, 0}, {bt_prepare_fd(l->prepare), POLLIN, 0}, {l->visits, POLLIN, 0}};
     if (l->out.len > 0)
         fds[0].events |= POLLOUT;
-    if (poll(fds, 2, work ? 0 : -1) < 0 && errno != EINTR) {
+    if (poll(fds, 3, work ? 0 : -1) < 0 && errno != EINTR) {
         l->peer_gone = true;
         return;
     }
+    if (fds[2].revents & POLLIN)
+        receive_visits(l);
     if (fds[0].revents & (POLLIN | POLLHUP | POLLERR))
         bt_loop_read(l);
 }
@@ -262,6 +272,7 @@ static baton_status open_loop(struct bt_loop *l, const struct bt_owner_params *p
     l->sequences = context.sequences;
     l->model = params->model;
     l->fd = params->fd;
+    l->visits = params->visits;
     bt_list_init(&l->waiting);
     l->model->ops->info(l->model, &l->info);
     baton_status status = l->model->ops->context(l->model, &context, &l->context, err);

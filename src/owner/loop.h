@@ -20,7 +20,7 @@ struct bt_loop {
     struct bt_model *model;
     struct bt_context *context;
     struct bt_model_info info;
-    int fd, sequences, capacity, chunk;
+    int fd, visits, sequences, capacity, chunk;
 
     struct bt_buf in, out;
     struct bt_prepare *prepare;

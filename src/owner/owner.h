@@ -8,10 +8,19 @@
 
 #include "native/native.h"
 
+/* Somebody's code that wants to run between two native calls, on the owner's thread: travels as a pointer through a
+ * pipe, hence only within a process. */
+struct bt_visit {
+    void (*run)(void *arg, void *native); /* the native context; NULL when the implementation has none */
+    void *arg;
+    void (*done)(struct bt_visit *visit, bool ran); /* the last to touch the visit. ran false: the owner has ended */
+};
+
 struct bt_owner_params {
     struct bt_model *model; /* borrowed; outlives the run */
     struct bt_context_params context;
-    int fd; /* borrowed: a stream socket, non-blocking */
+    int fd;     /* borrowed: a stream socket, non-blocking */
+    int visits; /* borrowed: a non-blocking pipe of struct bt_visit pointers; -1: nobody visits */
 };
 
 /* Opens the context, says READY (or FATAL), serves until CLOSE or the peer is gone, frees the context. */
