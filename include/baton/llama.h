@@ -36,10 +36,10 @@ typedef struct baton_llama_params {
     /* Called on the opening thread as the model loads, 0 to 1; false stops it: BATON_CANCELLED. May be NULL. */
     bool (*progress)(void *arg, float done);
     void *progress_arg;
-    baton_policy policy;
+    const baton_policy *policy; /* NULL: BATON_POLICY */
 } baton_llama_params;
 #define BATON_LLAMA_PARAMS                                                                                             \
-    { sizeof(baton_llama_params), NULL, 0, 0, 0, -1, NULL, NULL, BATON_POLICY }
+    { sizeof(baton_llama_params), NULL, 0, 0, 0, -1, NULL, NULL, NULL }
 
 /* Opens a model and makes its contexts.
  *   llama   out; ended by baton_llama_close
@@ -131,7 +131,7 @@ typedef struct baton_sampling {
 /* What is asked. Exactly one of prompt, messages and tokens. */
 typedef struct baton_llama_ask {
     size_t size;
-    baton_request request;
+    const baton_request *request; /* NULL: BATON_REQUEST */
     const char *prompt;            /* continued as it stands */
     const baton_message *messages; /* a chat, put into the model's template */
     size_t n_messages;
@@ -140,10 +140,10 @@ typedef struct baton_llama_ask {
     int max_tokens;           /* < 0: until the context is full */
     const char *const *stops; /* the answer ends before the first of these; at most 16 */
     size_t n_stops;
-    baton_sampling sampling;
+    const baton_sampling *sampling; /* NULL: BATON_SAMPLING, always the likeliest token */
 } baton_llama_ask;
 #define BATON_LLAMA_ASK                                                                                                \
-    { sizeof(baton_llama_ask), BATON_REQUEST, NULL, NULL, 0, NULL, 0, -1, NULL, 0, BATON_SAMPLING }
+    { sizeof(baton_llama_ask), NULL, NULL, NULL, 0, NULL, 0, -1, NULL, 0, NULL }
 
 /* An answer, whole. Belongs to the request that asked: nobody else's call can change it. */
 typedef struct baton_result {

@@ -178,7 +178,7 @@ int bt_cmd_ask(int argc, char **argv) {
     struct bt_front *f;
     baton_error err;
     struct sigaction action = {.sa_handler = on_interrupt};
-    bt_log_set_level(BT_LOG_WARN);
+    bt_log_set_level(BATON_LOG_WARN);
     bt_model_options_apply(&model, &p.model, &p.context);
     bt_cli_progress(&p.model);
     if (bt_front_open(&p, &f, &err) == BATON_OK) {

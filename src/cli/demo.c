@@ -109,7 +109,7 @@ int bt_cmd_demo(int argc, char **argv) {
     d->model = &model;
     d->trials = o.trials;
     d->live = isatty(STDOUT_FILENO);
-    bt_log_set_level(BT_LOG_WARN);
+    bt_log_set_level(BATON_LOG_WARN);
     if (readlink("/proc/self/exe", d->program, sizeof d->program - 1) < 0)
         snprintf(d->program, sizeof d->program, "baton");
     code = all_parts(d, rows, &n, &err) == BATON_OK ? 0 : bt_cli_failed("demo", &err);

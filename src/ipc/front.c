@@ -303,7 +303,7 @@ static baton_status on_ready(struct bt_front *f, struct context *c, const struct
 static baton_status handle(struct bt_front *f, struct context *c, const struct bt_frame *frame) {
     struct bt_text text;
     baton_status status, fatal;
-    enum bt_log_level level;
+    baton_log_level level;
     uint32_t version;
     uint64_t steps;
     switch (frame->type) {
@@ -452,26 +452,36 @@ bool bt_front_wants_write(const struct bt_front *f, int context) {
     return f->contexts[context].fd >= 0 && f->contexts[context].out.len > 0;
 }
 
-baton_status bt_front_run_once(struct bt_front *f, int timeout_ms) {
-    struct pollfd fds[BT_CONTEXTS_MAX];
+static baton_status wait_and_pump(struct bt_front *f, int timeout_ms, int wake) {
+    struct pollfd fds[BT_CONTEXTS_MAX + 1];
     int64_t next = bt_front_tick(f), now = bt_now_ns();
+    int n = f->params.contexts;
     if (next != BT_NEVER_NS) {
         int64_t until_ms = next <= now ? 0 : (next - now) / BT_NS_PER_MS + 1;
         if (timeout_ms < 0 || until_ms < timeout_ms)
             timeout_ms = (int)BT_MIN(until_ms, (int64_t)INT32_MAX);
     }
-    for (int i = 0; i < f->params.contexts; i++)
+    for (int i = 0; i < n; i++)
         fds[i] = (struct pollfd){f->contexts[i].fd, (short)(POLLIN | (bt_front_wants_write(f, i) ? POLLOUT : 0)), 0};
-    if (poll(fds, (nfds_t)f->params.contexts, timeout_ms) < 0)
+    fds[n] = (struct pollfd){wake, POLLIN, 0};
+    if (poll(fds, (nfds_t)n + 1, timeout_ms) < 0)
         return errno == EINTR ? BATON_AGAIN : BATON_IO;
     baton_status status = BATON_OK;
-    for (int i = 0; i < f->params.contexts; i++)
+    for (int i = 0; i < n; i++)
         if (fds[i].revents) {
             baton_status one = bt_front_pump(f, i);
             status = status ? status : one;
         }
     bt_front_tick(f);
     return status;
+}
+
+void bt_front_wait(struct bt_front *f, int wake) {
+    (void)wait_and_pump(f, -1, wake);
+}
+
+baton_status bt_front_run_once(struct bt_front *f, int timeout_ms) {
+    return wait_and_pump(f, timeout_ms, -1);
 }
 
 static baton_status wait_ready(struct bt_front *f, baton_error *err) {

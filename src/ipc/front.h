@@ -113,6 +113,9 @@ struct bt_front_counts {
 };
 void bt_front_counts(const struct bt_front *f, struct bt_front_counts *counts);
 
+/* Waits, pumps and ticks, until something happens or `wake` (a descriptor of the caller's) is readable. */
+void bt_front_wait(struct bt_front *f, int wake);
+
 /* For programs without an event loop: waits up to timeout_ms (< 0: until something happened), pumps and ticks. */
 baton_status bt_front_run_once(struct bt_front *f, int timeout_ms);
 

@@ -78,7 +78,7 @@ void bt_caller_close(struct bt_caller **caller) {
     if (!c)
         return;
     if (c->pool && bt_pool_close(&c->pool, BT_CLOSE_DRAIN, &err))
-        bt_log(BT_LOG_WARN, "%s", err.text);
+        bt_log(BATON_LOG_WARN, "%s", err.text);
     if (c->model)
         c->model->ops->free(c->model);
     free(c);

@@ -192,7 +192,7 @@ void bt_lease_end(const struct bt_lease *lease) {
     struct bt_slot *slot = slot_of(lease);
     baton_guard_word word = slot ? baton_guard_read(&slot->guard) : 0;
     if (BT_UNLIKELY(baton_guard_tid(word) != baton_guard_self() || !bt_op_inside(baton_guard_op(word)))) {
-        bt_log(BT_LOG_ERROR, "bt_lease_end without a bt_lease_begin on this thread (request %llu): nothing was done",
+        bt_log(BATON_LOG_ERROR, "bt_lease_end without a bt_lease_begin on this thread (request %llu): nothing was done",
                lease ? (unsigned long long)lease->id : 0ULL);
         return;
     }

@@ -171,7 +171,7 @@ void bt_pool_expire(struct bt_pool *pool) {
 static void finish(struct bt_pool *pool) {
     for (int i = 0; i < pool->n; i++)
         if (pool->slots[i].lost)
-            bt_log(BT_LOG_WARN, "%s: context %d is not freed: its thread ended inside a native call", pool->name, i);
+            bt_log(BATON_LOG_WARN, "%s: context %d is not freed: its thread ended inside a native call", pool->name, i);
         else if (pool->destroy)
             pool->destroy(pool->slots[i].context);
     for (int i = 0; i < pool->n; i++)
@@ -280,7 +280,7 @@ static pthread_once_t end_once = PTHREAD_ONCE_INIT;
 static _Thread_local bool watched;
 
 static void lose_slot(struct bt_pool *pool, struct bt_slot *slot, baton_guard_word word) {
-    bt_log(BT_LOG_ERROR,
+    bt_log(BATON_LOG_ERROR,
            "%s: thread %u ended inside a native call (%s); its context is lost. Return from the native call before the "
            "thread ends",
            pool->name, baton_guard_tid(word), bt_op_text((enum bt_op)baton_guard_op(word)));
@@ -304,7 +304,7 @@ static void end_in_pool(struct bt_pool *pool, unsigned tid) {
         if (bt_op_inside(baton_guard_op(word))) {
             lose_slot(pool, slot, word);
         } else if (baton_guard_take(&slot->guard, word, BT_OP_RESET) == 0) {
-            bt_log(BT_LOG_WARN,
+            bt_log(BATON_LOG_WARN,
                    "%s: thread %u ended while it held a lease (request %llu); released. Release it before the thread "
                    "ends, or hand it on with give and take",
                    pool->name, tid, (unsigned long long)slot->holder.id);

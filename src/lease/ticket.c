@@ -161,7 +161,7 @@ void bt_ticket_drop(struct bt_ticket **ticket) {
         struct bt_lease unused;
         bt_lease_fill(&unused, t->pool, &t->wait.waiter, t->wait.generation);
         if (bt_lease_release(&unused, BT_KEEP, NULL) != BATON_OK)
-            bt_log(BT_LOG_ERROR, "%s: a dropped ticket's slot was in use", t->pool->name);
+            bt_log(BATON_LOG_ERROR, "%s: a dropped ticket's slot was in use", t->pool->name);
     }
     ticket_free(t);
 }

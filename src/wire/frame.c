@@ -189,7 +189,7 @@ void bt_put_pulse(struct bt_buf *b, uint64_t steps) {
     end(b, at);
 }
 
-void bt_put_log(struct bt_buf *b, enum bt_log_level level, const char *text) {
+void bt_put_log(struct bt_buf *b, baton_log_level level, const char *text) {
     size_t at = begin(b, BT_FRAME_LOG);
     put_u8(b, (unsigned)level);
     put_text(b, text, strlen(text));

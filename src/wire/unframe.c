@@ -269,9 +269,9 @@ baton_status bt_get_pulse(const struct bt_frame *f, uint64_t *steps) {
     return finish(&r);
 }
 
-baton_status bt_get_log(const struct bt_frame *f, enum bt_log_level *level, struct bt_text *text) {
+baton_status bt_get_log(const struct bt_frame *f, baton_log_level *level, struct bt_text *text) {
     struct reader r = reader_of(f);
-    *level = (enum bt_log_level)get_small(&r, BT_LOG_DEBUG + 1);
+    *level = (baton_log_level)get_small(&r, BATON_LOG_DEBUG + 1);
     *text = get_text(&r);
     return finish(&r);
 }
