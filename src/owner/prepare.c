@@ -117,7 +117,7 @@ static baton_status prepare(const struct bt_prepare *p, struct bt_owner_request 
         status = check_tokens(m, r->ask.resume, r->ask.n_resume, err);
     if (!status && n == 0)
         status = bt_fail(err, BATON_INVALID, "the prompt has no tokens: there is nothing to continue");
-    if (!status && n + r->ask.n_resume >= capacity)
+    if (!status && (n >= capacity || n + r->ask.n_resume > capacity))
         status = bt_fail(err, BATON_TOO_LONG,
                          "the prompt has %zu tokens and the context holds %zu (one is kept for the answer): shorten "
                          "the prompt or start with a larger --ctx",
