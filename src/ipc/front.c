@@ -246,11 +246,17 @@ void bt_request_consumed(struct bt_request *r, uint32_t tokens) {
     flush(c);
 }
 
-static baton_status on_token(struct bt_front *f, const struct bt_frame *frame) {
+/* The request that an owner speaks of, if it was given to that owner, in that attempt, and is alive. */
+static struct bt_request *given(struct bt_front *f, const struct context *c, uint64_t id, uint32_t attempt) {
+    struct bt_request *r = bt_front_find(f, id);
+    return r && r->attempt == attempt && r->context == (int)(c - f->contexts) ? r : NULL;
+}
+
+static baton_status on_token(struct bt_front *f, const struct context *c, const struct bt_frame *frame) {
     struct bt_frame_token t;
     baton_status status = bt_get_token(frame, &t);
-    struct bt_request *r = status ? NULL : bt_front_find(f, t.id);
-    if (!r || r->attempt != t.attempt)
+    struct bt_request *r = status ? NULL : given(f, c, t.id, t.attempt);
+    if (!r)
         return status;
     if (r->handler.on_text)
         r->handler.on_text(r->handler.arg, t.text.data, t.text.len);
@@ -259,11 +265,11 @@ static baton_status on_token(struct bt_front *f, const struct bt_frame *frame) {
     return BATON_OK;
 }
 
-static baton_status on_done(struct bt_front *f, const struct bt_frame *frame) {
+static baton_status on_done(struct bt_front *f, const struct context *c, const struct bt_frame *frame) {
     struct bt_frame_done d;
     baton_status status = bt_get_done(frame, &d);
-    struct bt_request *r = status ? NULL : bt_front_find(f, d.id);
-    if (!r || r->attempt != d.attempt)
+    struct bt_request *r = status ? NULL : given(f, c, d.id, d.attempt);
+    if (!r)
         return status;
     struct bt_outcome outcome = {d.outcome, d.finish, d.prompt_tokens, d.reused_tokens, d.answer_tokens, d.error.data};
     give_slot(r);
@@ -303,9 +309,9 @@ static baton_status handle(struct bt_front *f, struct context *c, const struct b
         status = bt_get_fatal(frame, &fatal, &text);
         return status ? status : bt_fail(&c->error, fatal ? fatal : BATON_PROTOCOL, "%s", text.data);
     case BT_FRAME_TOKEN:
-        return on_token(f, frame);
+        return on_token(f, c, frame);
     case BT_FRAME_DONE:
-        return on_done(f, frame);
+        return on_done(f, c, frame);
     case BT_FRAME_PULSE:
         return bt_get_pulse(frame, &steps);
     case BT_FRAME_LOG:
