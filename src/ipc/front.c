@@ -285,6 +285,7 @@ static baton_status on_ready(struct bt_front *f, struct context *c, const struct
     if (status)
         return status;
     c->ready = true;
+    f->info.ready.exact &= ready.exact;
     if (f->versions)
         return BATON_OK;
     f->versions = strdup(ready.versions.data);
