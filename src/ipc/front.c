@@ -431,7 +431,10 @@ bool bt_front_wants_write(const struct bt_front *f, int context) {
 
 baton_status bt_front_run_once(struct bt_front *f, int timeout_ms) {
     struct pollfd fds[BT_CONTEXTS_MAX];
+    uint64_t timed_out = f->counts.timed_out;
     int64_t next = bt_front_tick(f), now = bt_now_ns();
+    if (f->counts.timed_out != timed_out)
+        timeout_ms = 0;
     if (next != BT_NEVER_NS) {
         int64_t until_ms = next <= now ? 0 : (next - now) / BT_NS_PER_MS + 1;
         if (timeout_ms < 0 || until_ms < timeout_ms)
@@ -466,10 +469,11 @@ static baton_status wait_ready(struct bt_front *f, baton_error *err) {
 
 baton_status bt_front_open(const struct bt_front_params *params, struct bt_front **front, baton_error *err) {
     *front = NULL;
-    int fds[BT_CONTEXTS_MAX], slots = params->contexts * params->context.sequences;
+    int fds[BT_CONTEXTS_MAX], slots;
     if (params->contexts < 1 || params->contexts > BT_CONTEXTS_MAX)
         return bt_fail(err, BATON_INVALID, "%d contexts: 1 to %d are possible", params->contexts, BT_CONTEXTS_MAX);
-    if (params->context.sequences < 1 || slots > BT_GATE_SLOTS_MAX)
+    if (params->context.sequences < 1 || __builtin_mul_overflow(params->contexts, params->context.sequences, &slots) ||
+        slots > BT_GATE_SLOTS_MAX)
         return bt_fail(err, BATON_INVALID, "%d contexts x %d sequences: 1 to %d slots are possible", params->contexts,
                        params->context.sequences, BT_GATE_SLOTS_MAX);
     struct bt_front *f = calloc(1, sizeof *f);
