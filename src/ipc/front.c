@@ -66,7 +66,7 @@ struct bt_request *bt_front_find(struct bt_front *f, uint64_t id) {
 }
 
 static void flush(struct context *c) {
-    while (c->fd >= 0 && c->out.len > 0) {
+    while (c->fd >= 0 && c->out.len > 0 && !c->out.failed) {
         ssize_t n = send(c->fd, c->out.data, c->out.len, MSG_NOSIGNAL | MSG_DONTWAIT);
         if (n < 0 && errno == EINTR)
             continue;
@@ -374,6 +374,11 @@ baton_status bt_front_pump(struct bt_front *f, int index) {
         return c->error.status;
     flush(c);
     bool alive = fill(c);
+    if (c->in.failed || c->out.failed) { /* a frame is lost, and with it what it was about */
+        bt_fail(&c->error, BATON_NO_MEMORY, "no memory for what passes between here and the owner of context %d",
+                index);
+        alive = false;
+    }
     size_t at = 0;
     struct bt_frame frame;
     baton_status status;
@@ -426,7 +431,8 @@ int bt_front_fd(const struct bt_front *f, int context) {
 }
 
 bool bt_front_wants_write(const struct bt_front *f, int context) {
-    return f->contexts[context].fd >= 0 && f->contexts[context].out.len > 0;
+    const struct context *c = &f->contexts[context];
+    return c->fd >= 0 && (c->out.len > 0 || c->out.failed);
 }
 
 baton_status bt_front_run_once(struct bt_front *f, int timeout_ms) {
