@@ -24,8 +24,14 @@ static void remove_alive(struct bt_loop *l, struct bt_owner_request *r) {
 void bt_loop_finish(struct bt_loop *l, struct bt_owner_request *r, baton_status outcome, enum bt_finish finish,
                     const char *error) {
     l->text.len = 0;
-    bt_textout_flush(&r->text, &l->text);
-    /* after a stop string nothing is pending: flush added nothing */
+    bt_textout_flush(&r->text, &l->text); /* after a stop string nothing is pending */
+    if (bt_loop_text_lost(l, r)) {
+        outcome = BATON_NO_MEMORY;
+        finish = BT_FINISH_NONE;
+        error = "no memory for the text of the answer";
+        bt_buf_free(&l->piece);
+        bt_buf_free(&l->text);
+    }
     struct bt_frame_done done = {.id = r->ask.id,
                                  .attempt = r->ask.attempt,
                                  .outcome = outcome,
