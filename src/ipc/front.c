@@ -325,6 +325,13 @@ static baton_status handle(struct bt_front *f, struct context *c, const struct b
     }
 }
 
+static bool any_owner(const struct bt_front *f) {
+    for (int i = 0; i < f->params.contexts; i++)
+        if (f->contexts[i].fd >= 0)
+            return true;
+    return false;
+}
+
 /* The owner is gone, and with it every request it had. Nobody is started on it again: with the last owner the gate
  * closes. */
 static void bury(struct bt_front *f, int index) {
@@ -333,9 +340,7 @@ static void bury(struct bt_front *f, int index) {
     c->fd = -1;
     if (!c->error.status)
         bt_fail(&c->error, BATON_CRASHED, "the owner of context %d ended without a word", index);
-    bool any = false;
-    for (int i = 0; i < f->params.contexts; i++)
-        any |= f->contexts[i].fd >= 0;
+    bool any = any_owner(f);
     struct bt_waiter *w;
     while (!any && (w = bt_gate_close(&f->gate)))
         conclude_early(BT_CONTAINER(w, struct bt_request, waiter), BATON_CLOSED, "no owner is left");
@@ -519,16 +524,13 @@ void bt_front_close(struct bt_front **front) {
     f->closing = true;
     while ((w = bt_gate_close(&f->gate)))
         conclude_early(BT_CONTAINER(w, struct bt_request, waiter), BATON_CLOSED, baton_status_text(BATON_CLOSED));
-    for (int i = 0; i < f->params.contexts; i++) {
-        if (f->contexts[i].fd >= 0)
+    for (int i = 0; i < f->params.contexts; i++)
+        if (f->contexts[i].fd >= 0) {
             bt_put_close(&f->contexts[i].out, false);
-        while (f->contexts[i].fd >= 0) { /* to its end, so that every request has its outcome */
-            struct pollfd fd = {f->contexts[i].fd, (short)(POLLIN | (f->contexts[i].out.len ? POLLOUT : 0)), 0};
             flush(&f->contexts[i]);
-            poll(&fd, 1, -1);
-            bt_front_pump(f, i);
         }
-    }
+    while (any_owner(f)) /* to their end, so that every request has its outcome */
+        bt_front_run_once(f, -1);
     bt_spawn_close(&f->spawn);
     for (int i = 0; i < f->params.contexts; i++) {
         bt_buf_free(&f->contexts[i].in);

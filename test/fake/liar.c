@@ -107,10 +107,71 @@ static void contexts_are_exact_if_each_of_them_is(void **state) {
     part(f, OWNERS);
 }
 
+/* The dead one's place in the gate is given on, to those that live. */
+static void the_death_of_one_owner_of_two_costs_only_its_own_requests(void **state) {
+    (void)state;
+    struct bt_front *f = liars(OWNERS);
+    struct answer a[3];
+    struct bt_submit s = ask_text("a", 5, 0, 0);
+    for (int i = 0; i < 3; i++) {
+        s.id = (uint64_t)i + 1;
+        assert_int_equal(answer_ask(&a[i], f, &s), BATON_OK);
+    }
+    close(owners[0]);
+    assert_int_equal(bt_front_run_once(f, 1000), BATON_CRASHED);
+    assert_int_equal(a[0].done, 1);
+    assert_int_equal(a[0].outcome.status, BATON_CRASHED);
+    assert_int_equal(a[1].done, 0);
+    assert_int_equal(bt_request_position(a[2].request), -1);
+    for (uint64_t id = 2; id <= 3; id++) {
+        say_token(1, id);
+        say_done(1, id);
+    }
+    bt_front_run_once(f, 1000);
+    for (int i = 1; i < 3; i++) {
+        assert_int_equal(a[i].done, 1);
+        assert_int_equal(a[i].outcome.status, BATON_OK);
+        assert_int_equal(a[i].pieces, 1);
+    }
+    close(owners[1]);
+    bt_front_run_once(f, 1000);
+    s.id = 4;
+    assert_int_equal(answer_ask(&a[0], f, &s), BATON_CLOSED);
+    bt_front_close(&f);
+    for (int i = 0; i < 3; i++)
+        answer_free(&a[i]);
+}
+
+static void *close_front(void *arg) {
+    struct bt_front *f = arg;
+    bt_front_close(&f);
+    return NULL;
+}
+
+static void owners_are_closed_at_once_not_one_after_the_other(void **state) {
+    (void)state;
+    struct bt_front *f = liars(OWNERS);
+    struct timeval patience = {20, 0};
+    unsigned char frames[256];
+    pthread_t thread;
+    assert_int_equal(setsockopt(owners[1], SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience), 0);
+    assert_true(recv(owners[1], frames, sizeof frames, 0) > 0); /* hello */
+    assert_int_equal(bt_thread_start(&thread, close_front, f), 0);
+    struct bt_frame frame = {0};
+    ssize_t n = recv(owners[1], frames, sizeof frames, 0); /* while the first owner has not answered */
+    bool told = n > 0 && bt_frame_peek(frames, (size_t)n, &frame) == BATON_OK && frame.type == BT_FRAME_CLOSE;
+    for (int i = 0; i < OWNERS; i++)
+        close(owners[i]);
+    pthread_join(thread, NULL);
+    assert_true(told);
+}
+
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_owner_ends_only_requests_that_it_was_given),
         cmocka_unit_test(contexts_are_exact_if_each_of_them_is),
+        cmocka_unit_test(the_death_of_one_owner_of_two_costs_only_its_own_requests),
+        cmocka_unit_test(owners_are_closed_at_once_not_one_after_the_other),
     };
     return bt_test_run(tests, argc, argv);
 }
