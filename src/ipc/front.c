@@ -66,7 +66,7 @@ struct bt_request *bt_front_find(struct bt_front *f, uint64_t id) {
 }
 
 static void flush(struct context *c) {
-    while (c->fd >= 0 && c->out.len > 0) {
+    while (c->fd >= 0 && c->out.len > 0 && !c->out.failed) {
         ssize_t n = send(c->fd, c->out.data, c->out.len, MSG_NOSIGNAL | MSG_DONTWAIT);
         if (n < 0 && errno == EINTR)
             continue;
@@ -254,11 +254,17 @@ void bt_request_consumed(struct bt_request *r, uint32_t tokens) {
     flush(c);
 }
 
-static baton_status on_token(struct bt_front *f, const struct bt_frame *frame) {
+/* The request that an owner speaks of, if it was given to that owner, in that attempt, and is alive. */
+static struct bt_request *given(struct bt_front *f, const struct context *c, uint64_t id, uint32_t attempt) {
+    struct bt_request *r = bt_front_find(f, id);
+    return r && r->attempt == attempt && r->context == (int)(c - f->contexts) ? r : NULL;
+}
+
+static baton_status on_token(struct bt_front *f, const struct context *c, const struct bt_frame *frame) {
     struct bt_frame_token t;
     baton_status status = bt_get_token(frame, &t);
-    struct bt_request *r = status ? NULL : bt_front_find(f, t.id);
-    if (!r || r->attempt != t.attempt)
+    struct bt_request *r = status ? NULL : given(f, c, t.id, t.attempt);
+    if (!r)
         return status;
     if (r->handler.on_text)
         r->handler.on_text(r->handler.arg, t.text.data, t.text.len);
@@ -267,11 +273,11 @@ static baton_status on_token(struct bt_front *f, const struct bt_frame *frame) {
     return BATON_OK;
 }
 
-static baton_status on_done(struct bt_front *f, const struct bt_frame *frame) {
+static baton_status on_done(struct bt_front *f, const struct context *c, const struct bt_frame *frame) {
     struct bt_frame_done d;
     baton_status status = bt_get_done(frame, &d);
-    struct bt_request *r = status ? NULL : bt_front_find(f, d.id);
-    if (!r || r->attempt != d.attempt)
+    struct bt_request *r = status ? NULL : given(f, c, d.id, d.attempt);
+    if (!r)
         return status;
     struct bt_outcome outcome = {.status = d.outcome,
                                  .finish = d.finish,
@@ -292,6 +298,7 @@ static baton_status on_ready(struct bt_front *f, struct context *c, const struct
     if (status)
         return status;
     c->ready = true;
+    f->info.ready.exact &= ready.exact;
     if (f->versions)
         return BATON_OK;
     f->versions = strdup(ready.versions.data);
@@ -316,9 +323,9 @@ static baton_status handle(struct bt_front *f, struct context *c, const struct b
         status = bt_get_fatal(frame, &fatal, &text);
         return status ? status : bt_fail(&c->error, fatal ? fatal : BATON_PROTOCOL, "%s", text.data);
     case BT_FRAME_TOKEN:
-        return on_token(f, frame);
+        return on_token(f, c, frame);
     case BT_FRAME_DONE:
-        return on_done(f, frame);
+        return on_done(f, c, frame);
     case BT_FRAME_PULSE:
         return bt_get_pulse(frame, &steps);
     case BT_FRAME_LOG:
@@ -331,6 +338,13 @@ static baton_status handle(struct bt_front *f, struct context *c, const struct b
     }
 }
 
+static bool any_owner(const struct bt_front *f) {
+    for (int i = 0; i < f->params.contexts; i++)
+        if (f->contexts[i].fd >= 0)
+            return true;
+    return false;
+}
+
 /* The owner is gone, and with it every request it had. Nobody is started on it again: with the last owner the gate
  * closes. */
 static void bury(struct bt_front *f, int index) {
@@ -339,9 +353,7 @@ static void bury(struct bt_front *f, int index) {
     c->fd = -1;
     if (!c->error.status)
         bt_fail(&c->error, BATON_CRASHED, "the owner of context %d ended without a word", index);
-    bool any = false;
-    for (int i = 0; i < f->params.contexts; i++)
-        any |= f->contexts[i].fd >= 0;
+    bool any = any_owner(f);
     struct bt_waiter *w;
     while (!any && (w = bt_gate_close(&f->gate)))
         conclude_early(BT_CONTAINER(w, struct bt_request, waiter), BATON_CLOSED, "no owner is left");
@@ -380,6 +392,11 @@ baton_status bt_front_pump(struct bt_front *f, int index) {
         return c->error.status;
     flush(c);
     bool alive = fill(c);
+    if (c->in.failed || c->out.failed) { /* a frame is lost, and with it what it was about */
+        bt_fail(&c->error, BATON_NO_MEMORY, "no memory for what passes between here and the owner of context %d",
+                index);
+        alive = false;
+    }
     size_t at = 0;
     struct bt_frame frame;
     baton_status status;
@@ -449,13 +466,17 @@ int bt_front_fd(const struct bt_front *f, int context) {
 }
 
 bool bt_front_wants_write(const struct bt_front *f, int context) {
-    return f->contexts[context].fd >= 0 && f->contexts[context].out.len > 0;
+    const struct context *c = &f->contexts[context];
+    return c->fd >= 0 && (c->out.len > 0 || c->out.failed);
 }
 
 static baton_status wait_and_pump(struct bt_front *f, int timeout_ms, int wake) {
     struct pollfd fds[BT_CONTEXTS_MAX + 1];
+    uint64_t timed_out = f->counts.timed_out;
     int64_t next = bt_front_tick(f), now = bt_now_ns();
     int n = f->params.contexts;
+    if (f->counts.timed_out != timed_out)
+        timeout_ms = 0;
     if (next != BT_NEVER_NS) {
         int64_t until_ms = next <= now ? 0 : (next - now) / BT_NS_PER_MS + 1;
         if (timeout_ms < 0 || until_ms < timeout_ms)
@@ -499,10 +520,11 @@ static baton_status wait_ready(struct bt_front *f, baton_error *err) {
 
 baton_status bt_front_open(const struct bt_front_params *params, struct bt_front **front, baton_error *err) {
     *front = NULL;
-    int fds[BT_CONTEXTS_MAX], slots = params->contexts * params->context.sequences;
+    int fds[BT_CONTEXTS_MAX], slots;
     if (params->contexts < 1 || params->contexts > BT_CONTEXTS_MAX)
         return bt_fail(err, BATON_INVALID, "%d contexts: 1 to %d are possible", params->contexts, BT_CONTEXTS_MAX);
-    if (params->context.sequences < 1 || slots > BT_GATE_SLOTS_MAX)
+    if (params->context.sequences < 1 || __builtin_mul_overflow(params->contexts, params->context.sequences, &slots) ||
+        slots > BT_GATE_SLOTS_MAX)
         return bt_fail(err, BATON_INVALID, "%d contexts x %d sequences: 1 to %d slots are possible", params->contexts,
                        params->context.sequences, BT_GATE_SLOTS_MAX);
     struct bt_front *f = calloc(1, sizeof *f);
@@ -542,16 +564,13 @@ void bt_front_close(struct bt_front **front) {
     f->closing = true;
     while ((w = bt_gate_close(&f->gate)))
         conclude_early(BT_CONTAINER(w, struct bt_request, waiter), BATON_CLOSED, baton_status_text(BATON_CLOSED));
-    for (int i = 0; i < f->params.contexts; i++) {
-        if (f->contexts[i].fd >= 0)
+    for (int i = 0; i < f->params.contexts; i++)
+        if (f->contexts[i].fd >= 0) {
             bt_put_close(&f->contexts[i].out, false);
-        while (f->contexts[i].fd >= 0) { /* to its end, so that every request has its outcome */
-            struct pollfd fd = {f->contexts[i].fd, (short)(POLLIN | (f->contexts[i].out.len ? POLLOUT : 0)), 0};
             flush(&f->contexts[i]);
-            poll(&fd, 1, -1);
-            bt_front_pump(f, i);
         }
-    }
+    while (any_owner(f)) /* to their end, so that every request has its outcome */
+        bt_front_run_once(f, -1);
     bt_spawn_close(&f->spawn);
     for (int i = 0; i < f->params.contexts; i++) {
         bt_buf_free(&f->contexts[i].in);

@@ -50,7 +50,7 @@ struct bt_handler {
 };
 
 struct bt_front_info {
-    struct bt_frame_ready ready; /* of the first context; its texts live as long as the front */
+    struct bt_frame_ready ready; /* of the first context, exact if all are; its texts live as long as the front */
     int contexts;
 };
 

@@ -16,6 +16,14 @@ static void destroy(void *context) {
     c->ops->free(c);
 }
 
+/* The model outlives its contexts, also when the close was deferred because it came from inside a generation. */
+static void closed(void *arg) {
+    struct bt_caller *c = arg;
+    if (c->model)
+        c->model->ops->free(c->model);
+    free(c);
+}
+
 static void reset(void *context) {
     struct bt_context *c = context;
     c->ops->seq_rm(c, 0, 0, -1);
@@ -40,7 +48,9 @@ static baton_status open_pool(struct bt_caller *c, const struct bt_context_param
                                   .n_contexts = n,
                                   .queue_max = queue_max,
                                   .destroy = destroy,
-                                  .reset = reset};
+                                  .reset = reset,
+                                  .closed = closed,
+                                  .arg = c};
     if (!status)
         status = bt_pool_open(&pool, &c->pool, err);
     for (int i = 0; i < n && status; i++)
@@ -77,11 +87,11 @@ void bt_caller_close(struct bt_caller **caller) {
     *caller = NULL;
     if (!c)
         return;
-    if (c->pool && bt_pool_close(&c->pool, BT_CLOSE_DRAIN, &err))
+    struct bt_pool *pool = c->pool;
+    if (!pool)
+        closed(c);
+    else if (bt_pool_close(&pool, BT_CLOSE_DRAIN, &err))
         bt_log(BATON_LOG_WARN, "%s", err.text);
-    if (c->model)
-        c->model->ops->free(c->model);
-    free(c);
 }
 
 const struct bt_model *bt_caller_model(const struct bt_caller *c) {

@@ -13,7 +13,8 @@ struct bt_caller;
 baton_status bt_caller_open(const struct bt_model_params *model, const struct bt_context_params *params, int contexts,
                             int queue_max, struct bt_caller **caller, baton_error *err);
 
-/* Waits for the leases that are out, frees contexts and model. */
+/* Waits for the leases that are out, frees contexts and model. From inside a generation (on_token) it cannot wait: then
+ * that generation goes on to its end, and frees them. */
 void bt_caller_close(struct bt_caller **caller);
 
 const struct bt_model *bt_caller_model(const struct bt_caller *c);

@@ -27,7 +27,13 @@ static void explain(const struct bt_pool *pool, baton_guard_word word, char *tex
         snprintf(what, sizeof what, "%s", pool->name);
     else
         snprintf(what, sizeof what, "%s (all %d contexts; the one longest in use:)", pool->name, pool->n);
-    if (baton_guard_tid(word))
+    if (baton_guard_tid(word) == baton_guard_self() && baton_guard_op(word) == BT_OP_GIVEN)
+        snprintf(
+            text, size,
+            "%s is in use: it was granted to this very thread's ticket, or given away by it, %lu ms ago, and is not "
+            "taken yet. Poll the ticket, take or release the parcel first",
+            what, (unsigned long)baton_guard_ms(word));
+    else if (baton_guard_tid(word))
         baton_guard_explain(word, what, bt_op_text((enum bt_op)baton_guard_op(word)), text, size);
     else
         snprintf(text, size, "%s is in use", what);

@@ -108,7 +108,7 @@ static bool on_progress(float done, void *arg) {
 static baton_status check_file(const char *path, baton_error *err) {
     char magic[4] = "";
     struct stat st;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe would wait for a writer */
     if (fd < 0 && (errno == ENOENT || errno == ENOTDIR))
         return bt_fail(err, BATON_NOT_FOUND,
                        "there is no model file %s: give the path of a GGUF file, or none for the built-in model", path);

@@ -96,7 +96,8 @@ struct bt_model_ops {
     /* Appends the bytes of one token; control tokens have none. May be part of a UTF-8 character. */
     void (*piece)(const struct bt_model *m, bt_token token, struct bt_buf *out);
     bool (*is_end)(const struct bt_model *m, bt_token token); /* end of generation */
-    /* The chat as the one text that the model was trained on, with the opening of the assistant's turn. */
+    /* The chat as the one text that the model was trained on, with the opening of the assistant's turn and without the
+     * beginning-of-text that tokenize adds. */
     baton_status (*chat)(const struct bt_model *m, const struct bt_chat_message *messages, size_t n, struct bt_buf *out,
                          baton_error *err);
     baton_status (*context)(struct bt_model *m, const struct bt_context_params *params, struct bt_context **c,

@@ -70,7 +70,8 @@ static baton_status generate(struct alone *a, baton_error *err) {
         end = take(a, token);
     }
     bt_textout_flush(&a->text, &a->result->text);
-    return a->result->text.failed ? bt_fail(err, BATON_NO_MEMORY, "no memory for the answer") : BATON_OK;
+    bool lost = a->result->text.failed || a->text.pending.failed || a->piece.failed;
+    return lost ? bt_fail(err, BATON_NO_MEMORY, "no memory for the answer") : BATON_OK;
 }
 
 static baton_status begin(struct alone *a, baton_error *err) {

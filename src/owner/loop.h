@@ -45,6 +45,11 @@ struct bt_loop {
     struct bt_buf piece, text; /* scratch */
 };
 
+/* The scratch buffers belong to no request: who finds one failed ends its request and gives the buffer back. */
+static inline bool bt_loop_text_lost(const struct bt_loop *l, const struct bt_owner_request *r) {
+    return l->piece.failed || l->text.failed || r->text.pending.failed;
+}
+
 /* step.c */
 void bt_loop_place(struct bt_loop *l); /* sequences for those who wait */
 bool bt_loop_step(struct bt_loop *l);  /* one round of native calls; false: there was nothing to do */

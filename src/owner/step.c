@@ -87,6 +87,10 @@ static void advance(struct bt_loop *l, struct bt_owner_request *r, bt_token toke
     l->piece.len = l->text.len = 0;
     l->model->ops->piece(l->model, token, &l->piece);
     bool stop = bt_textout_push(&r->text, l->piece.data, l->piece.len, &l->text);
+    if (bt_loop_text_lost(l, r)) {
+        bt_loop_finish(l, r, BATON_NO_MEMORY, BT_FINISH_NONE, "");
+        return;
+    }
     struct bt_frame_token frame = {r->ask.id,
                                    r->ask.attempt,
                                    (uint32_t)bt_owner_answered(r) - 1,

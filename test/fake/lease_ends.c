@@ -219,7 +219,10 @@ static void probe_P09_two_coroutines_on_one_thread_never_interleave_and_never_fr
     assert_int_equal(transaction(&a, 2), overlap_expected(2));
     assert_int_equal(bt_lease_release(&a, BT_KEEP, NULL), BATON_OK);
     assert_true(readable(ticket, 5000));
-    assert_int_equal(bt_lease_acquire(pool, &refuse, &a, NULL), BATON_BUSY); /* it is the ticket's now */
+    baton_error err;
+    assert_int_equal(bt_lease_acquire(pool, &refuse, &a, &err), BATON_BUSY); /* it is the ticket's now */
+    assert_non_null(strstr(err.text, "Poll the ticket"));
+    assert_null(strstr(err.text, "callback"));
     assert_int_equal(bt_lease_poll(&ticket, &b, NULL), BATON_OK);
     assert_null(ticket);
     assert_int_equal(transaction(&b, 3), overlap_expected(3));
