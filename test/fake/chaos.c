@@ -62,7 +62,7 @@ static void submit(void) {
     baton_error err;
     c->prompt = (int)draw(PROMPTS);
     struct bt_submit s = prompt(c->prompt);
-    if (bt_front_submit(x.f, &s, &h, &c->request, &err) == BATON_OK)
+    if (bt_front_submit(x.f, &s, NULL, &h, &c->request, &err) == BATON_OK)
         x.alive++;
     else
         c->over = true;

@@ -87,7 +87,7 @@ static bool run_with_failure(long at, struct gathered g[REQUESTS], bool *opened)
     for (int i = 0; i < REQUESTS && *opened; i++) {
         struct bt_submit s = question(i);
         struct bt_handler h = {on_text, on_done, &g[i]};
-        g[i].status = bt_front_submit(f, &s, &h, &g[i].request, &err);
+        g[i].status = bt_front_submit(f, &s, NULL, &h, &g[i].request, &err);
         g[i].done = g[i].status != BATON_OK;
     }
     for (int i = 0; i < REQUESTS && *opened; i++)
