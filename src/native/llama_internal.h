@@ -38,4 +38,10 @@ baton_status bt_llama_sampler_open(const struct bt_model *m, const struct bt_sam
                                    const bt_token *history, size_t n, struct bt_sampler **s, baton_error *err);
 bt_token bt_llama_sampler_pick(struct bt_sampler *s, const float *logits, int32_t n, uint64_t index);
 
+baton_status bt_llama_grammar_open(const struct bt_llama_model *m, const char *text, struct llama_sampler **grammar,
+                                   baton_error *err);
+bool bt_llama_grammar_admits(struct llama_sampler *grammar, bt_token token);
+/* Keeps the candidates that it admits, in their order; returns how many. */
+size_t bt_llama_grammar_filter(struct llama_sampler *grammar, llama_token_data *candidates, size_t n);
+
 #endif

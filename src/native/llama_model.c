@@ -78,7 +78,7 @@ static void model_piece(const struct bt_model *base, bt_token token, struct bt_b
 
 static bool model_is_end(const struct bt_model *base, bt_token token) {
     const struct bt_llama_model *m = bt_llama_model_of(base);
-    return token >= 0 && token < m->vocab_size && llama_vocab_is_eog(m->vocab, token);
+    return token == BT_TOKEN_END || (token >= 0 && token < m->vocab_size && llama_vocab_is_eog(m->vocab, token));
 }
 
 static const struct bt_model_ops model_ops = {
