@@ -1,15 +1,9 @@
 /* Generation under a lease. A bt_caller is immutable after open; what changes is in its pool. */
-#include "lease/caller.h"
-
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-struct bt_caller {
-    struct bt_model *model;
-    struct bt_pool *pool;
-    char name[160];
-};
+#include "lease/caller_int.h"
 
 static void destroy(void *context) {
     struct bt_context *c = context;
@@ -18,6 +12,7 @@ static void destroy(void *context) {
 
 static void reset(void *context) {
     struct bt_context *c = context;
+    c->ops->set_abort(c, NULL, NULL);
     c->ops->seq_rm(c, 0, 0, -1);
 }
 
@@ -32,6 +27,8 @@ static baton_status open_pool(struct bt_caller *c, const struct bt_context_param
         status = c->model->ops->context(c->model, params, &list[n], err);
         n += !status;
     }
+    if (!status)
+        c->capacity = list[0]->ops->capacity(list[0]);
     struct bt_model_info info;
     c->model->ops->info(c->model, &info);
     snprintf(c->name, sizeof c->name, "context of %s", info.name);
@@ -52,7 +49,7 @@ static baton_status open_pool(struct bt_caller *c, const struct bt_context_param
 baton_status bt_caller_open(const struct bt_model_params *model, const struct bt_context_params *params, int contexts,
                             int queue_max, struct bt_caller **caller, baton_error *err) {
     *caller = NULL;
-    if (contexts < 1 || params->sequences != 1)
+    if (contexts < 1 || (params->sequences != 1 && params->pooling == BT_POOL_OFF))
         return bt_fail(err, BATON_INVALID,
                        "%d contexts of %d sequences: the caller's thread owns contexts of one "
                        "sequence; for more, use an owner thread",
@@ -60,6 +57,8 @@ baton_status bt_caller_open(const struct bt_model_params *model, const struct bt
     struct bt_caller *c = calloc(1, sizeof *c);
     if (!c)
         return bt_fail(err, BATON_NO_MEMORY, "no memory for a model");
+    c->refs = 1;
+    c->chunk = BT_MAX(params->chunk > 0 ? params->chunk : 512, params->sequences);
     baton_status status = bt_model_open(model, &c->model, err);
     if (!status)
         status = open_pool(c, params, contexts, queue_max, err);
@@ -79,6 +78,12 @@ void bt_caller_close(struct bt_caller **caller) {
         return;
     if (c->pool && bt_pool_close(&c->pool, BT_CLOSE_DRAIN, &err))
         bt_log(BT_LOG_WARN, "%s", err.text);
+    bt_caller_unref(c);
+}
+
+void bt_caller_unref(struct bt_caller *c) {
+    if (atomic_fetch_sub(&c->refs, 1) != 1)
+        return;
     if (c->model)
         c->model->ops->free(c->model);
     free(c);
@@ -130,6 +135,7 @@ baton_status bt_caller_generate(struct bt_caller *c, const struct bt_ask *ask, c
     if (!status) {
         struct under_lease u = {run, &lease};
         struct bt_run mine = *run;
+        mine.chunk = bt_caller_chunk(c, run);
         mine.cancelled = cancelled;
         mine.on_token = on_token;
         mine.arg = &u;

@@ -11,7 +11,7 @@ struct bt_generator {
     const struct bt_model *m;
     int seq, capacity, chunk;
     int32_t max_tokens;
-    int64_t deadline_ns;
+    int64_t run_ms, deadline_ns;
     bool (*cancelled)(void *arg);
     void *arg;
     struct bt_text *stops; /* with their bytes behind */
@@ -219,7 +219,8 @@ baton_status bt_generator_open(const struct bt_model *m, int capacity, int seq, 
     g->max_tokens = run->max_tokens;
     g->cancelled = run->cancelled;
     g->arg = run->arg;
-    g->deadline_ns = run->run_ms > 0 ? bt_deadline(bt_now_ns(), run->run_ms) : BT_NEVER_NS;
+    g->run_ms = run->run_ms;
+    bt_generator_start_clock(g);
     baton_status status = prepare(g, run, err);
     if (status) {
         bt_generator_free(g);
@@ -227,6 +228,10 @@ baton_status bt_generator_open(const struct bt_model *m, int capacity, int seq, 
     }
     *out = g;
     return BATON_OK;
+}
+
+void bt_generator_start_clock(struct bt_generator *g) {
+    g->deadline_ns = g->run_ms > 0 ? bt_deadline(bt_now_ns(), g->run_ms) : BT_NEVER_NS;
 }
 
 void bt_generator_free(struct bt_generator *g) {

@@ -63,6 +63,7 @@ struct bt_delta {
 };
 baton_status bt_generator_open(const struct bt_model *m, int capacity, int seq, const struct bt_run *run,
                                struct bt_generator **g, baton_error *err);
+void bt_generator_start_clock(struct bt_generator *g); /* run_ms counts from here instead */
 /* One native step. BATON_OK: a delta; _END: the answer is complete; else how it was cut (the delta may still hold text
  * that was held back), the same at every later pull. */
 baton_status bt_generator_next(struct bt_generator *g, struct bt_context *c, struct bt_delta *delta, baton_error *err);
