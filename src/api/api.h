@@ -1,4 +1,5 @@
-/* What the public functions share: parameter structs of any version, requests against a policy, streams of two kinds. */
+/* What the public functions share: parameter structs of any version, requests against a policy, streams of two kinds.
+ */
 #ifndef BT_API_H
 #define BT_API_H
 

@@ -76,8 +76,10 @@ baton_status bt_check_policy(const baton_policy *p, baton_error *err) {
     if (p->owner != BATON_OWNER_CALLER && p->owner != BATON_OWNER_THREAD)
         return bt_fail(err, BATON_INVALID, "owner is %d, which is none", (int)p->owner);
     if (p->owner == BATON_OWNER_CALLER && p->sequences > 1)
-        return bt_fail(err, BATON_INVALID, "%d sequences need a thread that batches them: set owner to "
-                       "BATON_OWNER_THREAD, or sequences to 1 and contexts to more", p->sequences);
+        return bt_fail(err, BATON_INVALID,
+                       "%d sequences need a thread that batches them: set owner to "
+                       "BATON_OWNER_THREAD, or sequences to 1 and contexts to more",
+                       p->sequences);
     return BATON_OK;
 }
 

@@ -58,21 +58,27 @@ baton_status baton_llama_open(baton_llama **llama, const char *path, const baton
         return bt_misuse(err, BATON_MISUSE, "baton_llama_open needs a place for the model");
     *llama = NULL;
     if (!BT_TAKE(p, params) || !BT_TAKE(policy, p.policy))
-        return bt_misuse(err, BATON_MISUSE, "parameters without their size: make them with BATON_LLAMA_PARAMS and "
-                                            "BATON_POLICY");
+        return bt_misuse(err, BATON_MISUSE,
+                         "parameters without their size: make them with BATON_LLAMA_PARAMS and "
+                         "BATON_POLICY");
     baton_status status = bt_check_policy(&policy, err);
     if (status)
         return status;
     baton_llama *l = calloc(1, sizeof *l);
     if (!l)
         return bt_fail(err, BATON_NO_MEMORY, "no memory for a model");
-    struct bt_model_params model = {.path = path, .chat_template = p.chat_template, .gpu_layers = p.gpu_layers,
-                                    .progress = p.progress, .progress_arg = p.progress_arg};
-    struct bt_context_params context = {.sequences = policy.sequences, .ctx = p.ctx, .threads = p.threads,
+    struct bt_model_params model = {.path = path,
+                                    .chat_template = p.chat_template,
+                                    .gpu_layers = p.gpu_layers,
+                                    .progress = p.progress,
+                                    .progress_arg = p.progress_arg};
+    struct bt_context_params context = {.sequences = policy.sequences,
+                                        .ctx = p.ctx,
+                                        .threads = p.threads,
                                         .exact = p.exact < 0 ? p.gpu_layers == 0 : p.exact != 0};
     l->policy = policy;
-    status = policy.owner == BATON_OWNER_CALLER ? open_pool(l, &model, &context, err)
-                                                : open_front(l, &model, &context, err);
+    status =
+        policy.owner == BATON_OWNER_CALLER ? open_pool(l, &model, &context, err) : open_front(l, &model, &context, err);
     if (status) {
         free(l);
         return status;
@@ -98,7 +104,7 @@ void baton_llama_close(baton_llama **llama) {
     baton_llama *l = *llama;
     *llama = NULL;
     if (l->caller)
-        bt_caller_close(&l->caller);
+        bt_caller_close(&l->caller, BT_CLOSE_CANCEL);
     else
         bt_io_close(&l->io);
     free(l);
@@ -283,13 +289,18 @@ baton_status baton_llama_run(baton_llama *llama, const baton_request *request,
 }
 
 void baton_llama_get_counts(const baton_llama *llama, baton_counts *counts) {
-    struct bt_front_counts c = {0};
     size_t size = counts->size;
-    if (llama->io)
+    baton_counts mine;
+    if (llama->io) {
+        struct bt_front_counts c;
         bt_io_counts(llama->io, &c);
-    else
+        mine = (baton_counts){size,      c.slots,     c.running,   c.queued,    c.accepted,
+                              c.refused, c.completed, c.cancelled, c.timed_out, c.failed};
+    } else {
+        struct bt_caller_counts c;
         bt_caller_counts(llama->caller, &c);
-    baton_counts mine = {size, c.slots, c.running, c.queued, c.accepted, c.refused, c.completed, c.cancelled,
-                         c.timed_out, c.failed};
+        mine = (baton_counts){size,      c.slots,     c.running,   c.queued,    c.accepted,
+                              c.refused, c.completed, c.cancelled, c.timed_out, c.failed};
+    }
     memcpy(counts, &mine, BT_MIN(size, sizeof mine));
 }

@@ -53,7 +53,7 @@ static baton_status ask_alone(struct bt_demo *d, baton_error *err) {
         if (!status)
             status = bt_caller_generate(caller, NULL, &run, &d->lone[i], err);
     }
-    bt_caller_close(&caller);
+    bt_caller_close(&caller, BT_CLOSE_DRAIN);
     return status;
 }
 

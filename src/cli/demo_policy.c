@@ -66,7 +66,7 @@ static baton_status in_threads(const struct bt_demo *d, int contexts, enum bt_wh
     row->tokens_per_s = (double)tokens / seconds;
     if (when_full == BT_REFUSE)
         snprintf(row->remark, sizeof row->remark, "%d BUSY", atomic_load(&job.refusals));
-    bt_caller_close(&job.caller);
+    bt_caller_close(&job.caller, BT_CLOSE_DRAIN);
     return n == 2 ? BATON_OK : bt_fail(err, BATON_IO, "two threads cannot be started");
 }
 

@@ -62,9 +62,6 @@ struct bt_pool_params {
     int queue_max;
     void (*destroy)(void *context); /* may be NULL: called for each context once nobody can be in it */
     void (*reset)(void *context);   /* may be NULL: what BT_RESET does */
-    void (*closed)(void *arg);      /* may be NULL: called once, after the last destroy, by whoever does the rest of a
-                                       close that was deferred, too. For what the contexts depend on */
-    void *arg;                      /* of closed */
 };
 
 struct bt_ask {

@@ -100,8 +100,6 @@ baton_status bt_pool_open(const struct bt_pool_params *params, struct bt_pool **
     snprintf(pool->name, sizeof pool->name, "%s", params->name ? params->name : "the context");
     pool->destroy = params->destroy;
     pool->reset = params->reset;
-    pool->closed = params->closed;
-    pool->arg = params->arg;
     bt_gate_init(&pool->gate, pool->n, params->queue_max);
     pool->lost = 0;
     pool->closing = false;
@@ -181,8 +179,6 @@ static void finish(struct bt_pool *pool) {
             atomic_fetch_add(&pool->slots[i].generation, 1);
             bt_slot_publish(&pool->slots[i], 0);
         }
-    if (pool->closed)
-        pool->closed(pool->arg);
     atomic_store(&pool->dead, 1);
     bt_futex_wake(&pool->dead, INT_MAX);
     bt_pool_unref(pool);

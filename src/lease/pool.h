@@ -28,8 +28,6 @@ struct bt_pool {
     char name[96];
     void (*destroy)(void *context);
     void (*reset)(void *context);
-    void (*closed)(void *arg);
-    void *arg;
     /* under the lock */
     bt_lock lock;
     struct bt_gate gate;

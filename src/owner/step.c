@@ -74,12 +74,12 @@ static void move(struct bt_loop *l, int from, int to) {
 
 /* A token has been drawn for r: text, frames, and whether this was the last. */
 static void advance(struct bt_loop *l, struct bt_owner_request *r, bt_token token) {
-    if (token < 0) {
-        bt_loop_finish(l, r, BATON_FAILED, BT_FINISH_NONE, "the native library computed logits that are no numbers");
-        return;
-    }
     if (l->model->ops->is_end(l->model, token)) {
         bt_loop_finish(l, r, BATON_OK, BT_FINISH_STOP, "");
+        return;
+    }
+    if (token < 0) {
+        bt_loop_finish(l, r, BATON_FAILED, BT_FINISH_NONE, "the native library computed logits that are no numbers");
         return;
     }
     r->sampler->ops->accept(r->sampler, token);

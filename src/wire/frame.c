@@ -88,6 +88,7 @@ static void put_sampling(struct bt_buf *b, const struct bt_sampling *s) {
         put_u32(b, (uint32_t)s->bias[i].token);
         put_float(b, s->bias[i].bias);
     }
+    put_text(b, s->grammar ? s->grammar : "", s->grammar ? strlen(s->grammar) : 0);
 }
 
 void bt_put_submit(struct bt_buf *b, const struct bt_submit *s) {

@@ -16,7 +16,7 @@
 #include "base/base.h"
 #include "native/native.h"
 
-enum { BT_IPC_VERSION = 1, BT_FRAME_HEADER = 5, BT_FRAME_MAX = 16 << 20, BT_STOPS_MAX = 16 };
+enum { BT_IPC_VERSION = 2, BT_FRAME_HEADER = 5, BT_FRAME_MAX = 16 << 20, BT_STOPS_MAX = 16 };
 
 enum bt_frame_type {
     BT_FRAME_HELLO = 1,

@@ -130,16 +130,7 @@ static baton_status get_messages(struct reader *r, struct bt_submit *s) {
     return BATON_OK;
 }
 
-static baton_status get_sampling(struct reader *r, struct bt_sampling *s) {
-    s->temperature = get_float(r);
-    s->top_p = get_float(r);
-    s->top_k = get_i32(r);
-    s->min_p = get_float(r);
-    s->presence_penalty = get_float(r);
-    s->frequency_penalty = get_float(r);
-    s->repeat_penalty = get_float(r);
-    s->penalty_last_n = get_i32(r);
-    s->seed = get_u64(r);
+static baton_status get_bias(struct reader *r, struct bt_sampling *s) {
     size_t n = get_count(r, 8);
     if (n == 0)
         return BATON_OK;
@@ -151,6 +142,23 @@ static baton_status get_sampling(struct reader *r, struct bt_sampling *s) {
         bias[s->n_bias].token = get_i32(r);
         bias[s->n_bias].bias = get_float(r);
     }
+    return BATON_OK;
+}
+
+static baton_status get_sampling(struct reader *r, struct bt_sampling *s) {
+    s->temperature = get_float(r);
+    s->top_p = get_float(r);
+    s->top_k = get_i32(r);
+    s->min_p = get_float(r);
+    s->presence_penalty = get_float(r);
+    s->frequency_penalty = get_float(r);
+    s->repeat_penalty = get_float(r);
+    s->penalty_last_n = get_i32(r);
+    s->seed = get_u64(r);
+    if (get_bias(r, s))
+        return BATON_NO_MEMORY;
+    const char *grammar = get_string(r);
+    s->grammar = grammar[0] ? grammar : NULL;
     return BATON_OK;
 }
 

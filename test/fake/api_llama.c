@@ -38,7 +38,7 @@ static baton_llama_ask endless(void) {
 static void probe_P01_a_stream_that_holds_the_context_is_named_to_the_one_refused(void **state) {
     (void)state;
     baton_policy policy = BATON_POLICY;
-    baton_llama *m = api_open("fake:len=100000", &policy, 256);
+    baton_llama *m = api_open("fake:len=100000", &policy, 65536);
     baton_llama_ask ask = endless();
     baton_stream *s;
     baton_delta d;
@@ -64,7 +64,7 @@ static void probe_P09_two_streams_on_one_thread_never_freeze_it(void **state) {
         baton_policy policy = BATON_POLICY;
         policy.owner = owner ? BATON_OWNER_THREAD : BATON_OWNER_CALLER;
         policy.when_full = BATON_WAIT;
-        baton_llama *m = api_open("fake:len=100000", &policy, 256);
+        baton_llama *m = api_open("fake:len=100000", &policy, 65536);
         baton_llama_ask ask = endless();
         baton_stream *a, *b;
         baton_delta d;
@@ -121,7 +121,7 @@ static void probe_P10_P15_a_thousand_streams_dropped_at_any_moment_lose_no_slot(
     (void)state;
     for (int p = 0; p < API_POLICIES; p++) {
         baton_policy policy = api_policy(p);
-        baton_llama *m = api_open("fake:len=100000", &policy, 256);
+        baton_llama *m = api_open("fake:len=100000", &policy, 65536);
         baton_llama_ask ask = endless();
         baton_delta d;
         for (int i = 0; i < 200; i++) {

@@ -31,6 +31,22 @@ baton_status bt_spawn_open(const struct bt_model_params *model, const struct bt_
     return BATON_OK;
 }
 
+const struct bt_model *bt_spawn_model(const struct bt_spawn *spawn) {
+    (void)spawn;
+    return NULL;
+}
+
+void bt_spawn_visit(struct bt_spawn *spawn, int context, struct bt_visit *visit) {
+    (void)spawn;
+    (void)context;
+    visit->done(visit, false);
+}
+
+bool bt_spawn_is_owner(const struct bt_spawn *spawn) {
+    (void)spawn;
+    return false;
+}
+
 void bt_spawn_close(struct bt_spawn **spawn) {
     *spawn = NULL;
 }

@@ -10,7 +10,7 @@
 struct baton_stream {
     _Atomic bool busy;
     /* whoever is in a call */
-    struct bt_buf text; /* of the last delta */
+    struct bt_buf text;      /* of the last delta */
     struct bt_io_stream *io; /* one of the two */
     struct bt_caller_stream *caller;
     uint64_t id;
@@ -66,8 +66,13 @@ baton_status bt_stream_of_caller(struct bt_caller *c, const struct bt_submit *as
     int64_t asked_ns = bt_now_ns();
     baton_status status = prompt_of(c, ask, &prompt, &n, &made, err);
     struct bt_ask want = {limits->when_full, limits->queue_ms, ask->id, ask->flow, limits->priority};
-    struct bt_run run = {.prompt = prompt, .n_prompt = n, .max_tokens = ask->max_tokens, .sampling = &ask->sampling,
-                         .stops = ask->stops, .n_stops = ask->n_stops, .run_ms = BT_MAX(limits->run_ms, 0)};
+    struct bt_run run = {.prompt = prompt,
+                         .n_prompt = n,
+                         .max_tokens = ask->max_tokens,
+                         .sampling = &ask->sampling,
+                         .stops = ask->stops,
+                         .n_stops = ask->n_stops,
+                         .run_ms = BT_MAX(limits->run_ms, 0)};
     if (!status)
         status = bt_caller_stream_open(c, &want, &run, &s->caller, err);
     free(made);
@@ -136,7 +141,7 @@ static void close_caller(baton_stream *s, baton_outcome *o) {
     o->queue_ns = s->queue_ns;
     o->run_ns = bt_now_ns() - s->started_ns;
     if (o->status)
-        snprintf(o->text, sizeof o->text, "%s", err.text);
+        snprintf(o->text, sizeof o->text, "%.*s", (int)sizeof o->text - 1, err.text);
     bt_run_result_free(&result);
 }
 
