@@ -59,7 +59,7 @@ static void *call(void *arg) {
     return NULL;
 }
 
-static void guarded_callers_answer_as_alone(void **state) {
+static void probe_P01_guarded_callers_answer_as_alone(void **state) {
     (void)state;
     static const char *const prompts[THREADS] = {"one two three", "The quick brown fox", "once upon a time", "Hello"};
     char path[4096];
@@ -110,7 +110,7 @@ static void the_guard_refuses_the_second_one(void **state) {
 
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(guarded_callers_answer_as_alone),
+        cmocka_unit_test(probe_P01_guarded_callers_answer_as_alone),
         cmocka_unit_test(the_guard_refuses_the_second_one),
     };
     return bt_test_run(tests, argc, argv);
