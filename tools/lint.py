@@ -122,6 +122,7 @@ def c_functions(code):
             if line.rstrip().endswith((";", "\\")):
                 head = ""
             elif line.rstrip().endswith("{"):
+                head = re.sub(r"\bBATON_[A-Z_]+\s*\([^()]*\)", "", head)  # annotations are no functions
                 match = re.search(r"(\w+)\s*\(", head)
                 if match and not re.match(r"(typedef|struct|enum|union|extern)\b[^(]*\{", head) and "=" not in head:
                     start = (match.group(1), begun, bool(re.match(r"static\b|.*\bstatic inline\b", head)))

@@ -8,7 +8,7 @@ import sys
 
 NATIVE = re.compile(r"\b(?:llama|ggml|gguf|whisper|mtmd)_\w+|\b(?:LLAMA|GGML|GGUF|WHISPER)_[A-Z]\w*")
 NATIVE_HEADER = re.compile(r"^(?:llama|ggml|gguf|whisper|mtmd)(?:[-_].*)?\.h$")
-MAY_USE_NATIVE = ("src/native/", "bench/")
+MAY_USE_NATIVE = ("src/native/", "bench/", "include/baton/overlay/", "test/overlay/")
 BINDINGS = {"include/baton/llama.h", "include/baton/whisper.h", "include/baton/sd.h"}  # they hand the pointer out
 
 # What a folder may include besides itself, base/ and the public headers. native/: only the headers without native
