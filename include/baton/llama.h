@@ -131,7 +131,7 @@ typedef struct baton_sampling {
 /* What is asked. Exactly one of prompt, messages and tokens. */
 typedef struct baton_llama_ask {
     size_t size;
-    const baton_request *request; /* NULL: BATON_REQUEST */
+    const baton_request *request;  /* NULL: BATON_REQUEST */
     const char *prompt;            /* continued as it stands */
     const baton_message *messages; /* a chat, put into the model's template */
     size_t n_messages;
@@ -162,6 +162,8 @@ typedef struct baton_result {
  * Threads: any. Blocks: until the answer is complete or one of these. Since: 0.1.0. */
 BATON_API baton_status baton_llama_generate(baton_llama *llama, const baton_llama_ask *ask, baton_result *result,
                                             baton_error *err) BATON_MUST_USE;
+
+/* Frees an answer's text and clears it. Twice is harmless. Threads: any. Blocks: never. Since: 0.1.0. */
 BATON_API void baton_result_free(baton_result *result);
 
 /* Asks for the answer piece by piece.

@@ -21,7 +21,7 @@ void bt_lease_fill(struct bt_lease *lease, struct bt_pool *pool, const struct bt
 }
 
 /* True if that thread waits in the queue, asleep, until `deadline_ns` or later. */
-static bool sleeps_locked(const struct bt_pool *pool, unsigned tid, int64_t deadline_ns) {
+static bool sleeps_locked(const struct bt_pool *pool, unsigned tid, int64_t deadline_ns) BATON_REQUIRES(pool->lock) {
     for (struct bt_waiter *w = NULL; (w = bt_gate_each(&pool->gate, w));) {
         const struct bt_wait *wait = BT_CONTAINER(w, struct bt_wait, waiter);
         if (wait->tid == tid && wait->fd < 0 && w->deadline_ns >= deadline_ns)
@@ -69,7 +69,8 @@ static baton_status sleep_for_verdict(struct bt_pool *pool, struct bt_wait *wait
  * its text is made before; any other one is kept by a reference, as a waiter told CLOSED may be the last to look at it.
  */
 static __attribute__((noinline)) baton_status acquire_contended(struct bt_pool *pool, struct bt_wait *wait,
-                                                                const struct bt_ask *ask, baton_error *err) {
+                                                                const struct bt_ask *ask, baton_error *err)
+    BATON_RELEASE(pool->lock) {
     if (pool->gate.closed) {
         bt_pool_fail(pool, BATON_CLOSED, ask, 0, err);
         bt_lock_release(&pool->lock);
@@ -106,16 +107,9 @@ baton_status bt_lease_check_ask(const struct bt_pool *pool, const struct bt_ask 
 
 const struct bt_ask bt_ask_refuse = {.when_full = BT_REFUSE, .priority = 1};
 
-baton_status bt_lease_acquire(struct bt_pool *pool, const struct bt_ask *ask, struct bt_lease *lease,
-                              baton_error *err) {
-    if (!ask)
-        ask = &bt_ask_refuse;
-    if (BT_UNLIKELY(!lease))
-        return bt_fail(err, BATON_MISUSE, "bt_lease_acquire needs a place for the lease");
-    *lease = (struct bt_lease){0};
-    baton_status status = bt_lease_check_ask(pool, ask, err);
-    if (BT_UNLIKELY(status != BATON_OK))
-        return status;
+/* By itself because Clang's analysis does not look into functions that may or may not acquire. */
+static inline baton_status acquire(struct bt_pool *pool, const struct bt_ask *ask, struct bt_lease *lease,
+                                   baton_error *err) BATON_EXCLUDES(pool->lock) {
     struct bt_wait wait = {
         .waiter = {.id = ask->id, .flow = ask->flow, .priority = ask->priority, .deadline_ns = BT_NEVER_NS},
         .verdict = BATON_AGAIN,
@@ -126,7 +120,7 @@ baton_status bt_lease_acquire(struct bt_pool *pool, const struct bt_ask *ask, st
     if (wait.waiter.id == 0)
         wait.waiter.id = BT_ID_FRESH | ++pool->ids;
     if (BT_UNLIKELY(pool->gate.used == pool->gate.slots || pool->gate.closed)) {
-        status = acquire_contended(pool, &wait, ask, err);
+        baton_status status = acquire_contended(pool, &wait, ask, err);
         if (status == BATON_OK)
             bt_lease_fill(lease, pool, &wait.waiter, wait.generation);
         return status;
@@ -138,9 +132,22 @@ baton_status bt_lease_acquire(struct bt_pool *pool, const struct bt_ask *ask, st
     return BATON_OK;
 }
 
+baton_status bt_lease_acquire(struct bt_pool *pool, const struct bt_ask *ask, struct bt_lease *lease,
+                              baton_error *err) {
+    if (!ask)
+        ask = &bt_ask_refuse;
+    if (BT_UNLIKELY(!lease))
+        return bt_fail(err, BATON_MISUSE, "bt_lease_acquire needs a place for the lease");
+    *lease = (struct bt_lease){0};
+    baton_status status = bt_lease_check_ask(pool, ask, err);
+    if (BT_UNLIKELY(status != BATON_OK))
+        return status;
+    return acquire(pool, ask, lease, err);
+}
+
 /* Wins the slot's word for `op` on this thread. *was: what it was before. */
 static baton_status claim(const struct bt_lease *lease, enum bt_op op, const char *what, struct bt_slot **out,
-                          baton_guard_word *was, baton_error *err) {
+                          baton_guard_word *was, baton_error *err) BATON_TRY_ACQUIRE(0, (*out)->guard) {
     for (;;) {
         struct bt_slot *slot = slot_of(lease);
         if (BT_UNLIKELY(!slot))
@@ -188,7 +195,8 @@ baton_status bt_lease_begin(const struct bt_lease *lease, enum bt_op op, void **
     return BATON_OK;
 }
 
-void bt_lease_end(const struct bt_lease *lease) {
+/* Not analysed, like give: the word was won in another function, by begin or take. */
+BATON_NO_ANALYSIS void bt_lease_end(const struct bt_lease *lease) {
     struct bt_slot *slot = slot_of(lease);
     baton_guard_word word = slot ? baton_guard_read(&slot->guard) : 0;
     if (BT_UNLIKELY(baton_guard_tid(word) != baton_guard_self() || !bt_op_inside(baton_guard_op(word)))) {
@@ -199,11 +207,11 @@ void bt_lease_end(const struct bt_lease *lease) {
     baton_guard_mark(&slot->guard, BT_OP_IDLE);
 }
 
-baton_status bt_lease_release(struct bt_lease *lease, enum bt_release how, baton_error *err) {
+static baton_status release(struct bt_lease *lease, enum bt_release how, baton_error *err) {
     struct bt_slot *slot;
     baton_guard_word was;
     baton_status status = claim(lease, BT_OP_RESET, "release", &slot, &was, err);
-    if (BT_UNLIKELY(status != BATON_OK))
+    if (BT_UNLIKELY(status))
         return status;
     struct bt_pool *pool = lease->pool;
     if (how == BT_RESET && pool->reset)
@@ -214,15 +222,20 @@ baton_status bt_lease_release(struct bt_lease *lease, enum bt_release how, baton
     return BATON_OK;
 }
 
+/* Not analysed: what ends here is the right that the lease's generation stands for. */
+BATON_NO_ANALYSIS baton_status bt_lease_release(struct bt_lease *lease, enum bt_release how, baton_error *err) {
+    return release(lease, how, err);
+}
+
 /* A new generation for the same holding, under the lock as every change of a generation is. */
-static uint64_t renew(struct bt_pool *pool, struct bt_slot *slot) {
+static uint64_t renew(struct bt_pool *pool, struct bt_slot *slot) BATON_EXCLUDES(pool->lock) {
     bt_lock_acquire(&pool->lock);
     uint64_t generation = atomic_fetch_add_explicit(&slot->generation, 1, memory_order_release) + 1;
     bt_lock_release(&pool->lock);
     return generation;
 }
 
-baton_status bt_lease_give(struct bt_lease *lease, struct bt_lease *parcel, baton_error *err) {
+BATON_NO_ANALYSIS baton_status bt_lease_give(struct bt_lease *lease, struct bt_lease *parcel, baton_error *err) {
     struct bt_slot *slot;
     baton_guard_word was;
     if (!parcel)

@@ -15,11 +15,12 @@
  * itself in another one. */
 enum { SPARE_MIN = 16 };
 
+static bt_lock registry_lock;
 static struct {
-    bt_lock lock;
-    struct bt_list live, spare; /* under the lock */
+    struct bt_list live, spare;
     int spares;
-} registry = {.live = {&registry.live, &registry.live}, .spare = {&registry.spare, &registry.spare}};
+} registry BATON_GUARDED_BY(registry_lock) = {.live = {&registry.live, &registry.live},
+                                              .spare = {&registry.spare, &registry.spare}};
 
 static struct bt_pool *pool_of(struct bt_list *link) {
     return BT_CONTAINER(link, struct bt_pool, link);
@@ -41,21 +42,21 @@ static bool ref_if_live(struct bt_pool *pool) {
 void bt_pool_unref(struct bt_pool *pool) {
     if (atomic_fetch_sub(&pool->refs, 1) > 1)
         return;
-    bt_lock_acquire(&registry.lock);
+    bt_lock_acquire(&registry_lock);
     bt_list_remove(&pool->link);
     bt_list_append(&registry.spare, &pool->link);
     registry.spares++;
-    bt_lock_release(&registry.lock);
+    bt_lock_release(&registry_lock);
 }
 
 /* The live pool after `last` (NULL: the first), referenced; drops the reference to `last`. */
 static struct bt_pool *next_live(struct bt_pool *last) {
     struct bt_pool *next = NULL;
-    bt_lock_acquire(&registry.lock);
+    bt_lock_acquire(&registry_lock);
     for (struct bt_list *l = last ? last->link.next : registry.live.next; l != &registry.live && !next; l = l->next)
         if (ref_if_live(pool_of(l)))
             next = pool_of(l);
-    bt_lock_release(&registry.lock);
+    bt_lock_release(&registry_lock);
     if (last)
         bt_pool_unref(last);
     return next;
@@ -64,7 +65,7 @@ static struct bt_pool *next_live(struct bt_pool *last) {
 /* The spare pool that has waited longest and is large enough, else a new one. */
 static struct bt_pool *pool_memory(int n) {
     struct bt_pool *pool = NULL;
-    bt_lock_acquire(&registry.lock);
+    bt_lock_acquire(&registry_lock);
     for (struct bt_list *l = registry.spare.next; l != &registry.spare && !pool; l = l->next)
         if (registry.spares > SPARE_MIN && pool_of(l)->capacity >= n)
             pool = pool_of(l);
@@ -72,7 +73,7 @@ static struct bt_pool *pool_memory(int n) {
         bt_list_remove(&pool->link);
         registry.spares--;
     }
-    bt_lock_release(&registry.lock);
+    bt_lock_release(&registry_lock);
     if (pool)
         return pool;
     pool = calloc(1, sizeof *pool + (size_t)n * sizeof pool->slots[0]);
@@ -112,9 +113,9 @@ baton_status bt_pool_open(const struct bt_pool_params *params, struct bt_pool **
     atomic_store(&pool->dead, 0);
     atomic_store(&pool->refs, 1);
     bt_lock_release(&pool->lock);
-    bt_lock_acquire(&registry.lock);
+    bt_lock_acquire(&registry_lock);
     bt_list_append(&registry.live, &pool->link);
-    bt_lock_release(&registry.lock);
+    bt_lock_release(&registry_lock);
     *out = pool;
     return BATON_OK;
 }
@@ -168,7 +169,7 @@ void bt_pool_expire(struct bt_pool *pool) {
 }
 
 /* Nobody is in any context that could still come back, and nobody will be: destroys them and lets the closers go. */
-static void finish(struct bt_pool *pool) {
+static void finish(struct bt_pool *pool) BATON_EXCLUDES(pool->lock) {
     for (int i = 0; i < pool->n; i++)
         if (pool->slots[i].lost)
             bt_log(BATON_LOG_WARN, "%s: context %d is not freed: its thread ended inside a native call", pool->name, i);
@@ -185,22 +186,27 @@ static void finish(struct bt_pool *pool) {
 }
 
 /* True for the one thread that is to call finish. */
-static bool may_finish_locked(struct bt_pool *pool) {
+static bool may_finish_locked(struct bt_pool *pool) BATON_REQUIRES(pool->lock) {
     if (!pool->closing || pool->finisher || pool->gate.used > pool->lost)
         return false;
     pool->finisher = baton_guard_self();
     return true;
 }
 
-void bt_pool_give_slot_locked(struct bt_pool *pool, struct bt_slot *slot) {
-    _Atomic uint32_t *word = NULL;
+/* The slot's word becomes the next holder's, or 0: to Clang's analysis a store like any other. Returns whom to wake. */
+static BATON_NO_ANALYSIS _Atomic uint32_t *pass_on_locked(struct bt_pool *pool, struct bt_slot *slot)
+    BATON_REQUIRES(pool->lock) BATON_RELEASE(slot->guard) {
     uint64_t generation = atomic_load_explicit(&slot->generation, memory_order_relaxed);
     atomic_store_explicit(&slot->generation, generation + 1, memory_order_release);
     struct bt_waiter *next = bt_gate_give(&pool->gate, &slot->holder, pool->gate.queued ? bt_now_ns() : 0);
     if (next)
-        word = bt_pool_verdict_locked(pool, next, BATON_OK);
-    else
-        bt_slot_publish(slot, 0);
+        return bt_pool_verdict_locked(pool, next, BATON_OK);
+    bt_slot_publish(slot, 0);
+    return NULL;
+}
+
+void bt_pool_give_slot_locked(struct bt_pool *pool, struct bt_slot *slot) {
+    _Atomic uint32_t *word = pass_on_locked(pool, slot);
     bool last = BT_UNLIKELY(pool->closing) && may_finish_locked(pool);
     bt_lock_release(&pool->lock);
     wake_one(word);
@@ -209,7 +215,7 @@ void bt_pool_give_slot_locked(struct bt_pool *pool, struct bt_slot *slot) {
 }
 
 /* One waiter at a time, so that the lock is not held over all of them. */
-static void empty_queue(struct bt_pool *pool) {
+static void empty_queue(struct bt_pool *pool) BATON_EXCLUDES(pool->lock) {
     for (struct bt_waiter *w;;) {
         bt_lock_acquire(&pool->lock);
         w = bt_gate_close(&pool->gate);
@@ -221,7 +227,7 @@ static void empty_queue(struct bt_pool *pool) {
     }
 }
 
-static bool held_by_locked(const struct bt_pool *pool, unsigned tid) {
+static bool held_by_locked(const struct bt_pool *pool, unsigned tid) BATON_REQUIRES(pool->lock) {
     for (int i = 0; i < pool->n; i++)
         if (!pool->slots[i].lost && baton_guard_tid(baton_guard_read(&pool->slots[i].guard)) == tid)
             return true;
@@ -279,7 +285,7 @@ static bool end_key_made;
 static pthread_once_t end_once = PTHREAD_ONCE_INIT;
 static _Thread_local bool watched;
 
-static void lose_slot(struct bt_pool *pool, struct bt_slot *slot, baton_guard_word word) {
+static void lose_slot(struct bt_pool *pool, struct bt_slot *slot, baton_guard_word word) BATON_EXCLUDES(pool->lock) {
     bt_log(BATON_LOG_ERROR,
            "%s: thread %u ended inside a native call (%s); its context is lost. Return from the native call before the "
            "thread ends",
@@ -295,7 +301,7 @@ static void lose_slot(struct bt_pool *pool, struct bt_slot *slot, baton_guard_wo
         finish(pool);
 }
 
-static void end_in_pool(struct bt_pool *pool, unsigned tid) {
+static void end_in_pool(struct bt_pool *pool, unsigned tid) BATON_EXCLUDES(pool->lock) {
     for (int i = 0; i < pool->n; i++) {
         struct bt_slot *slot = &pool->slots[i];
         baton_guard_word word = baton_guard_read(&slot->guard);

@@ -71,17 +71,19 @@ static inline void bt_slot_publish(struct bt_slot *slot, baton_guard_word word) 
 
 /* pool.c */
 void bt_pool_ref(struct bt_pool *pool);
-void bt_pool_unref(struct bt_pool *pool);
+void bt_pool_unref(struct bt_pool *pool) BATON_EXCLUDES(pool->lock);
 /* Sees to it that this thread's end is noticed; false when out of memory. */
 bool bt_pool_watch_thread(void);
 /* Under the lock, with a word of this thread's in the slot's guard: the end of a lease. Drops the lock. */
-void bt_pool_give_slot_locked(struct bt_pool *pool, struct bt_slot *slot);
+void bt_pool_give_slot_locked(struct bt_pool *pool, struct bt_slot *slot) BATON_RELEASE(pool->lock, slot->guard);
 /* Under the lock: the slot of a granted waiter gets its holder. Returns the new generation. */
-uint64_t bt_pool_hold_locked(struct bt_pool *pool, const struct bt_waiter *w, unsigned tid, enum bt_op op);
+uint64_t bt_pool_hold_locked(struct bt_pool *pool, const struct bt_waiter *w, unsigned tid, enum bt_op op)
+    BATON_REQUIRES(pool->lock);
 /* Under the lock: writes the verdict. What it returns is to be woken after the lock is dropped; NULL: nobody. */
-_Atomic uint32_t *bt_pool_verdict_locked(struct bt_pool *pool, struct bt_waiter *w, baton_status status);
+_Atomic uint32_t *bt_pool_verdict_locked(struct bt_pool *pool, struct bt_waiter *w, baton_status status)
+    BATON_REQUIRES(pool->lock);
 /* Takes out everybody whose deadline has passed. */
-void bt_pool_expire(struct bt_pool *pool);
+void bt_pool_expire(struct bt_pool *pool) BATON_EXCLUDES(pool->lock);
 
 /* text.c: errors that name holder and cure. The word: who is in the way. */
 baton_guard_word bt_pool_in_the_way(const struct bt_pool *pool);
@@ -91,12 +93,14 @@ baton_status bt_lease_fail_stale(const struct bt_lease *lease, baton_error *err)
 baton_status bt_lease_fail_inside(const struct bt_lease *lease, const char *what, baton_guard_word word,
                                   baton_error *err);
 
-/* lease.c */
-void bt_lease_fill(struct bt_lease *lease, struct bt_pool *pool, const struct bt_waiter *w, uint64_t generation);
+/* lease.c. Filled in for a waiter that was granted a slot, a lease is held. */
+void bt_lease_fill(struct bt_lease *lease, struct bt_pool *pool, const struct bt_waiter *w, uint64_t generation)
+    BATON_ASSERT_HELD(lease);
 /* What can be said of an ask before the lock is taken. */
 baton_status bt_lease_check_ask(const struct bt_pool *pool, const struct bt_ask *ask, baton_error *err);
 extern const struct bt_ask bt_ask_refuse;
 /* Under the lock. BATON_OK: ask the gate; else why this thread must not wait or cannot get in. */
-baton_status bt_lease_conflict_locked(const struct bt_pool *pool, const struct bt_ask *ask, int64_t deadline_ns);
+baton_status bt_lease_conflict_locked(const struct bt_pool *pool, const struct bt_ask *ask, int64_t deadline_ns)
+    BATON_REQUIRES(pool->lock);
 
 #endif
