@@ -89,7 +89,10 @@ static baton_status begin(struct alone *a, baton_error *err) {
     memcpy(a->tokens, run->prompt, run->n_prompt * sizeof *run->prompt);
     a->n = (int32_t)run->n_prompt;
     a->c->ops->seq_rm(a->c, a->seq, 0, -1);
-    return a->m->ops->sampler(a->m, run->sampling, run->prompt, run->n_prompt, &a->sampler, err);
+    struct bt_sampling sampling = *run->sampling;
+    if (sampling.penalty_last_n < 0 || sampling.penalty_last_n > a->capacity)
+        sampling.penalty_last_n = a->capacity;
+    return a->m->ops->sampler(a->m, &sampling, run->prompt, run->n_prompt, &a->sampler, err);
 }
 
 baton_status bt_run_alone(struct bt_context *c, const struct bt_model *m, int seq, const struct bt_run *run,
