@@ -28,7 +28,7 @@ static void penalties_that_look_back_without_end_see_the_whole_context(void **st
             ends[s.sampling.n_bias++] = (struct bt_logit_bias){t, -1000};
     m->ops->free(m);
     s.sampling.bias = ends;
-    s.sampling.frequency_penalty = 0.01f;
+    s.sampling.frequency_penalty = 0.2f;
     struct bt_front *f = front_open(NULL, 1, 1, CTX, 1, BT_WAIT);
     for (size_t i = 0; i < BT_COUNT(windows); i++) {
         s.id = 0;
