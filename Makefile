@@ -10,7 +10,7 @@ BUILD      := tools/build --jobs $(JOBS)
 CTEST       = ctest --test-dir build/$(1) --output-on-failure --no-label-summary --parallel $(JOBS)
 
 .DEFAULT_GOAL := all
-.PHONY: all deps demo test bench install sanitize asan ubsan tsan mutants lint format clean help
+.PHONY: all deps demo test bench install sanitize asan ubsan tsan tsa mutants lint format clean help
 
 all: deps ## build the baton command (build/release/bin/baton)
 	@$(BUILD) release baton
@@ -43,6 +43,9 @@ asan ubsan: deps
 tsan: deps
 	@$(BUILD) tsan
 	@$(call CTEST,tsan) --label-regex 'fake|http'
+
+tsa: deps ## clang's thread safety analysis over src/
+	@tools/tsa $(JOBS)
 
 mutants: deps ## take each protection away and see its test fail
 	@$(PYTHON) tools/mutants.py

@@ -40,8 +40,8 @@ static void ask(struct client *c) {
     s.sampling = (struct bt_sampling)BT_SAMPLING_DEFAULT;
     struct bt_handler handler = {on_text, on_done, c};
     c->left--;
-    if (bt_front_submit(c->front, &s, &handler, &c->request, &err)) {
-        bt_log(BT_LOG_ERROR, "%s", err.text);
+    if (bt_front_submit(c->front, &s, NULL, &handler, &c->request, &err)) {
+        bt_log(BATON_LOG_ERROR, "%s", err.text);
         abort();
     }
 }
@@ -76,7 +76,7 @@ double bt_bench_front(const char *path, int sequences, int clients, int rounds) 
     struct bt_front *f;
     baton_error err;
     if (bt_front_open(&p, &f, &err)) {
-        bt_log(BT_LOG_ERROR, "%s", err.text);
+        bt_log(BATON_LOG_ERROR, "%s", err.text);
         abort();
     }
     rounds_of(f, clients, 1);

@@ -27,7 +27,7 @@ static void on_data(void *arg, const char *data, size_t len) {
 static void must(baton_status status, const baton_error *err) {
     if (status == BATON_OK)
         return;
-    bt_log(BT_LOG_ERROR, "%s", err->text);
+    bt_log(BATON_LOG_ERROR, "%s", err->text);
     exit(1);
 }
 

@@ -46,7 +46,7 @@ static inline baton_status answer_ask(struct answer *a, struct bt_front *f, stru
     baton_error err;
     struct bt_handler h = {answer_text, answer_done, a};
     memset(a, 0, sizeof *a);
-    return bt_front_submit(f, s, &h, &a->request, &err);
+    return bt_front_submit(f, s, NULL, &h, &a->request, &err);
 }
 
 static inline void answers_wait(struct bt_front *f, const struct answer *a, int n) {

@@ -29,7 +29,7 @@ static inline void *peer_run(void *arg) {
     return NULL;
 }
 
-static inline void start(struct peer *p, const char *model) {
+static inline void start_with(struct peer *p, const char *model, int sequences, int ctx) {
     int pair[2];
     baton_error err;
     struct bt_model_params mp = {.path = model};
@@ -37,8 +37,11 @@ static inline void start(struct peer *p, const char *model) {
     assert_int_equal(bt_model_open(&mp, &p->model, &err), BATON_OK);
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
     p->fd = pair[0];
-    p->params = (struct bt_owner_params){p->model, {.sequences = 2, .ctx = 256, .exact = true}, pair[1]};
+    p->params = (struct bt_owner_params){p->model, {.sequences = sequences, .ctx = ctx, .exact = true}, pair[1], -1};
     assert_int_equal(bt_thread_start(&p->thread, peer_run, p), 0);
+}
+static inline void start(struct peer *p, const char *model) {
+    start_with(p, model, 2, 256);
 }
 
 static inline void stop(struct peer *p) {

@@ -36,11 +36,12 @@ ARROWS = {
     "wire": {"native"},
     "owner": {"wire", "native"},
     "ipc": {"owner", "wire", "gate"},
+    "api": {"ipc", "wire", "lease", "owner", "gate"},
     "serve": {"ipc", "wire", "gate"},
     "cli": {"serve", "ipc", "wire", "gate", "lease"},
 }
 # Plain types of these folders travel with the frames; anything else in them stays closed to the programs.
-PLAIN_HEADERS = {"native/native.h": {"lease", "ipc", "serve", "cli"}, "owner/owner.h": {"cli"}, "native/race.h": {"cli"}}
+PLAIN_HEADERS = {"native/native.h": {"lease", "ipc", "api", "serve", "cli"}, "owner/owner.h": {"cli"}, "native/race.h": {"cli"}}
 
 # call -> (why not, path prefixes where it is fine)
 BANNED = {
@@ -122,6 +123,7 @@ def c_functions(code):
             if line.rstrip().endswith((";", "\\")):
                 head = ""
             elif line.rstrip().endswith("{"):
+                head = re.sub(r"\bBATON_[A-Z_]+\s*\([^()]*\)", "", head)  # annotations are no functions
                 match = re.search(r"(\w+)\s*\(", head)
                 if match and not re.match(r"(typedef|struct|enum|union|extern)\b[^(]*\{", head) and "=" not in head:
                     start = (match.group(1), begun, bool(re.match(r"static\b|.*\bstatic inline\b", head)))

@@ -2,7 +2,9 @@
 """Writes a GGUF model with random weights: any shape, quantisation and vocabulary, from a seed, in a second. It talks
 nonsense, which is all that tests of a runtime need. Standard library only; the same arguments give the same bytes.
 
-  make_gguf.py out.gguf --arch llama --layers 2 --width 64 --heads 4 --kv-heads 2 --type q8_0 --tokenizer bpe"""
+  make_gguf.py out.gguf --arch llama --layers 2 --width 64 --heads 4 --kv-heads 2 --type q8_0 --tokenizer bpe
+  make_gguf.py lora.gguf --arch llama --layers 2 --width 64 --heads 4 --kv-heads 2 --lora 4    an adapter for it
+  make_gguf.py bert.gguf --arch bert --pooling mean                                            an encoder"""
 
 import argparse
 import random
@@ -183,7 +185,48 @@ def mamba(t, a):
             ("ssm.time_step_rank", U32, rank)]
 
 
-ARCHITECTURES = {"llama": llama_like, "qwen2": llama_like, "gemma": llama_like, "gpt2": gpt2, "mamba": mamba}
+def bert(t, a):
+    """An encoder; with --pooling rank it has the head of a reranker."""
+    t.matrix("token_embd.weight", a.width, a.vocab, 2.0)
+    t.matrix("position_embd.weight", a.width, a.ctx)
+    t.plain("token_types.weight", [a.width, 2], 0, 0.3)
+    norms(t, a, "token_embd_norm.")
+    for i in range(a.layers):
+        b = "blk.%d." % i
+        attention(t, a, b, True)
+        t.plain(b + "attn_output.bias", [a.width], 0, 0.2)
+        norms(t, a, b + "attn_output_norm.")
+        for name, cols, rows in (("ffn_up", a.width, a.ff), ("ffn_down", a.ff, a.width)):
+            t.matrix(b + name + ".weight", cols, rows)
+            t.plain(b + name + ".bias", [rows], 0, 0.2)
+        norms(t, a, b + "layer_output_norm.")
+    keys = [("attention.layer_norm_epsilon", F32, 1e-5), ("attention.head_count", U32, a.heads),
+            ("attention.causal", BOOL, False), ("pooling_type", U32, POOLING[a.pooling])]
+    if a.pooling == "rank":
+        t.matrix("cls.weight", a.width, a.width)
+        t.plain("cls.bias", [a.width], 0, 0.1)
+        t.matrix("cls.output.weight", a.width, 1, 3.0)
+        t.plain("cls.output.bias", [1], 0, 0.1)
+    return keys
+
+
+def norms(t, a, prefix):
+    t.plain(prefix + "weight", [a.width], 1, 0.3)
+    t.plain(prefix + "bias", [a.width], 0, 0.3)
+
+
+POOLING = {"none": 0, "mean": 1, "cls": 2, "last": 3, "rank": 4}
+ARCHITECTURES = {"bert": bert, "llama": llama_like, "qwen2": llama_like, "gemma": llama_like, "gpt2": gpt2, "mamba": mamba}
+
+
+def adapter(a, model):
+    """A LoRA adapter for the attention of the model: two thin matrices for each of its own."""
+    t = Tensors(a.seed ^ 0x10a, "f32")
+    for name, dims, _, _ in model:
+        if ".attn_" in name and name.endswith(".weight") and len(dims) == 2:
+            t.matrix(name + ".lora_a", dims[0], a.lora)
+            t.matrix(name + ".lora_b", a.lora, dims[1])
+    return t
 
 
 # ---- the file
@@ -236,6 +279,8 @@ def arguments():
     p.add_argument("--chat-template", default="", help="its Jinja text")
     p.add_argument("--name", default="")
     p.add_argument("--seed", type=int, default=1)
+    p.add_argument("--lora", type=int, default=0, help="writes an adapter of this rank for the model instead of it")
+    p.add_argument("--pooling", choices=sorted(POOLING), default="mean", help="of bert")
     a = p.parse_args()
     a.kv_heads = a.kv_heads or a.heads
     a.ff = a.ff or 2 * a.width
@@ -248,12 +293,20 @@ def main():
     a = arguments()
     t = Tensors(a.seed, a.type)
     own = ARCHITECTURES[a.arch](t, a)
+    if a.lora:
+        write(a.path, [("general.type", STRING, "adapter"), ("general.architecture", STRING, a.arch),
+                       ("general.name", STRING, a.name or "random adapter"), ("adapter.type", STRING, "lora"),
+                       ("adapter.lora.alpha", F32, 2.0 * a.lora)], adapter(a, t.list).list)
+        return
     metadata = [("general.architecture", STRING, a.arch), ("general.file_type", U32, FILE_TYPE[a.type]),
                 ("general.name", STRING, a.name or "random %s %s" % (a.arch, a.type)),
                 (a.arch + ".context_length", U32, a.ctx), (a.arch + ".embedding_length", U32, a.width),
                 (a.arch + ".block_count", U32, a.layers), (a.arch + ".feed_forward_length", U32, a.ff)]
     metadata += [(a.arch + "." + key, kind, v) for key, kind, v in own]
     metadata += (bpe if a.tokenizer == "bpe" else spm)(random.Random(a.seed ^ 0x70c), a.vocab)
+    if a.arch == "bert":
+        metadata += [("tokenizer.ggml.seperator_token_id", U32, a.vocab - 2 if a.tokenizer == "bpe" else 2),
+                     ("tokenizer.ggml.add_eos_token", BOOL, True), ("tokenizer.ggml.token_type_count", U32, 2)]
     if a.chat_template:
         metadata.append(("tokenizer.chat_template", STRING, a.chat_template))
     write(a.path, metadata, t.list)

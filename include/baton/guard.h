@@ -43,6 +43,9 @@
  *     BATON_GUARD_CLOCK_MS()    milliseconds of a clock that does not go back, as uint32_t
  * Both may be defined on Linux, too.
  *
+ * Under Clang's -Wthread-safety a guard is checked at compile time, too: entered, tested bare (`if (who)`), left on
+ * every path (baton/annotate.h has the words to say so of functions of your own, and what the analysis cannot see).
+ *
  * State: the word, which belongs to whoever is in; per thread and source file, the cached id.
  *
  * SPDX-License-Identifier: MIT */
@@ -75,11 +78,18 @@
 extern "C" {
 #endif
 
+/* The words of baton/annotate.h that are needed here: this header stands alone. */
+#if defined(__clang__) && !defined(BATON_NO_ANNOTATIONS)
+#define BATON_GUARD_THREAD_SAFETY_(x) __attribute__((x))
+#else
+#define BATON_GUARD_THREAD_SAFETY_(x)
+#endif
+
 /* What a guard was at one instant. 0: nobody is in. Read it with baton_guard_tid, _op, _ms and _explain. */
 typedef uint64_t baton_guard_word;
 
 /* Beside each context. Zeroed memory is a free guard; nothing to destroy. It must not move while somebody is in. */
-typedef struct baton_guard {
+typedef struct BATON_GUARD_THREAD_SAFETY_(capability("guard")) baton_guard {
     uint64_t word __attribute__((aligned(8))); /* by itself only 4 on some 32-bit targets: not atomic across lines */
 } baton_guard;
 
@@ -183,7 +193,8 @@ static inline baton_guard_word baton_guard_make(unsigned tid, unsigned op) {
  * g: borrowed. op: what the thread is about to do; BATON_GUARD_IDLE to hold the context without being inside it yet.
  * Returns: 0, entered; else the word of the one that is in (perhaps this thread itself: a callback that calls back),
  * and nothing was changed. Threads: any. Blocks: never. Since: 0.1.0. */
-static inline baton_guard_word baton_guard_enter(baton_guard *g, unsigned op) {
+static inline baton_guard_word baton_guard_enter(baton_guard *g, unsigned op)
+    BATON_GUARD_THREAD_SAFETY_(try_acquire_capability(0, g)) {
     uint64_t found = 0;
     uint64_t mine = baton_guard_make(baton_guard_self(), op);
     if (__builtin_expect(__atomic_compare_exchange_n(&g->word, &found, mine, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED), 1))
@@ -195,7 +206,8 @@ static inline baton_guard_word baton_guard_enter(baton_guard *g, unsigned op) {
  * g: borrowed. op: 0 .. BATON_GUARD_OP_MAX.
  * Returns: 0, marked; else this thread is not in: the holder's word, or BATON_GUARD_NOBODY, and nothing was changed.
  * Threads: the one that is in. Blocks: never. Since: 0.1.0. */
-static inline baton_guard_word baton_guard_mark(baton_guard *g, unsigned op) {
+static inline baton_guard_word baton_guard_mark(baton_guard *g, unsigned op)
+    BATON_GUARD_THREAD_SAFETY_(requires_capability(g)) {
     uint64_t found = __atomic_load_n(&g->word, __ATOMIC_RELAXED);
     unsigned self = baton_guard_self();
     if (__builtin_expect(baton_guard_tid(found) != self, 0))
@@ -209,7 +221,8 @@ static inline baton_guard_word baton_guard_mark(baton_guard *g, unsigned op) {
  * Returns: 0, left; else this thread was not in: the holder's word, or BATON_GUARD_NOBODY (left twice, or never
  * entered), and nothing was changed; baton_guard_explain_leave makes a sentence of it.
  * Threads: the one that is in; another one calls baton_guard_take first. Blocks: never. Since: 0.1.0. */
-static inline baton_guard_word baton_guard_leave(baton_guard *g) {
+static inline baton_guard_word baton_guard_leave(baton_guard *g) BATON_GUARD_THREAD_SAFETY_(release_capability(g))
+    BATON_GUARD_THREAD_SAFETY_(no_thread_safety_analysis) {
     uint64_t found = __atomic_load_n(&g->word, __ATOMIC_RELAXED);
     if (__builtin_expect(baton_guard_tid(found) != baton_guard_self(), 0))
         return found ? found : BATON_GUARD_NOBODY;
@@ -222,7 +235,8 @@ static inline baton_guard_word baton_guard_leave(baton_guard *g) {
  * g: borrowed. seen: what baton_guard_read returned; 0 for a free guard. op: as in baton_guard_enter.
  * Returns: 0, this thread is in; else the word found instead, or BATON_GUARD_NOBODY, and nothing was changed.
  * Threads: any. Blocks: never. Since: 0.1.0. */
-static inline baton_guard_word baton_guard_take(baton_guard *g, baton_guard_word seen, unsigned op) {
+static inline baton_guard_word baton_guard_take(baton_guard *g, baton_guard_word seen, unsigned op)
+    BATON_GUARD_THREAD_SAFETY_(try_acquire_capability(0, g)) {
     uint64_t found = seen;
     uint64_t mine = baton_guard_make(baton_guard_self(), op);
     if (__atomic_compare_exchange_n(&g->word, &found, mine, 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))

@@ -75,10 +75,10 @@ uint64_t bt_mix64(uint64_t x);
 /* A seed or an id that nobody can guess: getrandom(2). */
 uint64_t bt_random64(void);
 
-enum bt_log_level { BT_LOG_ERROR, BT_LOG_WARN, BT_LOG_INFO, BT_LOG_DEBUG };
-/* One line on stderr, "baton: warning: …". Never a prompt, never a key. Any thread. */
-BATON_PRINTF(2, 3) void bt_log(enum bt_log_level level, const char *format, ...);
-void bt_log_set_level(enum bt_log_level level);
-enum bt_log_level bt_log_level(void);
+/* One line, "warning: …", on stderr or to the handler. Never a prompt, never a key. Any thread. */
+BATON_PRINTF(2, 3) void bt_log(baton_log_level level, const char *format, ...);
+void bt_log_set_level(baton_log_level level);
+baton_log_level bt_log_level(void);
+void bt_log_set_handler(void (*handler)(void *arg, baton_log_level level, const char *line), void *arg);
 
 #endif

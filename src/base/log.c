@@ -1,4 +1,4 @@
-/* Log lines on stderr. The level is the only state: one atomic word, set at start. */
+/* Log lines. State: the level and the handler, atomic words set at start. */
 #include "base/base.h"
 
 #include <stdarg.h>
@@ -6,27 +6,41 @@
 #include <stdio.h>
 #include <unistd.h>
 
-static _Atomic int level_now = BT_LOG_INFO;
+typedef void log_handler(void *arg, baton_log_level level, const char *line);
+static _Atomic int level_now = BATON_LOG_INFO;
+static log_handler *_Atomic handler_now;
+static void *_Atomic handler_arg;
 
-void bt_log_set_level(enum bt_log_level level) {
+void bt_log_set_level(baton_log_level level) {
     atomic_store_explicit(&level_now, (int)level, memory_order_relaxed);
 }
 
-enum bt_log_level bt_log_level(void) {
-    return (enum bt_log_level)atomic_load_explicit(&level_now, memory_order_relaxed);
+baton_log_level bt_log_level(void) {
+    return (baton_log_level)atomic_load_explicit(&level_now, memory_order_relaxed);
 }
 
-void bt_log(enum bt_log_level level, const char *format, ...) {
+void bt_log_set_handler(log_handler *handler, void *arg) {
+    atomic_store(&handler_now, NULL);
+    atomic_store(&handler_arg, arg);
+    atomic_store(&handler_now, handler);
+}
+
+void bt_log(baton_log_level level, const char *format, ...) {
     static const char *const names[] = {"error", "warning", "info", "debug"};
     if (level > bt_log_level())
         return;
     char line[1024];
-    int at = snprintf(line, sizeof line, "baton: %s: ", names[level]);
+    log_handler *handler = atomic_load(&handler_now);
+    int at = handler ? 0 : snprintf(line, sizeof line, "baton: %s: ", names[level]);
     va_list args;
     va_start(args, format);
     int n = vsnprintf(line + at, sizeof line - (size_t)at - 1, format, args);
     va_end(args);
     size_t len = BT_MIN((size_t)at + (size_t)BT_MAX(n, 0), sizeof line - 2);
+    if (handler) {
+        handler(atomic_load(&handler_arg), level, line);
+        return;
+    }
     line[len++] = '\n';
     /* one write, so that lines of several threads and processes stay whole */
     ssize_t written = write(STDERR_FILENO, line, len);

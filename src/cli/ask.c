@@ -131,7 +131,7 @@ static int answer(struct bt_front *f, const struct options *o, const char *promp
     bool chat = !o->raw && bt_front_info(f)->ready.info.has_chat_template;
     submit_of(o, prompt, chat, messages, &stop, &s);
     int64_t start_ns = bt_now_ns();
-    if (bt_front_submit(f, &s, &handler, &a.request, &err))
+    if (bt_front_submit(f, &s, NULL, &handler, &a.request, &err))
         return bt_cli_failed("ask", &err);
     while (a.request) {
         bt_front_run_once(f, -1);
@@ -178,7 +178,7 @@ int bt_cmd_ask(int argc, char **argv) {
     struct bt_front *f;
     baton_error err;
     struct sigaction action = {.sa_handler = on_interrupt};
-    bt_log_set_level(BT_LOG_WARN);
+    bt_log_set_level(BATON_LOG_WARN);
     bt_model_options_apply(&model, &p.model, &p.context);
     bt_cli_progress(&p.model);
     if (bt_front_open(&p, &f, &err) == BATON_OK) {

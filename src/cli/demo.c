@@ -8,8 +8,8 @@
 #include <unistd.h>
 
 static const char *const QUESTIONS[BT_DEMO_ASKS] = {
-    "What is a lease?",    "Tell me a story about a ferry.", "What is a gate?",   "Tell me a story about a key.",
-    "Count from 1 to 20.", "Tell me a story about a queue.", "What is an owner?", "Tell me a story about a relay race.",
+    "What is a lease?", "What is a queue?",     "What is a slot?",     "What is a deadline?",
+    "What is baton?",   "What is a data race?", "Count from 1 to 20.", "Tell me a story about a ferry.",
 };
 
 struct options {
@@ -53,7 +53,7 @@ static baton_status ask_alone(struct bt_demo *d, baton_error *err) {
         if (!status)
             status = bt_caller_generate(caller, NULL, &run, &d->lone[i], err);
     }
-    bt_caller_close(&caller);
+    bt_caller_close(&caller, BT_CLOSE_DRAIN);
     return status;
 }
 
@@ -109,7 +109,7 @@ int bt_cmd_demo(int argc, char **argv) {
     d->model = &model;
     d->trials = o.trials;
     d->live = isatty(STDOUT_FILENO);
-    bt_log_set_level(BT_LOG_WARN);
+    bt_log_set_level(BATON_LOG_WARN);
     if (readlink("/proc/self/exe", d->program, sizeof d->program - 1) < 0)
         snprintf(d->program, sizeof d->program, "baton");
     code = all_parts(d, rows, &n, &err) == BATON_OK ? 0 : bt_cli_failed("demo", &err);

@@ -28,7 +28,7 @@ struct bt_demo_row {
     char name[64];
     int right, wrong, error, crash, hang;
     double tokens_per_s; /* 0: not measured */
-    char remark[80];
+    char remark[32];
 };
 
 /* (a) two threads on one raw context, without a lock and with one around each decode. Runs before any thread of ours

@@ -65,8 +65,8 @@ static baton_status in_threads(const struct bt_demo *d, int contexts, enum bt_wh
     }
     row->tokens_per_s = (double)tokens / seconds;
     if (when_full == BT_REFUSE)
-        snprintf(row->remark, sizeof row->remark, "%d times told BUSY, each by name", atomic_load(&job.refusals));
-    bt_caller_close(&job.caller);
+        snprintf(row->remark, sizeof row->remark, "%d BUSY", atomic_load(&job.refusals));
+    bt_caller_close(&job.caller, BT_CLOSE_DRAIN);
     return n == 2 ? BATON_OK : bt_fail(err, BATON_IO, "two threads cannot be started");
 }
 
@@ -110,7 +110,7 @@ static baton_status in_sequences(const struct bt_demo *d, struct bt_demo_row *ro
                               .max_tokens = BT_DEMO_TOKENS,
                               .sampling = BT_SAMPLING_DEFAULT};
         struct bt_handler handler = {on_text, on_done, &g[i]};
-        status = bt_front_submit(f, &s, &handler, &g[i].request, err);
+        status = bt_front_submit(f, &s, NULL, &handler, &g[i].request, err);
     }
     for (int i = 0; i < BT_DEMO_ASKS && !status; i++)
         while (g[i].request)

@@ -91,7 +91,7 @@ int bt_cmd_serve(int argc, char **argv) {
         .idle_timeout = 75000,
         .stream_idle = 60000,
         .drain = 10000,
-        .log = BT_LOG_INFO,
+        .log = BATON_LOG_INFO,
     };
     const struct bt_option_group groups[] = {
         bt_model_option_group(&model),
@@ -122,7 +122,7 @@ int bt_cmd_serve(int argc, char **argv) {
     };
     baton_error err = {.text = ""};
     bt_model_options_apply(&model, &p.front.model, &p.front.context);
-    bt_log_set_level((enum bt_log_level)o.log);
+    bt_log_set_level((baton_log_level)o.log);
     if (bt_serve(&p, &err) != BATON_OK)
         return bt_cli_failed("serve", &err);
     return 0;

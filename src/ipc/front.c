@@ -23,11 +23,11 @@ struct bt_request {
     struct bt_buf submit;      /* the encoded SUBMIT, until it is sent */
     uint32_t attempt;
     int context; /* -1 while queued */
-    int64_t run_deadline_ns;
+    int64_t run_ms, run_deadline_ns;
     baton_status cancelled;
-    uint32_t consumed;      /* taken by the reader and not yet acknowledged */
-    struct bt_list bucket;  /* by id */
-    struct bt_list running; /* in order of their grants, hence of their run deadlines */
+    uint32_t consumed;     /* taken by the reader and not yet acknowledged */
+    struct bt_list bucket; /* by id */
+    struct bt_list running;
 };
 
 struct context {
@@ -66,7 +66,7 @@ struct bt_request *bt_front_find(struct bt_front *f, uint64_t id) {
 }
 
 static void flush(struct context *c) {
-    while (c->fd >= 0 && c->out.len > 0) {
+    while (c->fd >= 0 && c->out.len > 0 && !c->out.failed) {
         ssize_t n = send(c->fd, c->out.data, c->out.len, MSG_NOSIGNAL | MSG_DONTWAIT);
         if (n < 0 && errno == EINTR)
             continue;
@@ -94,8 +94,11 @@ static void count(struct bt_front *f, const struct bt_outcome *o) {
 }
 
 /* The request is over and out of all books: tells its handler, frees it. */
-static void conclude(struct bt_request *r, const struct bt_outcome *outcome) {
+static void conclude(struct bt_request *r, struct bt_outcome *outcome) {
     struct bt_handler handler = r->handler;
+    int64_t now = bt_now_ns(), granted = r->context < 0 ? now : r->waiter.granted_ns;
+    outcome->queue_ns = granted - r->waiter.asked_ns;
+    outcome->run_ns = now - granted;
     count(r->front, outcome);
     bt_list_remove(&r->bucket);
     bt_list_remove(&r->running);
@@ -125,7 +128,7 @@ static void start(struct bt_request *r) {
     struct bt_front *f = r->front;
     r->context = place(f);
     f->contexts[r->context].load++;
-    r->run_deadline_ns = bt_deadline(r->waiter.granted_ns, f->params.run_ms);
+    r->run_deadline_ns = bt_deadline(r->waiter.granted_ns, r->run_ms);
     bt_list_append(&f->running, &r->running);
     struct context *c = &f->contexts[r->context];
     bt_buf_add(&c->out, r->submit.data, r->submit.len);
@@ -157,9 +160,9 @@ static uint64_t fresh_id(struct bt_front *f) {
     return id;
 }
 
-static baton_status admit(struct bt_request *r, baton_error *err) {
+static baton_status admit(struct bt_request *r, enum bt_when_full when_full, baton_error *err) {
     struct bt_front *f = r->front;
-    baton_status status = bt_gate_ask(&f->gate, &r->waiter, f->params.when_full, bt_now_ns());
+    baton_status status = bt_gate_ask(&f->gate, &r->waiter, when_full, bt_now_ns());
     switch (status) {
     case BATON_OK:
     case BATON_AGAIN:
@@ -175,12 +178,14 @@ static baton_status admit(struct bt_request *r, baton_error *err) {
     }
 }
 
-baton_status bt_front_submit(struct bt_front *f, struct bt_submit *s, const struct bt_handler *handler,
-                             struct bt_request **out, baton_error *err) {
+baton_status bt_front_submit(struct bt_front *f, struct bt_submit *s, const struct bt_limits *limits,
+                             const struct bt_handler *handler, struct bt_request **out, baton_error *err) {
+    const struct bt_limits preset = {f->params.when_full, 1, f->params.queue_ms, f->params.run_ms};
     struct bt_request *r = calloc(1, sizeof *r);
     *out = NULL;
     if (!r)
         return bt_fail(err, BATON_NO_MEMORY, "no memory for a request");
+    limits = limits ? limits : &preset;
     if (s->id == 0)
         s->id = fresh_id(f);
     s->attempt = r->attempt = 1;
@@ -188,8 +193,11 @@ baton_status bt_front_submit(struct bt_front *f, struct bt_submit *s, const stru
     r->front = f;
     r->context = -1;
     r->handler = *handler;
-    r->waiter = (struct bt_waiter){
-        .id = s->id, .flow = s->flow, .priority = 1, .deadline_ns = bt_deadline(bt_now_ns(), f->params.queue_ms)};
+    r->waiter = (struct bt_waiter){.id = s->id,
+                                   .flow = s->flow,
+                                   .priority = limits->priority,
+                                   .deadline_ns = bt_deadline(bt_now_ns(), limits->queue_ms)};
+    r->run_ms = limits->run_ms;
     bt_list_init(&r->bucket);
     bt_list_init(&r->running);
     bt_put_submit(&r->submit, s);
@@ -202,7 +210,7 @@ baton_status bt_front_submit(struct bt_front *f, struct bt_submit *s, const stru
     else if (bt_front_find(f, s->id))
         status = bt_fail(err, BATON_INVALID, "a request of id %llu is alive", (unsigned long long)s->id);
     else
-        status = admit(r, err);
+        status = admit(r, limits->when_full, err);
     if (status != BATON_OK && status != BATON_AGAIN) {
         f->counts.refused++;
         bt_buf_free(&r->submit);
@@ -246,11 +254,17 @@ void bt_request_consumed(struct bt_request *r, uint32_t tokens) {
     flush(c);
 }
 
-static baton_status on_token(struct bt_front *f, const struct bt_frame *frame) {
+/* The request that an owner speaks of, if it was given to that owner, in that attempt, and is alive. */
+static struct bt_request *given(struct bt_front *f, const struct context *c, uint64_t id, uint32_t attempt) {
+    struct bt_request *r = bt_front_find(f, id);
+    return r && r->attempt == attempt && r->context == (int)(c - f->contexts) ? r : NULL;
+}
+
+static baton_status on_token(struct bt_front *f, const struct context *c, const struct bt_frame *frame) {
     struct bt_frame_token t;
     baton_status status = bt_get_token(frame, &t);
-    struct bt_request *r = status ? NULL : bt_front_find(f, t.id);
-    if (!r || r->attempt != t.attempt)
+    struct bt_request *r = status ? NULL : given(f, c, t.id, t.attempt);
+    if (!r)
         return status;
     if (r->handler.on_text)
         r->handler.on_text(r->handler.arg, t.text.data, t.text.len);
@@ -259,13 +273,18 @@ static baton_status on_token(struct bt_front *f, const struct bt_frame *frame) {
     return BATON_OK;
 }
 
-static baton_status on_done(struct bt_front *f, const struct bt_frame *frame) {
+static baton_status on_done(struct bt_front *f, const struct context *c, const struct bt_frame *frame) {
     struct bt_frame_done d;
     baton_status status = bt_get_done(frame, &d);
-    struct bt_request *r = status ? NULL : bt_front_find(f, d.id);
-    if (!r || r->attempt != d.attempt)
+    struct bt_request *r = status ? NULL : given(f, c, d.id, d.attempt);
+    if (!r)
         return status;
-    struct bt_outcome outcome = {d.outcome, d.finish, d.prompt_tokens, d.reused_tokens, d.answer_tokens, d.error.data};
+    struct bt_outcome outcome = {.status = d.outcome,
+                                 .finish = d.finish,
+                                 .prompt_tokens = d.prompt_tokens,
+                                 .reused_tokens = d.reused_tokens,
+                                 .answer_tokens = d.answer_tokens,
+                                 .error = d.error.data};
     give_slot(r);
     if (d.text.len > 0 && r->handler.on_text)
         r->handler.on_text(r->handler.arg, d.text.data, d.text.len);
@@ -279,6 +298,7 @@ static baton_status on_ready(struct bt_front *f, struct context *c, const struct
     if (status)
         return status;
     c->ready = true;
+    f->info.ready.exact &= ready.exact;
     if (f->versions)
         return BATON_OK;
     f->versions = strdup(ready.versions.data);
@@ -290,7 +310,7 @@ static baton_status on_ready(struct bt_front *f, struct context *c, const struct
 static baton_status handle(struct bt_front *f, struct context *c, const struct bt_frame *frame) {
     struct bt_text text;
     baton_status status, fatal;
-    enum bt_log_level level;
+    baton_log_level level;
     uint32_t version;
     uint64_t steps;
     switch (frame->type) {
@@ -303,9 +323,9 @@ static baton_status handle(struct bt_front *f, struct context *c, const struct b
         status = bt_get_fatal(frame, &fatal, &text);
         return status ? status : bt_fail(&c->error, fatal ? fatal : BATON_PROTOCOL, "%s", text.data);
     case BT_FRAME_TOKEN:
-        return on_token(f, frame);
+        return on_token(f, c, frame);
     case BT_FRAME_DONE:
-        return on_done(f, frame);
+        return on_done(f, c, frame);
     case BT_FRAME_PULSE:
         return bt_get_pulse(frame, &steps);
     case BT_FRAME_LOG:
@@ -318,6 +338,13 @@ static baton_status handle(struct bt_front *f, struct context *c, const struct b
     }
 }
 
+static bool any_owner(const struct bt_front *f) {
+    for (int i = 0; i < f->params.contexts; i++)
+        if (f->contexts[i].fd >= 0)
+            return true;
+    return false;
+}
+
 /* The owner is gone, and with it every request it had. Nobody is started on it again: with the last owner the gate
  * closes. */
 static void bury(struct bt_front *f, int index) {
@@ -326,9 +353,7 @@ static void bury(struct bt_front *f, int index) {
     c->fd = -1;
     if (!c->error.status)
         bt_fail(&c->error, BATON_CRASHED, "the owner of context %d ended without a word", index);
-    bool any = false;
-    for (int i = 0; i < f->params.contexts; i++)
-        any |= f->contexts[i].fd >= 0;
+    bool any = any_owner(f);
     struct bt_waiter *w;
     while (!any && (w = bt_gate_close(&f->gate)))
         conclude_early(BT_CONTAINER(w, struct bt_request, waiter), BATON_CLOSED, "no owner is left");
@@ -367,6 +392,11 @@ baton_status bt_front_pump(struct bt_front *f, int index) {
         return c->error.status;
     flush(c);
     bool alive = fill(c);
+    if (c->in.failed || c->out.failed) { /* a frame is lost, and with it what it was about */
+        bt_fail(&c->error, BATON_NO_MEMORY, "no memory for what passes between here and the owner of context %d",
+                index);
+        alive = false;
+    }
     size_t at = 0;
     struct bt_frame frame;
     baton_status status;
@@ -397,8 +427,9 @@ int64_t bt_front_tick(struct bt_front *f) {
         if (r->cancelled)
             continue;
         if (r->run_deadline_ns > now)
-            return BT_MIN(next, r->run_deadline_ns);
-        bt_request_cancel(r, BATON_RUN_TIMEOUT);
+            next = BT_MIN(next, r->run_deadline_ns);
+        else
+            bt_request_cancel(r, BATON_RUN_TIMEOUT);
     }
     return next;
 }
@@ -414,34 +445,64 @@ const struct bt_front_info *bt_front_info(const struct bt_front *f) {
     return &f->info;
 }
 
+const struct bt_model *bt_front_model(const struct bt_front *f) {
+    return bt_spawn_model(f->spawn);
+}
+
+baton_status bt_front_visit(struct bt_front *f, struct bt_visit *visit, baton_error *err) {
+    int context = place(f);
+    if (f->contexts[context].fd < 0)
+        return bt_fail(err, BATON_CLOSED, "no owner is left");
+    bt_spawn_visit(f->spawn, context, visit);
+    return BATON_OK;
+}
+
+bool bt_front_is_owner(const struct bt_front *f) {
+    return bt_spawn_is_owner(f->spawn);
+}
+
 int bt_front_fd(const struct bt_front *f, int context) {
     return f->contexts[context].fd;
 }
 
 bool bt_front_wants_write(const struct bt_front *f, int context) {
-    return f->contexts[context].fd >= 0 && f->contexts[context].out.len > 0;
+    const struct context *c = &f->contexts[context];
+    return c->fd >= 0 && (c->out.len > 0 || c->out.failed);
 }
 
-baton_status bt_front_run_once(struct bt_front *f, int timeout_ms) {
-    struct pollfd fds[BT_CONTEXTS_MAX];
+static baton_status wait_and_pump(struct bt_front *f, int timeout_ms, int wake) {
+    struct pollfd fds[BT_CONTEXTS_MAX + 1];
+    uint64_t timed_out = f->counts.timed_out;
     int64_t next = bt_front_tick(f), now = bt_now_ns();
+    int n = f->params.contexts;
+    if (f->counts.timed_out != timed_out)
+        timeout_ms = 0;
     if (next != BT_NEVER_NS) {
         int64_t until_ms = next <= now ? 0 : (next - now) / BT_NS_PER_MS + 1;
         if (timeout_ms < 0 || until_ms < timeout_ms)
             timeout_ms = (int)BT_MIN(until_ms, (int64_t)INT32_MAX);
     }
-    for (int i = 0; i < f->params.contexts; i++)
+    for (int i = 0; i < n; i++)
         fds[i] = (struct pollfd){f->contexts[i].fd, (short)(POLLIN | (bt_front_wants_write(f, i) ? POLLOUT : 0)), 0};
-    if (poll(fds, (nfds_t)f->params.contexts, timeout_ms) < 0)
+    fds[n] = (struct pollfd){wake, POLLIN, 0};
+    if (poll(fds, (nfds_t)n + 1, timeout_ms) < 0)
         return errno == EINTR ? BATON_AGAIN : BATON_IO;
     baton_status status = BATON_OK;
-    for (int i = 0; i < f->params.contexts; i++)
+    for (int i = 0; i < n; i++)
         if (fds[i].revents) {
             baton_status one = bt_front_pump(f, i);
             status = status ? status : one;
         }
     bt_front_tick(f);
     return status;
+}
+
+void bt_front_wait(struct bt_front *f, int wake) {
+    (void)wait_and_pump(f, -1, wake);
+}
+
+baton_status bt_front_run_once(struct bt_front *f, int timeout_ms) {
+    return wait_and_pump(f, timeout_ms, -1);
 }
 
 static baton_status wait_ready(struct bt_front *f, baton_error *err) {
@@ -459,10 +520,11 @@ static baton_status wait_ready(struct bt_front *f, baton_error *err) {
 
 baton_status bt_front_open(const struct bt_front_params *params, struct bt_front **front, baton_error *err) {
     *front = NULL;
-    int fds[BT_CONTEXTS_MAX], slots = params->contexts * params->context.sequences;
+    int fds[BT_CONTEXTS_MAX], slots;
     if (params->contexts < 1 || params->contexts > BT_CONTEXTS_MAX)
         return bt_fail(err, BATON_INVALID, "%d contexts: 1 to %d are possible", params->contexts, BT_CONTEXTS_MAX);
-    if (params->context.sequences < 1 || slots > BT_GATE_SLOTS_MAX)
+    if (params->context.sequences < 1 || __builtin_mul_overflow(params->contexts, params->context.sequences, &slots) ||
+        slots > BT_GATE_SLOTS_MAX)
         return bt_fail(err, BATON_INVALID, "%d contexts x %d sequences: 1 to %d slots are possible", params->contexts,
                        params->context.sequences, BT_GATE_SLOTS_MAX);
     struct bt_front *f = calloc(1, sizeof *f);
@@ -502,16 +564,13 @@ void bt_front_close(struct bt_front **front) {
     f->closing = true;
     while ((w = bt_gate_close(&f->gate)))
         conclude_early(BT_CONTAINER(w, struct bt_request, waiter), BATON_CLOSED, baton_status_text(BATON_CLOSED));
-    for (int i = 0; i < f->params.contexts; i++) {
-        if (f->contexts[i].fd >= 0)
+    for (int i = 0; i < f->params.contexts; i++)
+        if (f->contexts[i].fd >= 0) {
             bt_put_close(&f->contexts[i].out, false);
-        while (f->contexts[i].fd >= 0) { /* to its end, so that every request has its outcome */
-            struct pollfd fd = {f->contexts[i].fd, (short)(POLLIN | (f->contexts[i].out.len ? POLLOUT : 0)), 0};
             flush(&f->contexts[i]);
-            poll(&fd, 1, -1);
-            bt_front_pump(f, i);
         }
-    }
+    while (any_owner(f)) /* to their end, so that every request has its outcome */
+        bt_front_run_once(f, -1);
     bt_spawn_close(&f->spawn);
     for (int i = 0; i < f->params.contexts; i++) {
         bt_buf_free(&f->contexts[i].in);

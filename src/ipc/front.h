@@ -9,6 +9,7 @@
 #define BT_FRONT_H
 
 #include "gate/gate.h"
+#include "owner/owner.h"
 #include "wire/frame.h"
 
 struct bt_front;
@@ -25,11 +26,19 @@ struct bt_front_params {
     int64_t queue_ms, run_ms; /* < 0: never */
 };
 
+/* What one request says where the front's parameters speak for all. */
+struct bt_limits {
+    enum bt_when_full when_full;
+    int priority;
+    int64_t queue_ms, run_ms; /* < 0: never */
+};
+
 struct bt_outcome {
     baton_status status;   /* BATON_OK: completed */
     enum bt_finish finish; /* NONE when the text is cut */
     uint32_t prompt_tokens, reused_tokens, answer_tokens;
-    const char *error; /* one line; "" when completed. Borrowed for the call */
+    int64_t queue_ns, run_ns; /* waited; ran */
+    const char *error;        /* one line; "" when completed. Borrowed for the call */
 };
 
 struct bt_handler {
@@ -41,24 +50,25 @@ struct bt_handler {
 };
 
 struct bt_front_info {
-    struct bt_frame_ready ready; /* of the first context; its texts live as long as the front */
+    struct bt_frame_ready ready; /* of the first context, exact if all are; its texts live as long as the front */
     int contexts;
 };
 
 /* Loads the model and starts an owner per context; blocks until all are ready or one has failed. */
 baton_status bt_front_open(const struct bt_front_params *params, struct bt_front **front, baton_error *err);
 
-/* Cancels what runs, waits for the last native call, frees. on_done is called (BATON_CLOSED) for what was alive. */
+/* Cancels what runs, waits for the last native call, frees. on_done is called (BATON_CLOSED) for what was alive. Never
+ * from inside a handler. */
 void bt_front_close(struct bt_front **front);
 
 const struct bt_front_info *bt_front_info(const struct bt_front *f);
 
-/* Asks for an answer. BATON_OK: accepted, running or queued; *r lives until on_done, or bt_request_abandon. s->id, if
- * 0, is set to a fresh id. Refused, with nothing kept and no callback: BATON_BUSY, _QUEUE_FULL, _CLOSED, _NO_MEMORY,
- * _TOO_LONG (the frame would pass BT_FRAME_MAX). Callbacks come from bt_front_pump, _tick, _close and
- * bt_request_cancel, never from here. */
-baton_status bt_front_submit(struct bt_front *f, struct bt_submit *s, const struct bt_handler *handler,
-                             struct bt_request **r, baton_error *err);
+/* Asks for an answer, within `limits` (NULL: the front's). BATON_OK: accepted, running or queued; *r lives until
+ * on_done, or bt_request_abandon. s->id, if 0, is set to a fresh id. Refused, with nothing kept and no callback:
+ * BATON_BUSY, _QUEUE_FULL, _CLOSED, _NO_MEMORY, _TOO_LONG (the frame would pass BT_FRAME_MAX). Callbacks come from
+ * bt_front_pump, _tick, _close and bt_request_cancel, never from here. */
+baton_status bt_front_submit(struct bt_front *f, struct bt_submit *s, const struct bt_limits *limits,
+                             const struct bt_handler *handler, struct bt_request **r, baton_error *err);
 
 /* Ends a request with `reason` (BATON_CANCELLED, BATON_RUN_TIMEOUT). on_done comes, perhaps with BATON_OK if the
  * answer was complete first; at once if it was still queued. */
@@ -72,6 +82,16 @@ void bt_request_consumed(struct bt_request *r, uint32_t tokens);
 
 uint64_t bt_request_id(const struct bt_request *r);
 int bt_request_position(const struct bt_request *r); /* in the queue: 0 is next; -1: running */
+
+/* The model, where it is in this process; NULL elsewhere. Any thread. */
+const struct bt_model *bt_front_model(const struct bt_front *f);
+
+/* Has `run` called with the native context of the least loaded owner, on that owner's thread, between its native calls;
+ * `done` after it, there too. BATON_UNSUPPORTED where owners are not in this process. */
+baton_status bt_front_visit(struct bt_front *f, struct bt_visit *visit, baton_error *err);
+
+/* True on a thread that is one of this front's owners. Any thread. */
+bool bt_front_is_owner(const struct bt_front *f);
 
 /* The request of that id, NULL if there is none alive. */
 struct bt_request *bt_front_find(struct bt_front *f, uint64_t id);
@@ -93,6 +113,9 @@ struct bt_front_counts {
     uint64_t accepted, refused, completed, cancelled, timed_out, failed;
 };
 void bt_front_counts(const struct bt_front *f, struct bt_front_counts *counts);
+
+/* Waits, pumps and ticks, until something happens or `wake` (a descriptor of the caller's) is readable. */
+void bt_front_wait(struct bt_front *f, int wake);
 
 /* For programs without an event loop: waits up to timeout_ms (< 0: until something happened), pumps and ticks. */
 baton_status bt_front_run_once(struct bt_front *f, int timeout_ms);

@@ -1,31 +1,18 @@
 /* Generation under a lease. A bt_caller is immutable after open; what changes is in its pool. */
-#include "lease/caller.h"
-
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-struct bt_caller {
-    struct bt_model *model;
-    struct bt_pool *pool;
-    char name[160];
-};
+#include "lease/caller_int.h"
 
 static void destroy(void *context) {
     struct bt_context *c = context;
     c->ops->free(c);
 }
 
-/* The model outlives its contexts, also when the close was deferred because it came from inside a generation. */
-static void closed(void *arg) {
-    struct bt_caller *c = arg;
-    if (c->model)
-        c->model->ops->free(c->model);
-    free(c);
-}
-
 static void reset(void *context) {
     struct bt_context *c = context;
+    c->ops->set_abort(c, NULL, NULL);
     c->ops->seq_rm(c, 0, 0, -1);
 }
 
@@ -36,10 +23,17 @@ static baton_status open_pool(struct bt_caller *c, const struct bt_context_param
         return bt_fail(err, BATON_NO_MEMORY, "no memory for %d contexts", contexts);
     baton_status status = BATON_OK;
     int n = 0;
+    c->exact = params->exact && params->pooling == BT_POOL_OFF;
     while (n < contexts && !status) {
         status = c->model->ops->context(c->model, params, &list[n], err);
-        n += !status;
+        if (status)
+            break;
+        c->exact = c->exact && bt_exact_selftest(list[n], c->model, 1);
+        c->memory += list[n]->ops->memory(list[n]);
+        n++;
     }
+    if (!status)
+        c->capacity = list[0]->ops->capacity(list[0]);
     struct bt_model_info info;
     c->model->ops->info(c->model, &info);
     snprintf(c->name, sizeof c->name, "context of %s", info.name);
@@ -48,9 +42,7 @@ static baton_status open_pool(struct bt_caller *c, const struct bt_context_param
                                   .n_contexts = n,
                                   .queue_max = queue_max,
                                   .destroy = destroy,
-                                  .reset = reset,
-                                  .closed = closed,
-                                  .arg = c};
+                                  .reset = reset};
     if (!status)
         status = bt_pool_open(&pool, &c->pool, err);
     for (int i = 0; i < n && status; i++)
@@ -62,7 +54,7 @@ static baton_status open_pool(struct bt_caller *c, const struct bt_context_param
 baton_status bt_caller_open(const struct bt_model_params *model, const struct bt_context_params *params, int contexts,
                             int queue_max, struct bt_caller **caller, baton_error *err) {
     *caller = NULL;
-    if (contexts < 1 || params->sequences != 1)
+    if (contexts < 1 || (params->sequences != 1 && params->pooling == BT_POOL_OFF))
         return bt_fail(err, BATON_INVALID,
                        "%d contexts of %d sequences: the caller's thread owns contexts of one "
                        "sequence; for more, use an owner thread",
@@ -70,28 +62,63 @@ baton_status bt_caller_open(const struct bt_model_params *model, const struct bt
     struct bt_caller *c = calloc(1, sizeof *c);
     if (!c)
         return bt_fail(err, BATON_NO_MEMORY, "no memory for a model");
+    c->refs = 1;
+    c->chunk = BT_MAX(params->chunk > 0 ? params->chunk : 512, params->sequences);
     baton_status status = bt_model_open(model, &c->model, err);
     if (!status)
         status = open_pool(c, params, contexts, queue_max, err);
     if (status) {
-        bt_caller_close(&c);
+        bt_caller_close(&c, BT_CLOSE_DRAIN);
         return status;
     }
     *caller = c;
     return BATON_OK;
 }
 
-void bt_caller_close(struct bt_caller **caller) {
+void bt_caller_close(struct bt_caller **caller, enum bt_close how) {
     struct bt_caller *c = *caller;
     baton_error err;
     *caller = NULL;
     if (!c)
         return;
-    struct bt_pool *pool = c->pool;
-    if (!pool)
-        closed(c);
-    else if (bt_pool_close(&pool, BT_CLOSE_DRAIN, &err))
-        bt_log(BT_LOG_WARN, "%s", err.text);
+    if (c->pool && bt_pool_close(&c->pool, how, &err))
+        bt_log(BATON_LOG_WARN, "%s", err.text);
+    bt_caller_unref(c);
+}
+
+void bt_caller_unref(struct bt_caller *c) {
+    if (atomic_fetch_sub(&c->refs, 1) != 1)
+        return;
+    if (c->model)
+        c->model->ops->free(c->model);
+    free(c);
+}
+
+void bt_caller_info(const struct bt_caller *c, struct bt_caller_info *info) {
+    *info = (struct bt_caller_info){c->capacity, c->exact, c->memory};
+}
+
+void bt_caller_count(struct bt_caller *c, baton_status outcome) {
+    _Atomic uint64_t *counter = outcome == BATON_OK            ? &c->completed
+                                : outcome == BATON_CANCELLED   ? &c->cancelled
+                                : outcome == BATON_RUN_TIMEOUT ? &c->timed_out
+                                                               : &c->failed;
+    atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
+}
+
+void bt_caller_counts(const struct bt_caller *c, struct bt_caller_counts *counts) {
+    enum { MOST = 64 };
+    struct bt_holding held[MOST];
+    *counts = (struct bt_caller_counts){.accepted = c->accepted,
+                                        .refused = c->refused,
+                                        .completed = c->completed,
+                                        .cancelled = c->cancelled,
+                                        .timed_out = c->timed_out,
+                                        .failed = c->failed};
+    counts->slots = bt_pool_holders(c->pool, held, MOST);
+    for (int i = 0; i < counts->slots; i++)
+        counts->running += held[i].held;
+    counts->queued = bt_pool_queued(c->pool);
 }
 
 const struct bt_model *bt_caller_model(const struct bt_caller *c) {
@@ -134,12 +161,15 @@ baton_status bt_caller_generate(struct bt_caller *c, const struct bt_ask *ask, c
     void *context;
     memset(result, 0, sizeof *result);
     baton_status status = bt_lease_acquire(c->pool, ask, &lease, err);
+    atomic_fetch_add_explicit(status ? &c->refused : &c->accepted, 1, memory_order_relaxed);
     if (status)
         return status;
+    atomic_fetch_add(&c->refs, 1); /* on_token may close the caller */
     status = bt_lease_begin(&lease, BT_OP_GENERATE, &context, err);
     if (!status) {
         struct under_lease u = {run, &lease};
         struct bt_run mine = *run;
+        mine.chunk = bt_caller_chunk(c, run);
         mine.cancelled = cancelled;
         mine.on_token = on_token;
         mine.arg = &u;
@@ -148,5 +178,8 @@ baton_status bt_caller_generate(struct bt_caller *c, const struct bt_ask *ask, c
     }
     baton_error ignored;
     baton_status released = bt_lease_release(&lease, BT_RESET, &ignored);
-    return status ? status : released;
+    status = status ? status : released;
+    bt_caller_count(c, status);
+    bt_caller_unref(c);
+    return status;
 }

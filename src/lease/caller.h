@@ -9,13 +9,27 @@
 
 struct bt_caller;
 
-/* Loads the model and makes `contexts` contexts of params' shape (one sequence each). Blocks. */
+/* Loads the model and makes `contexts` contexts of params' shape (one sequence each, unless they embed). Blocks. */
 baton_status bt_caller_open(const struct bt_model_params *model, const struct bt_context_params *params, int contexts,
                             int queue_max, struct bt_caller **caller, baton_error *err);
 
-/* Waits for the leases that are out, frees contexts and model. From inside a generation (on_token) it cannot wait: then
- * that generation goes on to its end, and frees them. */
-void bt_caller_close(struct bt_caller **caller);
+/* Waits for the leases that are out (drain), or has them stop at their next native step (cancel), and frees contexts
+ * and model. A stream that this thread holds cannot be waited for: what it needs lives on until it is closed. */
+void bt_caller_close(struct bt_caller **caller, enum bt_close how);
+
+struct bt_caller_info {
+    int ctx;         /* cells of a context */
+    bool exact;      /* asked for, and confirmed by a self-test of each context */
+    uint64_t memory; /* bytes of all caches */
+};
+void bt_caller_info(const struct bt_caller *c, struct bt_caller_info *info);
+
+/* Now, and since the open. */
+struct bt_caller_counts {
+    int slots, running, queued;
+    uint64_t accepted, refused, completed, cancelled, timed_out, failed;
+};
+void bt_caller_counts(const struct bt_caller *c, struct bt_caller_counts *counts);
 
 const struct bt_model *bt_caller_model(const struct bt_caller *c);
 struct bt_pool *bt_caller_pool(const struct bt_caller *c);
@@ -29,5 +43,31 @@ baton_status bt_caller_chat(const struct bt_caller *c, const struct bt_chat_mess
  * bt_pool_cancel names stops before its next native call. */
 baton_status bt_caller_generate(struct bt_caller *c, const struct bt_ask *ask, const struct bt_run *run,
                                 struct bt_run_result *result, baton_error *err);
+
+/* The same, pulled. The lease is held from open to close; native code runs inside next, on whatever thread calls it,
+ * and in between the context is idle. A stream belongs to one thread at a time, which may be another one each time; it
+ * ends with the thread that pulled last, unless it was parked.
+ *
+ * The run's prompt, sampling and stops are copied; on_token is not called; run_ms counts from here. Errors and blocking
+ * as for bt_lease_acquire; _TOO_LONG, _INVALID from the request itself, before it waits for a context. */
+struct bt_caller_stream;
+baton_status bt_caller_stream_open(struct bt_caller *c, const struct bt_ask *ask, const struct bt_run *run,
+                                   struct bt_caller_stream **stream, baton_error *err);
+uint64_t bt_caller_stream_id(const struct bt_caller_stream *s); /* for bt_pool_cancel */
+
+/* One token. BATON_OK: a delta, valid until the next call on the stream; _END: complete; else how it was cut:
+ * _CANCELLED, _RUN_TIMEOUT, _FAILED, _STALE (its thread ended). The outcome is the same at every later pull. Used by
+ * two threads at once: _BUSY, and from a callback of its own native call: _REENTRANT; both leave it unharmed. */
+baton_status bt_caller_stream_next(struct bt_caller_stream *s, struct bt_delta *delta, baton_error *err);
+
+/* Between two pulls: the thread may end, the stream goes on wherever it is pulled next. */
+baton_status bt_caller_stream_park(struct bt_caller_stream *s, baton_error *err);
+
+/* Gives the context back and says how it ended: BATON_OK complete, _CANCELLED when closed before its end, else as next
+ * said. `result` (may be NULL) is what there is of the answer, the caller's to free. While another thread is inside
+ * next, that is cancelled and waited for: the slot is free when the native call has returned. From inside its own
+ * native call: _CANCELLED and no result; the rest is done when next returns. *stream is NULL after; twice is harmless.
+ */
+baton_status bt_caller_stream_close(struct bt_caller_stream **stream, struct bt_run_result *result, baton_error *err);
 
 #endif

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/base.h"
+#include "baton/annotate.h"
 
 _Static_assert(sizeof((struct timespec){0}.tv_sec) == sizeof(long), "this futex call takes the kernel's timespec");
 
@@ -31,23 +32,25 @@ static inline void bt_futex_wake(_Atomic uint32_t *word, int how_many) {
     syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, how_many);
 }
 
-typedef _Atomic uint32_t bt_lock;
+typedef struct BATON_CAPABILITY("lock") bt_lock {
+    _Atomic uint32_t word;
+} bt_lock;
 
 static inline void bt_lock_slow(bt_lock *lock) {
-    while (atomic_exchange_explicit(lock, 2, memory_order_acquire) != 0)
-        bt_futex_wait(lock, 2, BT_NEVER_NS);
+    while (atomic_exchange_explicit(&lock->word, 2, memory_order_acquire) != 0)
+        bt_futex_wait(&lock->word, 2, BT_NEVER_NS);
 }
 
-static inline void bt_lock_acquire(bt_lock *lock) {
+static inline void bt_lock_acquire(bt_lock *lock) BATON_ACQUIRE(lock) BATON_NO_ANALYSIS {
     uint32_t free_word = 0;
-    if (BT_UNLIKELY(
-            !atomic_compare_exchange_strong_explicit(lock, &free_word, 1, memory_order_acquire, memory_order_relaxed)))
+    if (BT_UNLIKELY(!atomic_compare_exchange_strong_explicit(&lock->word, &free_word, 1, memory_order_acquire,
+                                                             memory_order_relaxed)))
         bt_lock_slow(lock);
 }
 
-static inline void bt_lock_release(bt_lock *lock) {
-    if (BT_UNLIKELY(atomic_exchange_explicit(lock, 0, memory_order_release) == 2))
-        bt_futex_wake(lock, 1);
+static inline void bt_lock_release(bt_lock *lock) BATON_RELEASE(lock) BATON_NO_ANALYSIS {
+    if (BT_UNLIKELY(atomic_exchange_explicit(&lock->word, 0, memory_order_release) == 2))
+        bt_futex_wake(&lock->word, 1);
 }
 
 #endif

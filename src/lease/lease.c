@@ -18,7 +18,7 @@ static struct bt_slot *slot_of(const struct bt_lease *lease) {
 }
 
 /* True if that thread waits in the queue, asleep, until `deadline_ns` or later. */
-static bool sleeps_locked(const struct bt_pool *pool, unsigned tid, int64_t deadline_ns) {
+static bool sleeps_locked(const struct bt_pool *pool, unsigned tid, int64_t deadline_ns) BATON_REQUIRES(pool->lock) {
     for (struct bt_waiter *w = NULL; (w = bt_gate_each(&pool->gate, w));) {
         const struct bt_wait *wait = BT_CONTAINER(w, struct bt_wait, waiter);
         if (wait->tid == tid && wait->fd < 0 && w->deadline_ns >= deadline_ns)
@@ -75,7 +75,8 @@ static baton_status sleep_for_verdict(struct bt_pool *pool, struct bt_wait *wait
  * its text is made before; any other one is kept by a reference, as a waiter told CLOSED may be the last to look at it.
  */
 static __attribute__((noinline)) baton_status acquire_contended(struct bt_pool *pool, struct bt_wait *wait,
-                                                                const struct bt_ask *ask, baton_error *err) {
+                                                                const struct bt_ask *ask, baton_error *err)
+    BATON_RELEASE(pool->lock) {
     if (pool->gate.closed) {
         bt_pool_fail(pool, BATON_CLOSED, ask, 0, err);
         bt_pool_unlock(pool);
@@ -122,8 +123,10 @@ static int take_free(struct bt_pool *pool) {
     return -1;
 }
 
+/* Analysed by itself: Clang does not look into functions that may or may not acquire. */
 static __attribute__((noinline)) baton_status acquire_by_gate(struct bt_pool *pool, const struct bt_ask *ask,
-                                                              struct bt_lease *lease, baton_error *err) {
+                                                              struct bt_lease *lease, baton_error *err)
+    BATON_EXCLUDES(pool->lock) {
     struct bt_wait wait = {
         .waiter = {.id = ask->id, .flow = ask->flow, .priority = ask->priority, .deadline_ns = BT_NEVER_NS},
         .verdict = BATON_AGAIN,
@@ -171,7 +174,7 @@ static baton_guard_word brief_word(baton_guard_word was) {
 
 /* Wins the slot's word for `op` on this thread. *was: what it was before. */
 static baton_status claim(const struct bt_lease *lease, enum bt_op op, const char *what, struct bt_slot **out,
-                          baton_guard_word *was, baton_error *err) {
+                          baton_guard_word *was, baton_error *err) BATON_TRY_ACQUIRE(0, (*out)->guard) {
     for (;;) {
         struct bt_slot *slot = slot_of(lease);
         if (BT_UNLIKELY(!slot))
@@ -220,22 +223,23 @@ baton_status bt_lease_begin(const struct bt_lease *lease, enum bt_op op, void **
     return BATON_OK;
 }
 
-void bt_lease_end(const struct bt_lease *lease) {
+/* Not analysed, like give: the word was won in another function, by begin or take. */
+BATON_NO_ANALYSIS void bt_lease_end(const struct bt_lease *lease) {
     struct bt_slot *slot = slot_of(lease);
     baton_guard_word word = slot ? baton_guard_read(&slot->guard) : 0;
     if (BT_UNLIKELY(baton_guard_tid(word) != baton_guard_self() || !bt_op_inside(baton_guard_op(word)))) {
-        bt_log(BT_LOG_ERROR, "bt_lease_end without a bt_lease_begin on this thread (request %llu): nothing was done",
+        bt_log(BATON_LOG_ERROR, "bt_lease_end without a bt_lease_begin on this thread (request %llu): nothing was done",
                lease ? (unsigned long long)lease->id : 0ULL);
         return;
     }
     baton_guard_mark(&slot->guard, BT_OP_IDLE);
 }
 
-baton_status bt_lease_release(struct bt_lease *lease, enum bt_release how, baton_error *err) {
+static baton_status release(struct bt_lease *lease, enum bt_release how, baton_error *err) {
     struct bt_slot *slot;
     baton_guard_word was;
     baton_status status = claim(lease, BT_OP_RESET, "release", &slot, &was, err);
-    if (BT_UNLIKELY(status != BATON_OK))
+    if (BT_UNLIKELY(status))
         return status;
     struct bt_pool *pool = lease->pool;
     if (how == BT_RESET && pool->reset) {
@@ -247,6 +251,11 @@ baton_status bt_lease_release(struct bt_lease *lease, enum bt_release how, baton
     return BATON_OK;
 }
 
+/* Not analysed: what ends here is the right that the lease's generation stands for. */
+BATON_NO_ANALYSIS baton_status bt_lease_release(struct bt_lease *lease, enum bt_release how, baton_error *err) {
+    return release(lease, how, err);
+}
+
 /* A new generation for the same holding, by the one that has won the word. */
 static uint64_t renew(struct bt_slot *slot) {
     uint64_t generation = atomic_load_explicit(&slot->generation, memory_order_relaxed) + 1;
@@ -254,7 +263,7 @@ static uint64_t renew(struct bt_slot *slot) {
     return generation;
 }
 
-baton_status bt_lease_give(struct bt_lease *lease, struct bt_lease *parcel, baton_error *err) {
+BATON_NO_ANALYSIS baton_status bt_lease_give(struct bt_lease *lease, struct bt_lease *parcel, baton_error *err) {
     struct bt_slot *slot;
     baton_guard_word was;
     if (!parcel)

@@ -10,6 +10,9 @@
  * is the last one that acquired, took or began with the lease; when that thread ends, the lease ends with it, with a
  * warning. A lease that shall outlive its thread is handed on with give and take.
  *
+ * For Clang's analysis a lease is one thing that can be held, and being inside its context another, which goes by the
+ * name of the member `pool`: begin takes it, end gives it back, release and give must not have it (baton/annotate.h).
+ *
  * Locking: while nobody queues a free context is taken and given back by one compare-and-swap on the pool's word of
  * free slots. Else one small lock per pool around the gate's state. Never held across a native call or a callback;
  * never two locks at once. begin and end take none. */
@@ -17,9 +20,10 @@
 #define BT_LEASE_H
 
 #include "base/base.h"
+#include "baton/annotate.h"
 #include "gate/gate.h"
 
-struct bt_pool;
+struct BATON_CAPABILITY("context") bt_pool;
 
 /* Operations, as texts name them. */
 #define BT_OP_MAP(X)                                                                                                   \
@@ -48,7 +52,7 @@ enum bt_op {
 const char *bt_op_text(enum bt_op op);
 
 /* Caller-owned; copies are the same lease. */
-struct bt_lease {
+struct BATON_CAPABILITY("lease") bt_lease {
     struct bt_pool *pool;
     int slot;
     uint64_t generation;
@@ -63,9 +67,6 @@ struct bt_pool_params {
     int queue_max;
     void (*destroy)(void *context); /* may be NULL: called for each context once nobody can be in it */
     void (*reset)(void *context);   /* may be NULL: what BT_RESET does */
-    void (*closed)(void *arg);      /* may be NULL: called once, after the last destroy, by whoever does the rest of a
-                                       close that was deferred, too. For what the contexts depend on */
-    void *arg;                      /* of closed */
 };
 
 struct bt_ask {
@@ -93,7 +94,8 @@ baton_status bt_pool_open(const struct bt_pool_params *params, struct bt_pool **
  *                    or came to be so because a thread ended inside a native call
  *   _QUEUE_FULL, _QUEUE_TIMEOUT, _CANCELLED, _CLOSED, _MISUSE, _NO_MEMORY
  * A free context is granted whatever else this thread holds. ask may be NULL: refuse. */
-baton_status bt_lease_acquire(struct bt_pool *pool, const struct bt_ask *ask, struct bt_lease *lease, baton_error *err);
+baton_status bt_lease_acquire(struct bt_pool *pool, const struct bt_ask *ask, struct bt_lease *lease, baton_error *err)
+    BATON_TRY_ACQUIRE(0, lease);
 
 /* The same without blocking, for event loops: BATON_AGAIN means queued, and *ticket is given. Its descriptor becomes
  * readable when there is a verdict, the timeout included, and stays so: poll it, never read it. A thread that holds
@@ -101,9 +103,10 @@ baton_status bt_lease_acquire(struct bt_pool *pool, const struct bt_ask *ask, st
  * holder. A ticket is polled until its verdict or dropped; one that is forgotten keeps its slot once it is granted. */
 struct bt_ticket;
 baton_status bt_lease_ask(struct bt_pool *pool, const struct bt_ask *ask, struct bt_lease *lease,
-                          struct bt_ticket **ticket, baton_error *err);
+                          struct bt_ticket **ticket, baton_error *err) BATON_TRY_ACQUIRE(0, lease);
 /* BATON_AGAIN: no verdict yet. Anything else is the verdict, as from bt_lease_acquire; *ticket is then NULL. */
-baton_status bt_lease_poll(struct bt_ticket **ticket, struct bt_lease *lease, baton_error *err);
+baton_status bt_lease_poll(struct bt_ticket **ticket, struct bt_lease *lease, baton_error *err)
+    BATON_TRY_ACQUIRE(0, lease);
 int bt_ticket_fd(const struct bt_ticket *ticket);
 uint64_t bt_ticket_id(const struct bt_ticket *ticket);
 /* The caller has lost interest: leaves the queue, or gives the slot back if it was granted meanwhile. */
@@ -112,17 +115,21 @@ void bt_ticket_drop(struct bt_ticket **ticket);
 /* Around every native call: marks what the holder is inside of, on whatever thread it runs. _STALE; _REENTRANT when
  * this thread is inside one already, _BUSY when another one is (copies of a lease, used at once); _MISUSE for a parcel
  * that was not taken. The context comes back from begin, so that it cannot be had otherwise. Blocks never. */
-baton_status bt_lease_begin(const struct bt_lease *lease, enum bt_op op, void **context, baton_error *err);
-void bt_lease_end(const struct bt_lease *lease);
+baton_status bt_lease_begin(const struct bt_lease *lease, enum bt_op op, void **context, baton_error *err)
+    BATON_REQUIRES(lease) BATON_TRY_ACQUIRE(0, lease->pool);
+void bt_lease_end(const struct bt_lease *lease) BATON_REQUIRES(lease) BATON_RELEASE(lease->pool);
 
 /* Gives the slot to the next waiter and zeroes the lease. _STALE if it is none (any more); _REENTRANT from inside a
  * native call, _BUSY while another thread is inside. A parcel that nobody took may be released, too. */
-baton_status bt_lease_release(struct bt_lease *lease, enum bt_release how, baton_error *err);
+baton_status bt_lease_release(struct bt_lease *lease, enum bt_release how, baton_error *err) BATON_RELEASE(lease)
+    BATON_EXCLUDES(lease->pool);
 
 /* Hands the right on: after give, `lease` is stale, and `parcel` can be taken by any one thread, once. In between no
  * thread holds it and none has to live on for it. Errors as for release. */
-baton_status bt_lease_give(struct bt_lease *lease, struct bt_lease *parcel, baton_error *err);
-baton_status bt_lease_take(struct bt_lease *parcel, struct bt_lease *lease, baton_error *err);
+baton_status bt_lease_give(struct bt_lease *lease, struct bt_lease *parcel, baton_error *err) BATON_RELEASE(lease)
+    BATON_EXCLUDES(lease->pool);
+baton_status bt_lease_take(struct bt_lease *parcel, struct bt_lease *lease, baton_error *err)
+    BATON_TRY_ACQUIRE(0, lease);
 
 /* Of the request with that id: true if it was queued (it gets CANCELLED) or holds a lease (bt_lease_cancelled says so
  * from now on, after a hand-over, too). Touches nobody else; false if there is no such request. */

@@ -15,11 +15,12 @@
  * itself in another one. */
 enum { SPARE_MIN = 16 };
 
+static bt_lock registry_lock;
 static struct {
-    bt_lock lock;
-    struct bt_list live, spare; /* under the lock */
+    struct bt_list live, spare;
     int spares;
-} registry = {.live = {&registry.live, &registry.live}, .spare = {&registry.spare, &registry.spare}};
+} registry BATON_GUARDED_BY(registry_lock) = {.live = {&registry.live, &registry.live},
+                                              .spare = {&registry.spare, &registry.spare}};
 
 static struct bt_pool *pool_of(struct bt_list *link) {
     return BT_CONTAINER(link, struct bt_pool, link);
@@ -41,21 +42,21 @@ static bool ref_if_live(struct bt_pool *pool) {
 void bt_pool_unref(struct bt_pool *pool) {
     if (atomic_fetch_sub(&pool->refs, 1) > 1)
         return;
-    bt_lock_acquire(&registry.lock);
+    bt_lock_acquire(&registry_lock);
     bt_list_remove(&pool->link);
     bt_list_append(&registry.spare, &pool->link);
     registry.spares++;
-    bt_lock_release(&registry.lock);
+    bt_lock_release(&registry_lock);
 }
 
 /* The live pool after `last` (NULL: the first), referenced; drops the reference to `last`. */
 static struct bt_pool *next_live(struct bt_pool *last) {
     struct bt_pool *next = NULL;
-    bt_lock_acquire(&registry.lock);
+    bt_lock_acquire(&registry_lock);
     for (struct bt_list *l = last ? last->link.next : registry.live.next; l != &registry.live && !next; l = l->next)
         if (ref_if_live(pool_of(l)))
             next = pool_of(l);
-    bt_lock_release(&registry.lock);
+    bt_lock_release(&registry_lock);
     if (last)
         bt_pool_unref(last);
     return next;
@@ -64,7 +65,7 @@ static struct bt_pool *next_live(struct bt_pool *last) {
 /* The spare pool that has waited longest and is large enough, else a new one. */
 static struct bt_pool *pool_memory(int n) {
     struct bt_pool *pool = NULL;
-    bt_lock_acquire(&registry.lock);
+    bt_lock_acquire(&registry_lock);
     for (struct bt_list *l = registry.spare.next; l != &registry.spare && !pool; l = l->next)
         if (registry.spares > SPARE_MIN && pool_of(l)->capacity >= n)
             pool = pool_of(l);
@@ -72,7 +73,7 @@ static struct bt_pool *pool_memory(int n) {
         bt_list_remove(&pool->link);
         registry.spares--;
     }
-    bt_lock_release(&registry.lock);
+    bt_lock_release(&registry_lock);
     if (pool)
         return pool;
     pool = calloc(1, sizeof *pool + (size_t)n * sizeof pool->slots[0]);
@@ -100,8 +101,6 @@ baton_status bt_pool_open(const struct bt_pool_params *params, struct bt_pool **
     snprintf(pool->name, sizeof pool->name, "%s", params->name ? params->name : "the context");
     pool->destroy = params->destroy;
     pool->reset = params->reset;
-    pool->closed = params->closed;
-    pool->arg = params->arg;
     bt_gate_init(&pool->gate, pool->n, params->queue_max);
     pool->lost = 0;
     pool->closing = false;
@@ -116,9 +115,9 @@ baton_status bt_pool_open(const struct bt_pool_params *params, struct bt_pool **
     atomic_store(&pool->refs, 1);
     atomic_store(&pool->free, BT_POOL_LOCKED);
     bt_pool_unlock(pool);
-    bt_lock_acquire(&registry.lock);
+    bt_lock_acquire(&registry_lock);
     bt_list_append(&registry.live, &pool->link);
-    bt_lock_release(&registry.lock);
+    bt_lock_release(&registry_lock);
     *out = pool;
     return BATON_OK;
 }
@@ -177,10 +176,10 @@ void bt_pool_expire(struct bt_pool *pool) {
 }
 
 /* Nobody is in any context that could still come back, and nobody will be: destroys them and lets the closers go. */
-static void finish(struct bt_pool *pool) {
+static void finish(struct bt_pool *pool) BATON_EXCLUDES(pool->lock) {
     for (int i = 0; i < pool->n; i++)
         if (pool->slots[i].lost)
-            bt_log(BT_LOG_WARN, "%s: context %d is not freed: its thread ended inside a native call", pool->name, i);
+            bt_log(BATON_LOG_WARN, "%s: context %d is not freed: its thread ended inside a native call", pool->name, i);
         else if (pool->destroy)
             pool->destroy(pool->slots[i].context);
     for (int i = 0; i < pool->n; i++)
@@ -188,15 +187,13 @@ static void finish(struct bt_pool *pool) {
             atomic_fetch_add(&pool->slots[i].generation, 1);
             bt_slot_publish(&pool->slots[i], 0);
         }
-    if (pool->closed)
-        pool->closed(pool->arg);
     atomic_store(&pool->dead, 1);
     bt_futex_wake(&pool->dead, INT_MAX);
     bt_pool_unref(pool);
 }
 
 /* True for the one thread that is to call finish. */
-static bool may_finish_locked(struct bt_pool *pool) {
+static bool may_finish_locked(struct bt_pool *pool) BATON_REQUIRES(pool->lock) {
     if (!pool->closing || pool->finisher || pool->gate.used > pool->lost)
         return false;
     pool->finisher = baton_guard_self();
@@ -217,20 +214,21 @@ static bool give_fast(struct bt_pool *pool, struct bt_slot *slot) {
     return false;
 }
 
-void bt_pool_give_slot(struct bt_pool *pool, struct bt_slot *slot) {
-    _Atomic uint32_t *word = NULL;
-    uint64_t generation = atomic_load_explicit(&slot->generation, memory_order_relaxed);
-    atomic_store_explicit(&slot->generation, generation + 1, memory_order_release);
-    atomic_store_explicit(&slot->id, 0, memory_order_relaxed);
-    if (BT_LIKELY(give_fast(pool, slot)))
-        return;
+/* The slot's word becomes the next holder's, or 0: to Clang's analysis a store like any other. Returns whom to wake. */
+static BATON_NO_ANALYSIS _Atomic uint32_t *pass_on_locked(struct bt_pool *pool, struct bt_slot *slot)
+    BATON_REQUIRES(pool->lock) BATON_RELEASE(slot->guard) {
     struct bt_waiter holder = {.state = BT_WAITER_GRANTED, .slot = (int)(slot - pool->slots)};
-    bt_pool_lock(pool);
     struct bt_waiter *next = bt_gate_give(&pool->gate, &holder, pool->gate.queued ? bt_now_ns() : 0);
     if (next)
-        word = bt_pool_verdict_locked(pool, next, BATON_OK);
-    else
-        bt_slot_publish(slot, 0);
+        return bt_pool_verdict_locked(pool, next, BATON_OK);
+    bt_slot_publish(slot, 0);
+    return NULL;
+}
+
+static void give_by_gate(struct bt_pool *pool, struct bt_slot *slot) BATON_EXCLUDES(pool->lock)
+    BATON_RELEASE(slot->guard) {
+    bt_pool_lock(pool);
+    _Atomic uint32_t *word = pass_on_locked(pool, slot);
     bool last = BT_UNLIKELY(pool->closing) && may_finish_locked(pool);
     bt_pool_unlock(pool);
     wake_one(word);
@@ -238,8 +236,17 @@ void bt_pool_give_slot(struct bt_pool *pool, struct bt_slot *slot) {
         finish(pool);
 }
 
+/* Not analysed: give_fast may have given the word away, or not. */
+BATON_NO_ANALYSIS void bt_pool_give_slot(struct bt_pool *pool, struct bt_slot *slot) {
+    uint64_t generation = atomic_load_explicit(&slot->generation, memory_order_relaxed);
+    atomic_store_explicit(&slot->generation, generation + 1, memory_order_release);
+    atomic_store_explicit(&slot->id, 0, memory_order_relaxed);
+    if (BT_UNLIKELY(!give_fast(pool, slot)))
+        give_by_gate(pool, slot);
+}
+
 /* One waiter at a time, so that the lock is not held over all of them. */
-static void empty_queue(struct bt_pool *pool) {
+static void empty_queue(struct bt_pool *pool) BATON_EXCLUDES(pool->lock) {
     for (struct bt_waiter *w;;) {
         bt_pool_lock(pool);
         w = bt_gate_close(&pool->gate);
@@ -251,7 +258,7 @@ static void empty_queue(struct bt_pool *pool) {
     }
 }
 
-static bool held_by_locked(const struct bt_pool *pool, unsigned tid) {
+static bool held_by_locked(const struct bt_pool *pool, unsigned tid) BATON_REQUIRES(pool->lock) {
     for (int i = 0; i < pool->n; i++)
         if (!pool->slots[i].lost && baton_guard_tid(baton_guard_read(&pool->slots[i].guard)) == tid)
             return true;
@@ -309,7 +316,7 @@ static pthread_once_t end_once = PTHREAD_ONCE_INIT;
 static _Thread_local bool watched;
 
 /* A context was lost: who sleeps for it while holding the others would do so for ever. */
-static void wake_the_stuck(struct bt_pool *pool) {
+static void wake_the_stuck(struct bt_pool *pool) BATON_EXCLUDES(pool->lock) {
     for (struct bt_waiter *w;;) {
         _Atomic uint32_t *word = NULL;
         bt_pool_lock(pool);
@@ -327,8 +334,8 @@ static void wake_the_stuck(struct bt_pool *pool) {
     }
 }
 
-static void lose_slot(struct bt_pool *pool, struct bt_slot *slot, baton_guard_word word) {
-    bt_log(BT_LOG_ERROR,
+static void lose_slot(struct bt_pool *pool, struct bt_slot *slot, baton_guard_word word) BATON_EXCLUDES(pool->lock) {
+    bt_log(BATON_LOG_ERROR,
            "%s: thread %u ended inside a native call (%s); its context is lost. Return from the native call before the "
            "thread ends",
            pool->name, baton_guard_tid(word), bt_op_text((enum bt_op)baton_guard_op(word)));
@@ -345,7 +352,7 @@ static void lose_slot(struct bt_pool *pool, struct bt_slot *slot, baton_guard_wo
         finish(pool);
 }
 
-static void end_in_pool(struct bt_pool *pool, unsigned tid) {
+static void end_in_pool(struct bt_pool *pool, unsigned tid) BATON_EXCLUDES(pool->lock) {
     for (int i = 0; i < pool->n; i++) {
         struct bt_slot *slot = &pool->slots[i];
         baton_guard_word word = baton_guard_read(&slot->guard);
@@ -354,7 +361,7 @@ static void end_in_pool(struct bt_pool *pool, unsigned tid) {
         if (bt_op_inside(baton_guard_op(word))) {
             lose_slot(pool, slot, word);
         } else if (baton_guard_take(&slot->guard, word, BT_OP_RESET) == 0) {
-            bt_log(BT_LOG_WARN,
+            bt_log(BATON_LOG_WARN,
                    "%s: thread %u ended while it held a lease (request %llu); released. Release it before the thread "
                    "ends, or hand it on with give and take",
                    pool->name, tid, (unsigned long long)atomic_load(&slot->id));

@@ -46,8 +46,6 @@ struct bt_pool {
     char name[96];
     void (*destroy)(void *context);
     void (*reset)(void *context);
-    void (*closed)(void *arg);
-    void *arg;
     _Atomic uint64_t free; /* see above */
     /* under the lock */
     bt_lock lock;
@@ -97,18 +95,19 @@ static inline bool bt_slot_swap(struct bt_slot *slot, baton_guard_word seen, bat
 
 /* pool.c */
 void bt_pool_ref(struct bt_pool *pool);
-void bt_pool_unref(struct bt_pool *pool);
+void bt_pool_unref(struct bt_pool *pool) BATON_EXCLUDES(pool->lock);
 /* Sees to it that this thread's end is noticed; false when out of memory. */
 bool bt_pool_watch_thread(void);
-void bt_pool_lock(struct bt_pool *pool);
-void bt_pool_unlock(struct bt_pool *pool);
+void bt_pool_lock(struct bt_pool *pool) BATON_ACQUIRE(pool->lock);
+void bt_pool_unlock(struct bt_pool *pool) BATON_RELEASE(pool->lock);
 /* With a word of this thread's in the slot's guard: the end of a lease. */
-void bt_pool_give_slot(struct bt_pool *pool, struct bt_slot *slot);
+void bt_pool_give_slot(struct bt_pool *pool, struct bt_slot *slot) BATON_EXCLUDES(pool->lock)
+    BATON_RELEASE(slot->guard);
 
 /* By whom the slot was granted to, or under the lock by who granted it: the slot gets its holder. id 0: a fresh one,
- * which differs from those of pool->ids in bit 62. Fills *lease. */
+ * which differs from those of pool->ids in bit 62. Fills *lease, which is held then. */
 static inline void bt_pool_hold(struct bt_pool *pool, int at, uint64_t id, baton_guard_word word,
-                                struct bt_lease *lease) {
+                                struct bt_lease *lease) BATON_ASSERT_HELD(lease) {
     struct bt_slot *slot = &pool->slots[at];
     uint64_t generation = atomic_load_explicit(&slot->generation, memory_order_relaxed);
     if (id == 0)
@@ -119,9 +118,10 @@ static inline void bt_pool_hold(struct bt_pool *pool, int at, uint64_t id, baton
     *lease = (struct bt_lease){.pool = pool, .slot = at, .generation = generation, .id = id};
 }
 /* Under the lock: writes the verdict. What it returns is to be woken after the lock is dropped; NULL: nobody. */
-_Atomic uint32_t *bt_pool_verdict_locked(struct bt_pool *pool, struct bt_waiter *w, baton_status status);
+_Atomic uint32_t *bt_pool_verdict_locked(struct bt_pool *pool, struct bt_waiter *w, baton_status status)
+    BATON_REQUIRES(pool->lock);
 /* Takes out everybody whose deadline has passed. */
-void bt_pool_expire(struct bt_pool *pool);
+void bt_pool_expire(struct bt_pool *pool) BATON_EXCLUDES(pool->lock);
 
 /* text.c: errors that name holder and cure. The word: who is in the way. */
 baton_guard_word bt_pool_in_the_way(const struct bt_pool *pool);
@@ -137,8 +137,9 @@ baton_status bt_lease_check_ask(const struct bt_pool *pool, const struct bt_ask 
 extern const struct bt_ask bt_ask_refuse;
 /* Under the lock: true if that thread holds a context, and each one is its own, lost, or held by a thread that sleeps
  * here until `deadline_ns` or later. */
-bool bt_lease_stuck_locked(const struct bt_pool *pool, unsigned tid, int64_t deadline_ns);
+bool bt_lease_stuck_locked(const struct bt_pool *pool, unsigned tid, int64_t deadline_ns) BATON_REQUIRES(pool->lock);
 /* Under the lock. BATON_OK: ask the gate; else why this thread must not wait or cannot get in. */
-baton_status bt_lease_conflict_locked(const struct bt_pool *pool, const struct bt_ask *ask, int64_t deadline_ns);
+baton_status bt_lease_conflict_locked(const struct bt_pool *pool, const struct bt_ask *ask, int64_t deadline_ns)
+    BATON_REQUIRES(pool->lock);
 
 #endif

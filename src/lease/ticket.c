@@ -146,6 +146,11 @@ uint64_t bt_ticket_id(const struct bt_ticket *ticket) {
     return ticket->ask.id;
 }
 
+/* The verdict said so, which Clang's analysis cannot follow. */
+static void assume_granted(const struct bt_ticket *t) BATON_ASSERT_HELD(t->wait.lease) {
+    (void)t;
+}
+
 void bt_ticket_drop(struct bt_ticket **ticket) {
     struct bt_ticket *t = ticket ? *ticket : NULL;
     if (!t)
@@ -155,7 +160,10 @@ void bt_ticket_drop(struct bt_ticket **ticket) {
     bt_gate_withdraw(&t->pool->gate, &t->wait.waiter);
     bool granted = t->wait.waiter.state == BT_WAITER_GRANTED;
     bt_pool_unlock(t->pool);
-    if (granted && bt_lease_release(&t->wait.lease, BT_KEEP, NULL) != BATON_OK)
-        bt_log(BT_LOG_ERROR, "%s: a dropped ticket's slot was in use", t->pool->name);
+    if (granted) {
+        assume_granted(t);
+        if (bt_lease_release(&t->wait.lease, BT_KEEP, NULL) != BATON_OK)
+            bt_log(BATON_LOG_ERROR, "%s: a dropped ticket's slot was in use", t->pool->name);
+    }
     ticket_free(t);
 }

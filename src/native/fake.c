@@ -77,7 +77,7 @@ static void model_piece(const struct bt_model *base, bt_token token, struct bt_b
 
 static bool model_is_end(const struct bt_model *base, bt_token token) {
     (void)base;
-    return token == BT_FAKE_EOS || token == BT_FAKE_EOT;
+    return token == BT_FAKE_EOS || token == BT_FAKE_EOT || token == BT_TOKEN_END;
 }
 
 static const struct bt_model_ops model_ops = {

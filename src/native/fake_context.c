@@ -238,6 +238,11 @@ static uint64_t context_memory(const struct bt_context *base) {
     return (uint64_t)c->sequences * (uint64_t)context_capacity(base) * sizeof(bt_token);
 }
 
+static void *context_native(struct bt_context *base) {
+    (void)base;
+    return NULL;
+}
+
 static const struct bt_context_ops context_ops = {
     .free = context_free,
     .capacity = context_capacity,
@@ -248,6 +253,7 @@ static const struct bt_context_ops context_ops = {
     .seq_rm = context_seq_rm,
     .seq_cp = context_seq_cp,
     .pos_max = context_pos_max,
+    .native = context_native,
     .set_abort = context_set_abort,
 };
 

@@ -24,8 +24,8 @@ static void on_native_log(enum ggml_log_level level, const char *text, void *arg
         bt_buf_adds(listening, text);
     size_t len = strcspn(text, "\n");
     /* its own debug level has lines for every tensor of every graph */
-    if (len > 0 && line_level != GGML_LOG_LEVEL_DEBUG && bt_log_level() >= BT_LOG_DEBUG)
-        bt_log(BT_LOG_DEBUG, "native: %.*s", (int)BT_MIN(len, (size_t)INT_MAX), text);
+    if (len > 0 && line_level != GGML_LOG_LEVEL_DEBUG && bt_log_level() >= BATON_LOG_DEBUG)
+        bt_log(BATON_LOG_DEBUG, "native: %.*s", (int)BT_MIN(len, (size_t)INT_MAX), text);
 }
 
 void bt_llama_listen(struct bt_buf *causes) {

@@ -29,6 +29,18 @@ baton_status bt_llama_check_template(const char *chat_template, baton_error *err
     return unknown_template(whose, err);
 }
 
+/* The tokeniser puts the token that begins a text in front of every text; templates that write it too would double it.
+ */
+static void drop_bos(const struct bt_llama_model *m, struct bt_buf *out, size_t at) {
+    llama_token token = llama_vocab_bos(m->vocab);
+    const char *bos = token >= 0 && llama_vocab_get_add_bos(m->vocab) ? llama_vocab_get_text(m->vocab, token) : "";
+    size_t len = strlen(bos);
+    if (len == 0 || out->len - at < len || memcmp(out->data + at, bos, len) != 0)
+        return;
+    memmove(out->data + at, out->data + at + len, out->len - at - len);
+    out->len -= len;
+}
+
 baton_status bt_llama_chat(const struct bt_model *base, const struct bt_chat_message *messages, size_t n,
                            struct bt_buf *out, baton_error *err) {
     const struct bt_llama_model *m = bt_llama_model_of(base);
@@ -38,7 +50,7 @@ baton_status bt_llama_chat(const struct bt_model *base, const struct bt_chat_mes
     struct llama_chat_message *list = calloc(n ? n : 1, sizeof *list);
     if (!list)
         return bt_fail(err, BATON_NO_MEMORY, "no memory for a chat of %zu messages", n);
-    size_t room = 256;
+    size_t room = 256, at = out->len;
     for (size_t i = 0; i < n; i++) {
         list[i] = (struct llama_chat_message){.role = messages[i].role, .content = messages[i].content};
         room += strlen(messages[i].role) + strlen(messages[i].content) + 64;
@@ -59,6 +71,7 @@ baton_status bt_llama_chat(const struct bt_model *base, const struct bt_chat_mes
         }
         if ((size_t)len <= room) {
             out->len += (size_t)len;
+            drop_bos(m, out, at);
             break;
         }
         room = (size_t)len + 1;

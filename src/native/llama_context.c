@@ -6,22 +6,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct context {
-    struct bt_context base;
-    /* fixed at creation */
-    struct llama_context *ctx;
-    llama_memory_t memory;
-    int sequences, rows_max, vocab_size;
-    /* the one owner */
-    struct llama_batch batch;
-};
-
-static struct context *of(const struct bt_context *c) {
-    return (struct context *)BT_CONTAINER(c, const struct context, base);
+static struct bt_llama_context *of(const struct bt_context *c) {
+    return bt_llama_context_of(c);
 }
 
 static void context_free(struct bt_context *base) {
-    struct context *c = of(base);
+    struct bt_llama_context *c = of(base);
     if (c->batch.token)
         llama_batch_free(c->batch);
     if (c->ctx)
@@ -30,12 +20,15 @@ static void context_free(struct bt_context *base) {
 }
 
 static int context_capacity(const struct bt_context *base) {
-    return (int)llama_n_ctx_seq(of(base)->ctx);
+    const struct bt_llama_context *c = of(base);
+    return c->pooling == BT_POOL_OFF ? (int)llama_n_ctx_seq(c->ctx) : bt_llama_embed_capacity(c);
 }
 
 static uint64_t context_memory(const struct bt_context *base) {
-    const struct context *c = of(base);
+    const struct bt_llama_context *c = of(base);
     const struct llama_model *m = llama_get_model(c->ctx);
+    if (!c->memory)
+        return 0;
     uint64_t heads = (uint64_t)BT_MAX(llama_model_n_head(m), 1);
     uint64_t width = (uint64_t)llama_model_n_embd(m) / heads * (uint64_t)llama_model_n_head_kv(m);
     return 2 * sizeof(uint16_t) * width * (uint64_t)llama_model_n_layer(m) *
@@ -43,11 +36,11 @@ static uint64_t context_memory(const struct bt_context *base) {
 }
 
 static enum bt_decode context_decode(struct bt_context *base, const struct bt_row *rows, int n) {
-    struct context *c = of(base);
+    struct bt_llama_context *c = of(base);
     struct llama_batch *b = &c->batch;
     int wanted = 0;
     b->n_tokens = 0; /* rows that are refused leave no logits to be read */
-    if (n < 1 || n > c->rows_max)
+    if (n < 1 || n > c->rows_max || c->pooling != BT_POOL_OFF)
         return BT_DECODE_INVALID;
     for (int i = 0; i < n; i++) {
         const struct bt_row *r = &rows[i];
@@ -70,7 +63,7 @@ static enum bt_decode context_decode(struct bt_context *base, const struct bt_ro
 }
 
 static const float *context_logits(struct bt_context *base, int row) {
-    struct context *c = of(base);
+    struct bt_llama_context *c = of(base);
     if (row < 0 || row >= c->batch.n_tokens || !c->batch.logits[row])
         return NULL;
     return llama_get_logits_ith(c->ctx, row);
@@ -82,23 +75,27 @@ static bt_token context_sample(struct bt_context *base, struct bt_sampler *s, in
 }
 
 static bool context_seq_rm(struct bt_context *base, int seq, int32_t from, int32_t to) {
-    struct context *c = of(base);
-    return seq >= 0 && seq < c->sequences && llama_memory_seq_rm(c->memory, seq, from, to);
+    struct bt_llama_context *c = of(base);
+    return c->memory && seq >= 0 && seq < c->sequences && llama_memory_seq_rm(c->memory, seq, from, to);
 }
 
 static void context_seq_cp(struct bt_context *base, int from, int to) {
-    struct context *c = of(base);
-    if (from != to && from >= 0 && to >= 0 && from < c->sequences && to < c->sequences)
+    struct bt_llama_context *c = of(base);
+    if (c->memory && from != to && from >= 0 && to >= 0 && from < c->sequences && to < c->sequences)
         llama_memory_seq_cp(c->memory, from, to, -1, -1);
 }
 
 static int32_t context_pos_max(struct bt_context *base, int seq) {
-    struct context *c = of(base);
-    return seq >= 0 && seq < c->sequences ? llama_memory_seq_pos_max(c->memory, seq) : -1;
+    struct bt_llama_context *c = of(base);
+    return c->memory && seq >= 0 && seq < c->sequences ? llama_memory_seq_pos_max(c->memory, seq) : -1;
 }
 
 static void context_set_abort(struct bt_context *base, bool (*abort_hook)(void *arg), void *arg) {
     llama_set_abort_callback(of(base)->ctx, abort_hook, arg);
+}
+
+static void *context_native(struct bt_context *base) {
+    return of(base)->ctx;
 }
 
 static const struct bt_context_ops context_ops = {
@@ -111,7 +108,14 @@ static const struct bt_context_ops context_ops = {
     .seq_rm = context_seq_rm,
     .seq_cp = context_seq_cp,
     .pos_max = context_pos_max,
+    .native = context_native,
     .set_abort = context_set_abort,
+    .state_size = bt_llama_state_size,
+    .state_get = bt_llama_state_get,
+    .state_set = bt_llama_state_set,
+    .set_adapters = bt_llama_set_adapters,
+    .embed_width = bt_llama_embed_width,
+    .embed = bt_llama_embed,
 };
 
 /* One core is left to everybody else: ggml's threads spin, and on all cores they collapse beside any other work. */
@@ -139,10 +143,12 @@ static bool native_params(const struct bt_llama_model *m, const struct bt_contex
     p->kv_unified = false;
     /* Flash attention takes another kernel for long chunks: logits would depend on how a prompt was cut. */
     p->flash_attn_type = params->exact ? LLAMA_FLASH_ATTN_TYPE_DISABLED : LLAMA_FLASH_ATTN_TYPE_AUTO;
+    if (params->pooling != BT_POOL_OFF)
+        bt_llama_embed_params(params, p);
     return true;
 }
 
-static baton_status create(struct context *c, const struct bt_llama_model *m, struct llama_context_params p,
+static baton_status create(struct bt_llama_context *c, const struct bt_llama_model *m, struct llama_context_params p,
                            baton_error *err) {
     struct bt_buf causes = BT_BUF_INIT;
     bt_llama_listen(&causes);
@@ -158,7 +164,7 @@ static baton_status create(struct context *c, const struct bt_llama_model *m, st
     if (status != BATON_OK)
         return status;
     c->memory = llama_get_memory(c->ctx);
-    if (!c->memory)
+    if (!c->memory && c->pooling == BT_POOL_OFF)
         return bt_fail(err, BATON_UNSUPPORTED, "%s keeps no memory of a text: it embeds, and does not generate",
                        m->path);
     c->rows_max = (int)llama_n_batch(c->ctx);
@@ -182,13 +188,19 @@ baton_status bt_llama_context_open(struct bt_model *base, const struct bt_contex
     if (!native_params(m, params, &p))
         return bt_fail(err, BATON_INVALID, "%d sequences of %d cells are more than a context can number",
                        params->sequences, params->ctx);
-    struct context *c = calloc(1, sizeof *c);
+    baton_status status = bt_llama_embed_check(m, params->pooling, err);
+    if (status)
+        return status;
+    struct bt_llama_context *c = calloc(1, sizeof *c);
     if (!c)
         return bt_fail(err, BATON_NO_MEMORY, "no memory for a context");
     c->base.ops = &context_ops;
     c->sequences = params->sequences;
     c->vocab_size = m->vocab_size;
-    baton_status status = create(c, m, p, err);
+    c->model = m;
+    c->pooling = params->pooling;
+    c->exact = params->exact;
+    status = create(c, m, p, err);
     if (status != BATON_OK) {
         context_free(&c->base);
         return status;

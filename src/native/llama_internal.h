@@ -1,5 +1,6 @@
 /* The parts of the libllama implementation: backends and log (llama_backend.c), model and vocabulary (llama_model.c),
- * chat template (llama_chat.c), context (llama_context.c), sampler (llama_sampler.c). */
+ * its facts (llama_details.c), its adapters (llama_adapter.c), chat template (llama_chat.c), context (llama_context.c),
+ * its states (llama_state.c), embeddings (llama_embed.c), sampler (llama_sampler.c, llama_grammar.c). */
 #ifndef BT_LLAMA_INTERNAL_H
 #define BT_LLAMA_INTERNAL_H
 
@@ -7,15 +8,38 @@
 
 #include "native/native.h"
 
-/* Immutable once open: any thread may use it. */
 struct bt_llama_model {
+    /* immutable once open: any thread may use it */
     struct bt_model base;
     struct llama_model *model;
     const struct llama_vocab *vocab;
     int vocab_size;
     char *path;
-    char *chat_template; /* NULL: the model's own */
+    char *chat_template;  /* NULL: the model's own */
+    uint64_t fingerprint; /* of the file: states of another model are refused */
+    int scores;           /* outputs of its rank head; 0: it has none */
+    /* libllama keeps the adapters of a model in a set that it does not guard */
+    pthread_mutex_t adapters_lock;
 };
+
+/* A llama_context: one thread at a time. */
+struct bt_llama_context {
+    struct bt_context base;
+    /* fixed at creation */
+    const struct bt_llama_model *model;
+    struct llama_context *ctx;
+    llama_memory_t memory; /* NULL: it only embeds */
+    int sequences, rows_max, vocab_size;
+    enum bt_pooling pooling;
+    bool exact;
+    /* the one owner */
+    struct llama_batch batch;
+    uint64_t adapters; /* which, with their scales; 0: none */
+};
+
+static inline struct bt_llama_context *bt_llama_context_of(const struct bt_context *c) {
+    return (struct bt_llama_context *)BT_CONTAINER(c, const struct bt_llama_context, base);
+}
 
 static inline struct bt_llama_model *bt_llama_model_of(const struct bt_model *m) {
     return (struct bt_llama_model *)BT_CONTAINER(m, const struct bt_llama_model, base);
@@ -37,5 +61,43 @@ baton_status bt_llama_context_open(struct bt_model *m, const struct bt_context_p
 baton_status bt_llama_sampler_open(const struct bt_model *m, const struct bt_sampling *sampling,
                                    const bt_token *history, size_t n, struct bt_sampler **s, baton_error *err);
 bt_token bt_llama_sampler_pick(struct bt_sampler *s, const float *logits, int32_t n, uint64_t index);
+
+baton_status bt_llama_grammar_open(const struct bt_llama_model *m, const char *text, struct llama_sampler **grammar,
+                                   baton_error *err);
+bool bt_llama_grammar_admits(struct llama_sampler *grammar, bt_token token);
+/* Keeps the candidates that it admits, in their order; returns how many. */
+size_t bt_llama_grammar_filter(struct llama_sampler *grammar, llama_token_data *candidates, size_t n);
+
+/* llama_details.c */
+void bt_llama_details(const struct bt_model *m, struct bt_model_details *details);
+bool bt_llama_metadata(const struct bt_model *m, int i, struct bt_buf *key, struct bt_buf *value);
+baton_status bt_llama_detokenize(const struct bt_model *m, const bt_token *tokens, size_t n, bool special,
+                                 struct bt_buf *out, baton_error *err);
+/* A number made of the file's size and of blocks all over it; 0: it cannot be read. */
+uint64_t bt_llama_fingerprint(const char *path);
+
+/* llama_adapter.c */
+baton_status bt_llama_adapter_open(struct bt_model *m, const char *path, struct bt_adapter **a, baton_error *err);
+void bt_llama_adapter_free(struct bt_model *m, struct bt_adapter *a);
+baton_status bt_llama_set_adapters(struct bt_context *c, struct bt_adapter *const *adapters, const float *scales,
+                                   size_t n, baton_error *err);
+
+/* llama_state.c */
+size_t bt_llama_state_size(struct bt_context *c, int seq);
+size_t bt_llama_state_get(struct bt_context *c, int seq, unsigned char *to, size_t size);
+baton_status bt_llama_state_set(struct bt_context *c, int seq, const unsigned char *from, size_t size,
+                                baton_error *err);
+
+/* llama_embed.c */
+bool bt_llama_embeds_only(const struct bt_llama_model *m);
+int bt_llama_scores(const struct bt_llama_model *m); /* outputs of a rank head that the file really has */
+baton_status bt_llama_embed_check(const struct bt_llama_model *m, enum bt_pooling pooling, baton_error *err);
+void bt_llama_embed_params(const struct bt_context_params *params, struct llama_context_params *p);
+int bt_llama_embed_capacity(const struct bt_llama_context *c);
+int bt_llama_embed_width(const struct bt_context *c);
+baton_status bt_llama_embed(struct bt_context *c, const struct bt_input *inputs, size_t n, bool normalise, float *out,
+                            baton_error *err);
+baton_status bt_llama_pair(const struct bt_model *m, const char *query, const char *document, bt_token **tokens,
+                           size_t *n, baton_error *err);
 
 #endif

@@ -12,6 +12,7 @@
 static void model_free(struct bt_model *base) {
     struct bt_llama_model *m = bt_llama_model_of(base);
     llama_model_free(m->model);
+    pthread_mutex_destroy(&m->adapters_lock);
     free(m->path);
     free(m->chat_template);
     free(m);
@@ -78,7 +79,7 @@ static void model_piece(const struct bt_model *base, bt_token token, struct bt_b
 
 static bool model_is_end(const struct bt_model *base, bt_token token) {
     const struct bt_llama_model *m = bt_llama_model_of(base);
-    return token >= 0 && token < m->vocab_size && llama_vocab_is_eog(m->vocab, token);
+    return token == BT_TOKEN_END || (token >= 0 && token < m->vocab_size && llama_vocab_is_eog(m->vocab, token));
 }
 
 static const struct bt_model_ops model_ops = {
@@ -90,6 +91,12 @@ static const struct bt_model_ops model_ops = {
     .chat = bt_llama_chat,
     .context = bt_llama_context_open,
     .sampler = bt_llama_sampler_open,
+    .details = bt_llama_details,
+    .metadata = bt_llama_metadata,
+    .detokenize = bt_llama_detokenize,
+    .pair = bt_llama_pair,
+    .adapter = bt_llama_adapter_open,
+    .adapter_free = bt_llama_adapter_free,
 };
 
 struct progress {
@@ -108,7 +115,7 @@ static bool on_progress(float done, void *arg) {
 static baton_status check_file(const char *path, baton_error *err) {
     char magic[4] = "";
     struct stat st;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe would wait for a writer */
     if (fd < 0 && (errno == ENOENT || errno == ENOTDIR))
         return bt_fail(err, BATON_NOT_FOUND,
                        "there is no model file %s: give the path of a GGUF file, or none for the built-in model", path);
@@ -189,6 +196,8 @@ static baton_status open_model(struct bt_llama_model *m, const struct bt_model_p
         return status;
     m->vocab = llama_model_get_vocab(m->model);
     m->vocab_size = llama_vocab_n_tokens(m->vocab);
+    m->fingerprint = bt_llama_fingerprint(m->path);
+    m->scores = bt_llama_scores(m);
     return check_kind(m, err);
 }
 
@@ -198,6 +207,7 @@ baton_status bt_llama_open(const struct bt_model_params *params, struct bt_model
     if (!m)
         return bt_fail(err, BATON_NO_MEMORY, "no memory for a model");
     m->base.ops = &model_ops;
+    pthread_mutex_init(&m->adapters_lock, NULL);
     baton_status status = open_model(m, params, err);
     if (status != BATON_OK) {
         model_free(&m->base);

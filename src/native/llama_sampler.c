@@ -1,9 +1,10 @@
 /* libllama's sampler chain, and at its end our counter-based draw. A sampler belongs to its request and is used by one
  * thread at a time.
  *
- * Invariant: a pick depends on the logits, the history, the seed and the index alone. The candidates are written anew
- * in order of their ids for every pick, so that ties fall the same way in a resumed or re-batched request; of the
- * chain only the penalties keep anything from token to token, and that is the history. */
+ * Invariant: a pick depends on the logits, the history, the answer, the seed and the index alone. The candidates are
+ * written anew in order of their ids for every pick, so that ties fall the same way in a resumed or re-batched request;
+ * of the chain only the penalties keep anything from token to token, and that is the history. The grammar keeps its
+ * place in the answer; it stands before the chain, or top_k could take away all that it admits. */
 #include "native/llama_internal.h"
 
 #include <math.h>
@@ -16,9 +17,12 @@ struct sampler {
     /* fixed at creation */
     bool greedy, remembers;
     uint64_t seed;
-    struct llama_sampler *chain; /* NULL: the largest logit, nothing else */
+    struct llama_sampler *chain;   /* NULL: the largest logit, nothing else */
+    struct llama_sampler *grammar; /* may be NULL */
+    const struct llama_vocab *vocab;
     /* the request's thread */
     uint64_t index;
+    bool strayed; /* a token was accepted that the grammar does not admit */
     llama_token_data *candidates;
     int32_t room;
 };
@@ -27,12 +31,20 @@ static void sampler_accept(struct bt_sampler *base, bt_token token) {
     struct sampler *s = BT_CONTAINER(base, struct sampler, base);
     if (s->remembers)
         llama_sampler_accept(s->chain, token);
+    if (!s->grammar || s->strayed)
+        return;
+    /* libllama throws, which ends the process, at a token that does not fit */
+    s->strayed = !bt_llama_grammar_admits(s->grammar, token);
+    if (!s->strayed)
+        llama_sampler_accept(s->grammar, token);
 }
 
 static void sampler_free(struct bt_sampler *base) {
     struct sampler *s = BT_CONTAINER(base, struct sampler, base);
     if (s->chain)
         llama_sampler_free(s->chain);
+    if (s->grammar)
+        llama_sampler_free(s->grammar);
     free(s->candidates);
     free(s);
 }
@@ -78,22 +90,54 @@ static void draw_apply(struct llama_sampler *sampler, llama_token_data_array *a)
 
 static struct llama_sampler_i draw_iface = {.name = draw_name, .apply = draw_apply};
 
+/* Control tokens have no text, but libllama's grammars take them by their names: what they let in would not be read. */
+static bool is_text(const struct sampler *s, bt_token token) {
+    return !llama_vocab_is_control(s->vocab, token) || llama_vocab_is_eog(s->vocab, token);
+}
+
+static size_t fill(struct sampler *s, const float *logits, int32_t n, bool *numbers) {
+    size_t size = 0;
+    *numbers = false;
+    for (int32_t i = 0; i < BT_MIN(n, s->room); i++) {
+        bool number = !isnan(logits[i]); /* sorting NaN is undefined */
+        *numbers |= number;
+        if (!s->grammar || is_text(s, i))
+            s->candidates[size++] = (llama_token_data){.id = i, .logit = number ? logits[i] : -INFINITY};
+    }
+    return size;
+}
+
+/* BT_TOKEN_END: what is left is what the caller forbids. */
+static bt_token draw(struct sampler *s, size_t size) {
+    llama_token_data_array a = {.data = s->candidates, .size = size, .selected = -1};
+    llama_sampler_apply(s->chain, &a);
+    if (a.selected < 0)
+        return -1;
+    float logit = a.data[a.selected].logit;
+    return s->grammar && isinf(logit) && logit < 0 ? BT_TOKEN_END : a.data[a.selected].id;
+}
+
 bt_token bt_llama_sampler_pick(struct bt_sampler *base, const float *logits, int32_t n, uint64_t index) {
     struct sampler *s = BT_CONTAINER(base, struct sampler, base);
+    bool numbers;
     if (!s->chain)
         return bt_argmax(logits, n);
-    int32_t size = BT_MIN(n, s->room), numbers = 0;
-    for (int32_t i = 0; i < size; i++) {
-        bool number = !isnan(logits[i]); /* sorting NaN is undefined */
-        numbers += number;
-        s->candidates[i] = (llama_token_data){.id = i, .logit = number ? logits[i] : -INFINITY};
-    }
-    if (numbers == 0)
+    size_t size = fill(s, logits, n, &numbers);
+    if (!numbers)
         return -1;
-    llama_token_data_array a = {.data = s->candidates, .size = (size_t)size, .selected = -1};
     s->index = index;
-    llama_sampler_apply(s->chain, &a);
-    return a.selected >= 0 ? a.data[a.selected].id : -1;
+    if (!s->grammar)
+        return draw(s, size);
+    if (s->strayed)
+        return BT_TOKEN_END;
+    if (s->greedy) { /* the best of all, if it is admitted, is the best of the admitted: most often, and cheaply so */
+        bt_token best = draw(s, size);
+        if (best >= 0 && bt_llama_grammar_admits(s->grammar, best))
+            return best;
+        size = fill(s, logits, n, &numbers);
+    }
+    size = bt_llama_grammar_filter(s->grammar, s->candidates, size);
+    return size ? draw(s, size) : BT_TOKEN_END;
 }
 
 static baton_status check(const struct bt_llama_model *m, const struct bt_sampling *p, baton_error *err) {
@@ -174,13 +218,18 @@ baton_status bt_llama_sampler_open(const struct bt_model *base, const struct bt_
     s->greedy = p->temperature <= 0;
     s->remembers =
         p->penalty_last_n != 0 && (p->repeat_penalty != 1 || p->frequency_penalty != 0 || p->presence_penalty != 0);
-    if ((!s->greedy || s->remembers || p->n_bias) && !build(s, m, p)) {
+    s->vocab = m->vocab;
+    if (p->grammar && p->grammar[0])
+        status = bt_llama_grammar_open(m, p->grammar, &s->grammar, err);
+    if (!status && (!s->greedy || s->remembers || p->n_bias || s->grammar) && !build(s, m, p))
+        status = bt_fail(err, BATON_NO_MEMORY, "no memory for a sampler over %d tokens", m->vocab_size);
+    if (status) {
         sampler_free(&s->base);
-        return bt_fail(err, BATON_NO_MEMORY, "no memory for a sampler over %d tokens", m->vocab_size);
+        return status;
     }
     size_t window = s->remembers ? (size_t)penalty_window(m, p) : 0;
     for (size_t i = n - BT_MIN(n, window); i < n; i++)
-        sampler_accept(&s->base, history[i]);
+        llama_sampler_accept(s->chain, history[i]);
     *out = &s->base;
     return BATON_OK;
 }

@@ -14,6 +14,7 @@ typedef int32_t bt_token;
 struct bt_model;
 struct bt_context;
 struct bt_sampler;
+struct bt_adapter;
 
 struct bt_model_params {
     const char *path;          /* borrowed; NULL: the built-in model. "fake:KEY=VALUE,..." is the fake native */
@@ -36,15 +37,30 @@ struct bt_chat_message {
     const char *role, *content; /* borrowed, NUL-terminated */
 };
 
+/* What a model says of itself beyond what every request needs. A token that the vocabulary lacks is -1. */
+struct bt_model_details {
+    uint64_t params;
+    int layers, width, heads, heads_kv;
+    int embedding_width; /* floats in a vector of BT_POOL_MEAN, _CLS, _LAST, _NONE */
+    int scores;          /* outputs of its rank head; 0: it has none */
+    bool generates;      /* it continues a text; else it only embeds or ranks */
+    bt_token bos, eos, eot, sep, newline, pad;
+    bool add_bos, add_eos; /* tokenize puts them there */
+};
+
+/* What becomes of the vectors of an input's tokens. OFF: the context generates and embeds nothing. */
+enum bt_pooling { BT_POOL_OFF, BT_POOL_NONE, BT_POOL_MEAN, BT_POOL_CLS, BT_POOL_LAST, BT_POOL_RANK };
+
 /* Models are trained with lengths whose cache would not fit into most machines several times over. */
 enum { BT_CTX_PRESET = 4096 };
 
 struct bt_context_params {
-    int sequences; /* >= 1 */
-    int ctx;       /* cells per sequence; 0: what the model was trained with, at most BT_CTX_PRESET */
-    int threads;   /* 0: cores - 1, at least 1 */
-    int chunk;     /* the most tokens one decode may carry; 0: 512 */
-    bool exact;    /* split KV cache, flash attention off: bit-identical logits in any company */
+    int sequences;           /* >= 1 */
+    int ctx;                 /* cells per sequence; 0: what the model was trained with, at most BT_CTX_PRESET */
+    int threads;             /* 0: cores - 1, at least 1 */
+    int chunk;               /* the most tokens one decode may carry; 0: 512 */
+    bool exact;              /* split KV cache, flash attention off: bit-identical logits in any company */
+    enum bt_pooling pooling; /* other than OFF: a context for embed alone */
 };
 
 /* A row of a decode: one token at one position of one sequence. */
@@ -71,12 +87,21 @@ struct bt_sampling {
         float bias;
     } * bias; /* borrowed for the call that takes this struct */
     size_t n_bias;
+    const char *grammar; /* GBNF whose start is the rule "root"; borrowed for the call; NULL or "": none */
 };
+/* What sample returns when the grammar admits nothing more: is_end says yes to it. */
+enum { BT_TOKEN_END = -2 };
 #define BT_SAMPLING_DEFAULT                                                                                            \
     { .temperature = 0, .top_p = 1, .repeat_penalty = 1, .penalty_last_n = 64 }
 
 /* How many rows of one decode may want logits: room for them is kept in the size of the vocabulary. */
 #define BT_LOGITS_MAX(sequences) ((sequences) > 16 ? (sequences) : 16)
+
+/* One text to embed. */
+struct bt_input {
+    const bt_token *tokens; /* borrowed */
+    size_t n;
+};
 
 /* What a decode left behind (llama.h, llama_decode). */
 enum bt_decode {
@@ -96,15 +121,30 @@ struct bt_model_ops {
     /* Appends the bytes of one token; control tokens have none. May be part of a UTF-8 character. */
     void (*piece)(const struct bt_model *m, bt_token token, struct bt_buf *out);
     bool (*is_end)(const struct bt_model *m, bt_token token); /* end of generation */
-    /* The chat as the one text that the model was trained on, with the opening of the assistant's turn. */
+    /* The chat as the one text that the model was trained on, with the opening of the assistant's turn and without the
+     * beginning-of-text that tokenize adds. */
     baton_status (*chat)(const struct bt_model *m, const struct bt_chat_message *messages, size_t n, struct bt_buf *out,
                          baton_error *err);
     baton_status (*context)(struct bt_model *m, const struct bt_context_params *params, struct bt_context **c,
                             baton_error *err);
     /* A sampler belongs to one request. Its draw at index i depends on the seed and i alone. `history`: the prompt,
-     * for penalties (borrowed for the call). */
+     * for penalties (borrowed for the call); a grammar begins with the answer, it is fed by accept alone. */
     baton_status (*sampler)(const struct bt_model *m, const struct bt_sampling *sampling, const bt_token *history,
                             size_t n, struct bt_sampler **s, baton_error *err);
+    void (*details)(const struct bt_model *m, struct bt_model_details *details);
+    /* The i-th key and value of the file, as text, appended; values that are lists are left empty. False: no i-th. */
+    bool (*metadata)(const struct bt_model *m, int i, struct bt_buf *key, struct bt_buf *value);
+    /* The text of a list of tokens, appended: what tokenize was given, as far as the vocabulary can say it. `special`:
+     * control tokens are written out. _INVALID names a token that there is not. */
+    baton_status (*detokenize)(const struct bt_model *m, const bt_token *tokens, size_t n, bool special,
+                               struct bt_buf *out, baton_error *err);
+    /* A query and a document as the one input that BT_POOL_RANK scores; *tokens is malloc'd. */
+    baton_status (*pair)(const struct bt_model *m, const char *query, const char *document, bt_token **tokens,
+                         size_t *n, baton_error *err);
+    /* A LoRA adapter for this model: to be freed before it, and after the last context that was set to use it. Any
+     * thread: the model's register of adapters is locked here. */
+    baton_status (*adapter)(struct bt_model *m, const char *path, struct bt_adapter **a, baton_error *err);
+    void (*adapter_free)(struct bt_model *m, struct bt_adapter *a);
 };
 
 struct bt_context_ops {
@@ -120,8 +160,29 @@ struct bt_context_ops {
     bool (*seq_rm)(struct bt_context *c, int seq, int32_t from, int32_t to); /* [from, to); to < 0: to the end */
     void (*seq_cp)(struct bt_context *c, int from, int to);                  /* whole sequences only */
     int32_t (*pos_max)(struct bt_context *c, int seq);                       /* -1: empty */
+    void *(*native)(struct bt_context *c); /* the library's own context, for code that may touch it; NULL: none */
     /* Called between graph nodes on the CPU while a decode runs; true aborts the whole decode, neighbours too. */
     void (*set_abort)(struct bt_context *c, bool (*abort)(void *arg), void *arg);
+
+    /* One sequence's cache as bytes that this or another context of the same model and the same adapters goes on from,
+     * token for token. Logits are not in it: keep the last token out of the cache, or decode it again. state_get
+     * returns the bytes written, 0 when `size` is less than state_size said. state_set: _INVALID for bytes that are
+     * damaged or of another model, _TOO_LONG for a sequence that this context has no room for; the sequence is then as
+     * it was, after any other failure it is empty. */
+    size_t (*state_size)(struct bt_context *c, int seq);
+    size_t (*state_get)(struct bt_context *c, int seq, unsigned char *to, size_t size);
+    baton_status (*state_set)(struct bt_context *c, int seq, const unsigned char *from, size_t size, baton_error *err);
+    /* These adapters and no others from now on. Empties all sequences if that is a change: no text goes on with what
+     * other weights made of its beginning. */
+    baton_status (*set_adapters)(struct bt_context *c, struct bt_adapter *const *adapters, const float *scales,
+                                 size_t n, baton_error *err);
+    /* Floats per vector: bt_model_details' embedding_width, or scores. */
+    int (*embed_width)(const struct bt_context *c);
+    /* A vector per input (BT_POOL_NONE: per token), in order, into `out`; `normalise`: of length 1 (not scores). Inputs
+     * go through the context together, as many as it has sequences, or one by one when it is exact. _TOO_LONG names the
+     * input, _CANCELLED: the abort hook said so. */
+    baton_status (*embed)(struct bt_context *c, const struct bt_input *inputs, size_t n, bool normalise, float *out,
+                          baton_error *err);
 };
 
 struct bt_sampler_ops {
@@ -129,7 +190,7 @@ struct bt_sampler_ops {
     void (*free)(struct bt_sampler *s);
 };
 
-/* Every implementation's objects begin with these. */
+/* Every implementation's objects begin with these; an adapter is told apart by its model. */
 struct bt_model {
     const struct bt_model_ops *ops;
 };
@@ -138,6 +199,9 @@ struct bt_context {
 };
 struct bt_sampler {
     const struct bt_sampler_ops *ops;
+};
+struct bt_adapter {
+    const struct bt_model *model;
 };
 
 /* Opens a model: the fake when the path says so, else libllama. Blocks while it loads. BATON_BAD_MODEL, _NOT_FOUND,

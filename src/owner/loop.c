@@ -12,7 +12,7 @@
 
 #include "owner/loop.h"
 
-enum { READ_CHUNK = 64 << 10, PULSE_STEPS = 256, OUT_MAX = 8 << 20 };
+enum { READ_CHUNK = 64 << 10, PULSE_STEPS = 256, OUT_MAX = 8 << 20, LAST_WORDS_MS = 10000 };
 static const int64_t ABORT_LOOK_NS = 8 * BT_NS_PER_MS;
 
 static void remove_alive(struct bt_loop *l, struct bt_owner_request *r) {
@@ -24,8 +24,14 @@ static void remove_alive(struct bt_loop *l, struct bt_owner_request *r) {
 void bt_loop_finish(struct bt_loop *l, struct bt_owner_request *r, baton_status outcome, enum bt_finish finish,
                     const char *error) {
     l->text.len = 0;
-    bt_textout_flush(&r->text, &l->text);
-    /* after a stop string nothing is pending: flush added nothing */
+    bt_textout_flush(&r->text, &l->text); /* after a stop string nothing is pending */
+    if (bt_loop_text_lost(l, r)) {
+        outcome = BATON_NO_MEMORY;
+        finish = BT_FINISH_NONE;
+        error = "no memory for the text of the answer";
+        bt_buf_free(&l->piece);
+        bt_buf_free(&l->text);
+    }
     struct bt_frame_done done = {.id = r->ask.id,
                                  .attempt = r->ask.attempt,
                                  .outcome = outcome,
@@ -175,6 +181,16 @@ static void flush(struct bt_loop *l) {
     }
 }
 
+/* The peer is owed every outcome; one that takes nothing for so long is not waited for. */
+static void flush_last_words(struct bt_loop *l) {
+    struct pollfd fd = {l->fd, POLLOUT, 0};
+    int rc;
+    do {
+        flush(l);
+        rc = l->out.len > 0 && !l->peer_gone ? poll(&fd, 1, LAST_WORDS_MS) : 0;
+    } while (rc > 0 || (rc < 0 && errno == EINTR));
+}
+
 static void take_prepared(struct bt_loop *l) {
     struct bt_owner_request *r;
     while (l->n_preparing > 0 && (r = bt_prepare_take(l->prepare))) {
@@ -185,7 +201,7 @@ static void take_prepared(struct bt_loop *l) {
             bt_loop_finish(l, r, r->error.status, BT_FINISH_NONE, r->error.text);
         else if (r->stopped)
             bt_loop_finish(l, r, BATON_OK, BT_FINISH_STOP, "");
-        else if (r->ask.max_tokens >= 0 && bt_owner_answered(r) >= r->ask.max_tokens)
+        else if (r->n_tokens == l->capacity || (r->ask.max_tokens >= 0 && bt_owner_answered(r) >= r->ask.max_tokens))
             bt_loop_finish(l, r, BATON_OK, BT_FINISH_LENGTH, "");
         else
             bt_list_append(&l->waiting, &r->link);
@@ -217,14 +233,24 @@ static bool abort_hook(void *arg) {
     return false;
 }
 
+static void receive_visits(struct bt_loop *l) {
+    struct bt_visit *visit;
+    while (read(l->visits, &visit, sizeof visit) == (ssize_t)sizeof visit) {
+        visit->run(visit->arg, l->context->ops->native(l->context));
+        visit->done(visit, true);
+    }
+}
+
 static void wait_for_events(struct bt_loop *l, bool work) {
-    struct pollfd fds[2] = {{l->fd, POLLIN, 0}, {bt_prepare_fd(l->prepare), POLLIN, 0}};
+    struct pollfd fds[3] = {{l->fd, POLLIN, 0}, {bt_prepare_fd(l->prepare), POLLIN, 0}, {l->visits, POLLIN, 0}};
     if (l->out.len > 0)
         fds[0].events |= POLLOUT;
-    if (poll(fds, 2, work ? 0 : -1) < 0 && errno != EINTR) {
+    if (poll(fds, 3, work ? 0 : -1) < 0 && errno != EINTR) {
         l->peer_gone = true;
         return;
     }
+    if (fds[2].revents & POLLIN)
+        receive_visits(l);
     if (fds[0].revents & (POLLIN | POLLHUP | POLLERR))
         bt_loop_read(l);
 }
@@ -232,14 +258,16 @@ static void wait_for_events(struct bt_loop *l, bool work) {
 static void run(struct bt_loop *l) {
     bool work = true; /* the abort hook may have read frames during the self-test */
     while (!l->peer_gone && !l->ending && !(l->draining && l->n_alive == 0)) {
-        wait_for_events(l, work && l->out.len < OUT_MAX);
+        wait_for_events(l, work);
         handle_all(l);
         take_prepared(l);
         bt_loop_place(l);
-        work = !l->ending && l->out.len < OUT_MAX && bt_loop_step(l);
+        bool room = l->out.len < OUT_MAX;
+        work = !l->ending && room && bt_loop_step(l);
         if (work && l->steps % PULSE_STEPS == 0)
             bt_put_pulse(&l->out, l->steps);
         flush(l);
+        work |= !room && l->out.len < OUT_MAX; /* no event will tell of room that is there already */
     }
     for (int i = l->n_alive - 1; i >= 0; i--)
         if (!l->alive[i]->preparing)
@@ -251,7 +279,7 @@ static void run(struct bt_loop *l) {
         poll(&fd, 1, -1);
         take_prepared(l);
     }
-    flush(l);
+    flush_last_words(l);
 }
 
 static baton_status open_loop(struct bt_loop *l, const struct bt_owner_params *params, baton_error *err) {
@@ -262,6 +290,7 @@ static baton_status open_loop(struct bt_loop *l, const struct bt_owner_params *p
     l->sequences = context.sequences;
     l->model = params->model;
     l->fd = params->fd;
+    l->visits = params->visits;
     bt_list_init(&l->waiting);
     l->model->ops->info(l->model, &l->info);
     baton_status status = l->model->ops->context(l->model, &context, &l->context, err);

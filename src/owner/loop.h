@@ -20,7 +20,7 @@ struct bt_loop {
     struct bt_model *model;
     struct bt_context *context;
     struct bt_model_info info;
-    int fd, sequences, capacity, chunk;
+    int fd, visits, sequences, capacity, chunk;
 
     struct bt_buf in, out;
     struct bt_prepare *prepare;
@@ -44,6 +44,11 @@ struct bt_loop {
     struct bt_seq_cache caches[BT_SEQUENCES_MAX];
     struct bt_buf piece, text; /* scratch */
 };
+
+/* The scratch buffers belong to no request: who finds one failed ends its request and gives the buffer back. */
+static inline bool bt_loop_text_lost(const struct bt_loop *l, const struct bt_owner_request *r) {
+    return l->piece.failed || l->text.failed || r->text.pending.failed;
+}
 
 /* step.c */
 void bt_loop_place(struct bt_loop *l); /* sequences for those who wait */

@@ -7,11 +7,21 @@
 #define BT_OWNER_H
 
 #include "native/native.h"
+#include "wire/frame.h"
+
+/* Somebody's code that wants to run between two native calls, on the owner's thread: travels as a pointer through a
+ * pipe, hence only within a process. */
+struct bt_visit {
+    void (*run)(void *arg, void *native); /* the native context; NULL when the implementation has none */
+    void *arg;
+    void (*done)(struct bt_visit *visit, bool ran); /* the last to touch the visit. ran false: the owner has ended */
+};
 
 struct bt_owner_params {
     struct bt_model *model; /* borrowed; outlives the run */
     struct bt_context_params context;
-    int fd; /* borrowed: a stream socket, non-blocking */
+    int fd;     /* borrowed: a stream socket, non-blocking */
+    int visits; /* borrowed: a non-blocking pipe of struct bt_visit pointers; -1: nobody visits */
 };
 
 /* Opens the context, says READY (or FATAL), serves until CLOSE or the peer is gone, frees the context. */
@@ -30,18 +40,47 @@ struct bt_run {
     const struct bt_sampling *sampling;
     const struct bt_text *stops; /* may be NULL */
     size_t n_stops;
-    bool (*on_token)(void *arg, bt_token token, const char *text, size_t len); /* may be NULL; false stops */
-    bool (*cancelled)(void *arg); /* may be NULL; asked before each native call */
+    /* May be NULL; false stops. Token -1: text of earlier tokens that was held back until the answer's end. The texts
+     * together are the result's. */
+    bool (*on_token)(void *arg, bt_token token, const char *text, size_t len);
+    bool (*cancelled)(void *arg); /* may be NULL; asked before each native call, and inside between graph nodes */
     void *arg;
+    int64_t run_ms; /* from the opening; 0: no limit */
 };
 struct bt_run_result {
     struct bt_buf text;
     bt_token *tokens; /* malloc */
     size_t n_tokens;
-    bool full; /* ended because the context or max_tokens was */
+    bool full;             /* ended because the context or max_tokens was */
+    enum bt_finish finish; /* NONE: it was cut */
+    bool partial;          /* it was cut: the text is good as far as it goes, and must not be told as finished */
+    size_t n_prompt;
+    uint64_t prefill_ns, decode_ns; /* up to the first token, and after */
 };
 baton_status bt_run_alone(struct bt_context *c, const struct bt_model *m, int seq, const struct bt_run *run,
                           struct bt_run_result *result, baton_error *err);
 void bt_run_result_free(struct bt_run_result *r);
+
+/* The same, pulled token by token. Opening copies what it needs of the run, but for `cancelled` and its argument
+ * (on_token is not called), and touches no context. Between two pulls the context must not be used for that sequence.
+ */
+struct bt_generator;
+struct bt_delta {
+    bt_token token;   /* -1: none, text that was held back */
+    const char *text; /* valid until the next pull; whole UTF-8 characters; may be empty */
+    size_t len;
+};
+baton_status bt_generator_open(const struct bt_model *m, int capacity, int seq, const struct bt_run *run,
+                               struct bt_generator **g, baton_error *err);
+void bt_generator_start_clock(struct bt_generator *g); /* run_ms counts from here instead */
+/* One native step. BATON_OK: a delta; _END: the answer is complete; else how it was cut (the delta may still hold text
+ * that was held back), the same at every later pull. */
+baton_status bt_generator_next(struct bt_generator *g, struct bt_context *c, struct bt_delta *delta, baton_error *err);
+/* Ends it here: what there is is partial. Nothing happens if it has ended. */
+void bt_generator_stop(struct bt_generator *g, baton_status why, const char *text);
+/* BATON_OK: complete; _AGAIN: not ended; else how it was cut. */
+baton_status bt_generator_outcome(const struct bt_generator *g, baton_error *err);
+void bt_generator_take(struct bt_generator *g, struct bt_run_result *result); /* once; the caller frees it */
+void bt_generator_free(struct bt_generator *g);
 
 #endif

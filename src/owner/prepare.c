@@ -94,7 +94,7 @@ static baton_status prompt_tokens(const struct bt_model *m, const struct bt_subm
 }
 
 /* The tokens that an earlier attempt delivered: sampler and text machine are brought to where they were. */
-static void replay(const struct bt_model *m, struct bt_owner_request *r) {
+static baton_status replay(const struct bt_model *m, struct bt_owner_request *r, baton_error *err) {
     struct bt_buf piece = BT_BUF_INIT, ignored = BT_BUF_INIT;
     for (size_t i = 0; i < r->ask.n_resume; i++) {
         bt_token token = r->ask.resume[i];
@@ -104,8 +104,10 @@ static void replay(const struct bt_model *m, struct bt_owner_request *r) {
         m->ops->piece(m, token, &piece);
         r->stopped |= bt_textout_push(&r->text, piece.data, piece.len, &ignored);
     }
+    bool lost = piece.failed || r->text.pending.failed;
     bt_buf_free(&piece);
     bt_buf_free(&ignored);
+    return lost ? bt_fail(err, BATON_NO_MEMORY, "no memory for the text of a resumed answer") : BATON_OK;
 }
 
 static baton_status prepare(const struct bt_prepare *p, struct bt_owner_request *r, baton_error *err) {
@@ -117,7 +119,7 @@ static baton_status prepare(const struct bt_prepare *p, struct bt_owner_request 
         status = check_tokens(m, r->ask.resume, r->ask.n_resume, err);
     if (!status && n == 0)
         status = bt_fail(err, BATON_INVALID, "the prompt has no tokens: there is nothing to continue");
-    if (!status && n + r->ask.n_resume >= capacity)
+    if (!status && (n >= capacity || n + r->ask.n_resume > capacity))
         status = bt_fail(err, BATON_TOO_LONG,
                          "the prompt has %zu tokens and the context holds %zu (one is kept for the answer): shorten "
                          "the prompt or start with a larger --ctx",
@@ -127,6 +129,9 @@ static baton_status prepare(const struct bt_prepare *p, struct bt_owner_request 
         if (!r->tokens)
             status = bt_fail(err, BATON_NO_MEMORY, "no memory for %zu tokens", capacity);
     }
+    int *window = &r->ask.sampling.penalty_last_n;
+    if (*window < 0 || *window > p->capacity)
+        *window = p->capacity; /* there is no more to look back at, and samplers keep room for all of it */
     if (!status)
         status = m->ops->sampler(m, &r->ask.sampling, prompt, n, &r->sampler, err);
     if (!status) {
@@ -134,7 +139,7 @@ static baton_status prepare(const struct bt_prepare *p, struct bt_owner_request 
         r->n_prompt = r->n_tokens = (int32_t)n;
         r->text.stops = r->ask.stops;
         r->text.n_stops = r->ask.n_stops;
-        replay(m, r);
+        status = replay(m, r, err);
     }
     free(prompt);
     return status;

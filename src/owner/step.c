@@ -74,12 +74,12 @@ static void move(struct bt_loop *l, int from, int to) {
 
 /* A token has been drawn for r: text, frames, and whether this was the last. */
 static void advance(struct bt_loop *l, struct bt_owner_request *r, bt_token token) {
-    if (token < 0) {
-        bt_loop_finish(l, r, BATON_FAILED, BT_FINISH_NONE, "the native library computed logits that are no numbers");
-        return;
-    }
     if (l->model->ops->is_end(l->model, token)) {
         bt_loop_finish(l, r, BATON_OK, BT_FINISH_STOP, "");
+        return;
+    }
+    if (token < 0) {
+        bt_loop_finish(l, r, BATON_FAILED, BT_FINISH_NONE, "the native library computed logits that are no numbers");
         return;
     }
     r->sampler->ops->accept(r->sampler, token);
@@ -87,6 +87,10 @@ static void advance(struct bt_loop *l, struct bt_owner_request *r, bt_token toke
     l->piece.len = l->text.len = 0;
     l->model->ops->piece(l->model, token, &l->piece);
     bool stop = bt_textout_push(&r->text, l->piece.data, l->piece.len, &l->text);
+    if (bt_loop_text_lost(l, r)) {
+        bt_loop_finish(l, r, BATON_NO_MEMORY, BT_FINISH_NONE, "");
+        return;
+    }
     struct bt_frame_token frame = {r->ask.id,
                                    r->ask.attempt,
                                    (uint32_t)bt_owner_answered(r) - 1,
@@ -134,6 +138,8 @@ static void collect(struct bt_loop *l, const int *list, int n, const int32_t *sh
 static void give_up(struct bt_loop *l, struct bt_owner_request *r, enum bt_decode why) {
     if (r->cancelled) {
         bt_loop_finish(l, r, r->cancelled, BT_FINISH_NONE, baton_status_text(r->cancelled));
+    } else if (why == BT_DECODE_ABORTED) {
+        return; /* everything is about to end, with a word of its own */
     } else if (why == BT_DECODE_FULL && bt_owner_answered(r) > 0) {
         bt_loop_finish(l, r, BATON_OK, BT_FINISH_LENGTH, "");
     } else if (why == BT_DECODE_INVALID || why == BT_DECODE_FULL || ++r->retries >= FAILURES_MAX) {

@@ -146,7 +146,7 @@ static baton_status submit(struct answer *w, struct bt_openai_request *r, baton_
     const struct bt_handler handler = {.on_text = on_text, .on_done = on_done, .arg = w};
     r->submit.window = BT_WINDOW;
     r->submit.flow = bt_api_flow(w->api, w->conn);
-    return bt_front_submit(w->api->front, &r->submit, &handler, &w->request, err);
+    return bt_front_submit(w->api->front, &r->submit, NULL, &handler, &w->request, err);
 }
 
 void bt_answer_start(struct bt_api *a, struct bt_http_conn *c, bool chat) {

@@ -128,7 +128,7 @@ static bool conn_write(struct bt_http_conn *c) {
 static void conn_flush(struct bt_http_conn *c) {
     struct bt_http *h = c->http;
     if (c->out.failed) {
-        bt_log(BT_LOG_ERROR, "out of memory: a connection is closed");
+        bt_log(BATON_LOG_ERROR, "out of memory: a connection is closed");
         bt_conn_gone(c);
         return;
     }
@@ -266,7 +266,7 @@ static void on_accept(evutil_socket_t fd, short what, void *arg) {
         if (conn >= 0) {
             conn_open(h, conn, peer_of(&name));
         } else if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
-            bt_log(BT_LOG_WARN, "no new connections until one closes: %s", strerror(errno));
+            bt_log(BATON_LOG_WARN, "no new connections until one closes: %s", strerror(errno));
             event_del(&h->accept); /* else the loop would spin on it */
             h->accepting = false;
             return;

@@ -55,7 +55,7 @@ static void pump(struct watch *w) {
     event_del(&w->in);
     event_del(&w->out);
     s->api.dead_contexts++;
-    bt_log(BT_LOG_ERROR, "the owner of context %d is gone: %s", w->context, baton_status_text(st));
+    bt_log(BATON_LOG_ERROR, "the owner of context %d is gone: %s", w->context, baton_status_text(st));
 }
 
 static void on_front(evutil_socket_t fd, short what, void *arg) {
@@ -112,7 +112,7 @@ static void on_drain(evutil_socket_t fd, short what, void *arg) {
     struct timeval second = {1, 0};
     (void)fd;
     (void)what;
-    bt_log(BT_LOG_WARN, "stopping: the answers still under way are cancelled");
+    bt_log(BATON_LOG_WARN, "stopping: the answers still under way are cancelled");
     bt_api_cancel_all(&s->api);
     event_base_loopexit(s->base, &second);
 }
@@ -125,7 +125,7 @@ static void on_signal(evutil_socket_t fd, short what, void *arg) {
         event_base_loopbreak(s->base);
         return;
     }
-    bt_log(BT_LOG_INFO, "%s: stopping; a second one ends at once", fd == SIGINT ? "SIGINT" : "SIGTERM");
+    bt_log(BATON_LOG_INFO, "%s: stopping; a second one ends at once", fd == SIGINT ? "SIGINT" : "SIGTERM");
     s->api.stopping = true;
     bt_http_stop(s->http);
     evtimer_add(&s->drain, &tv);
@@ -166,7 +166,7 @@ static int connections_possible(int wanted) {
     if (r.rlim_cur > (rlim_t)wanted + OTHER_DESCRIPTORS)
         return wanted;
     int possible = BT_MAX((int)r.rlim_cur - OTHER_DESCRIPTORS, 1);
-    bt_log(BT_LOG_WARN, "%d connections at most: the limit of open files is %d (ulimit -n)", possible, (int)r.rlim_cur);
+    bt_log(BATON_LOG_WARN, "%d connections at most: the limit of open files is %d (ulimit -n)", possible, (int)r.rlim_cur);
     return possible;
 }
 
@@ -199,8 +199,8 @@ static void say_what_is_served(const struct server *s) {
     const struct bt_frame_ready *r = &info->ready;
     const char *host = s->params->host;
     bool v6 = strchr(host, ':') != NULL;
-    bt_log(BT_LOG_INFO, "model %s (%s), exact: %s", r->info.name, r->info.description, r->exact ? "yes" : "no");
-    bt_log(BT_LOG_INFO, "%d context%s x %" PRIu32 " sequence%s x %" PRIu32 " tokens: %.1f MiB of KV memory",
+    bt_log(BATON_LOG_INFO, "model %s (%s), exact: %s", r->info.name, r->info.description, r->exact ? "yes" : "no");
+    bt_log(BATON_LOG_INFO, "%d context%s x %" PRIu32 " sequence%s x %" PRIu32 " tokens: %.1f MiB of KV memory",
            info->contexts, info->contexts == 1 ? "" : "s", r->sequences, r->sequences == 1 ? "" : "s", r->ctx,
            (double)r->memory * info->contexts / (1 << 20));
     printf("listening on http://%s%s%s:%d\n", v6 ? "[" : "", host, v6 ? "]" : "", bt_http_port(s->http));

@@ -88,6 +88,7 @@ static void put_sampling(struct bt_buf *b, const struct bt_sampling *s) {
         put_u32(b, (uint32_t)s->bias[i].token);
         put_float(b, s->bias[i].bias);
     }
+    put_text(b, s->grammar ? s->grammar : "", s->grammar ? strlen(s->grammar) : 0);
 }
 
 void bt_put_submit(struct bt_buf *b, const struct bt_submit *s) {
@@ -189,7 +190,7 @@ void bt_put_pulse(struct bt_buf *b, uint64_t steps) {
     end(b, at);
 }
 
-void bt_put_log(struct bt_buf *b, enum bt_log_level level, const char *text) {
+void bt_put_log(struct bt_buf *b, baton_log_level level, const char *text) {
     size_t at = begin(b, BT_FRAME_LOG);
     put_u8(b, (unsigned)level);
     put_text(b, text, strlen(text));

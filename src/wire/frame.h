@@ -16,7 +16,7 @@
 #include "base/base.h"
 #include "native/native.h"
 
-enum { BT_IPC_VERSION = 1, BT_FRAME_HEADER = 5, BT_FRAME_MAX = 16 << 20, BT_STOPS_MAX = 16 };
+enum { BT_IPC_VERSION = 2, BT_FRAME_HEADER = 5, BT_FRAME_MAX = 16 << 20, BT_STOPS_MAX = 16 };
 
 enum bt_frame_type {
     BT_FRAME_HELLO = 1,
@@ -107,7 +107,7 @@ void bt_put_fatal(struct bt_buf *b, baton_status status, const char *text);
 void bt_put_token(struct bt_buf *b, const struct bt_frame_token *t);
 void bt_put_done(struct bt_buf *b, const struct bt_frame_done *d);
 void bt_put_pulse(struct bt_buf *b, uint64_t steps);
-void bt_put_log(struct bt_buf *b, enum bt_log_level level, const char *text);
+void bt_put_log(struct bt_buf *b, baton_log_level level, const char *text);
 
 /* BATON_OK or BATON_PROTOCOL (a field is missing, out of range, or bytes are left over); _NO_MEMORY for submit. */
 baton_status bt_get_hello(const struct bt_frame *f, uint32_t *version);
@@ -121,6 +121,6 @@ baton_status bt_get_fatal(const struct bt_frame *f, baton_status *status, struct
 baton_status bt_get_token(const struct bt_frame *f, struct bt_frame_token *t);
 baton_status bt_get_done(const struct bt_frame *f, struct bt_frame_done *d);
 baton_status bt_get_pulse(const struct bt_frame *f, uint64_t *steps);
-baton_status bt_get_log(const struct bt_frame *f, enum bt_log_level *level, struct bt_text *text);
+baton_status bt_get_log(const struct bt_frame *f, baton_log_level *level, struct bt_text *text);
 
 #endif

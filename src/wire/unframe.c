@@ -130,16 +130,7 @@ static baton_status get_messages(struct reader *r, struct bt_submit *s) {
     return BATON_OK;
 }
 
-static baton_status get_sampling(struct reader *r, struct bt_sampling *s) {
-    s->temperature = get_float(r);
-    s->top_p = get_float(r);
-    s->top_k = get_i32(r);
-    s->min_p = get_float(r);
-    s->presence_penalty = get_float(r);
-    s->frequency_penalty = get_float(r);
-    s->repeat_penalty = get_float(r);
-    s->penalty_last_n = get_i32(r);
-    s->seed = get_u64(r);
+static baton_status get_bias(struct reader *r, struct bt_sampling *s) {
     size_t n = get_count(r, 8);
     if (n == 0)
         return BATON_OK;
@@ -151,6 +142,23 @@ static baton_status get_sampling(struct reader *r, struct bt_sampling *s) {
         bias[s->n_bias].token = get_i32(r);
         bias[s->n_bias].bias = get_float(r);
     }
+    return BATON_OK;
+}
+
+static baton_status get_sampling(struct reader *r, struct bt_sampling *s) {
+    s->temperature = get_float(r);
+    s->top_p = get_float(r);
+    s->top_k = get_i32(r);
+    s->min_p = get_float(r);
+    s->presence_penalty = get_float(r);
+    s->frequency_penalty = get_float(r);
+    s->repeat_penalty = get_float(r);
+    s->penalty_last_n = get_i32(r);
+    s->seed = get_u64(r);
+    if (get_bias(r, s))
+        return BATON_NO_MEMORY;
+    const char *grammar = get_string(r);
+    s->grammar = grammar[0] ? grammar : NULL;
     return BATON_OK;
 }
 
@@ -269,9 +277,9 @@ baton_status bt_get_pulse(const struct bt_frame *f, uint64_t *steps) {
     return finish(&r);
 }
 
-baton_status bt_get_log(const struct bt_frame *f, enum bt_log_level *level, struct bt_text *text) {
+baton_status bt_get_log(const struct bt_frame *f, baton_log_level *level, struct bt_text *text) {
     struct reader r = reader_of(f);
-    *level = (enum bt_log_level)get_small(&r, BT_LOG_DEBUG + 1);
+    *level = (baton_log_level)get_small(&r, BATON_LOG_DEBUG + 1);
     *text = get_text(&r);
     return finish(&r);
 }

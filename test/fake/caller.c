@@ -27,7 +27,7 @@ struct listener {
 
 static void *closes(void *arg) {
     struct listener *l = arg;
-    bt_caller_close(&l->caller);
+    bt_caller_close(&l->caller, BT_CLOSE_DRAIN);
     return NULL;
 }
 
@@ -39,7 +39,7 @@ static bool hears(void *arg, bt_token token, const char *text, size_t len) {
     if (l->on_another_thread) {
         assert_int_equal(pthread_create(&l->closer, NULL, closes, l), 0);
     } else {
-        bt_caller_close(&l->caller);
+        bt_caller_close(&l->caller, BT_CLOSE_DRAIN);
         bt_fake_stats(&l->after_close);
     }
     return true;
@@ -69,7 +69,7 @@ static void probe_P25_closed_from_its_own_callback_it_answers_first(void **state
         struct listener alone = {.caller = open_caller()};
         char *whole = answer(&alone);
         assert_true(alone.tokens > 3);
-        bt_caller_close(&alone.caller);
+        bt_caller_close(&alone.caller, BT_CLOSE_DRAIN);
         struct listener l = {.caller = open_caller(), .close_at = 3, .on_another_thread = elsewhere};
         char *text = answer(&l);
         if (elsewhere) {

@@ -89,7 +89,7 @@ static void decode_any(const struct bt_frame *f) {
     uint32_t n;
     baton_status status;
     struct bt_text text;
-    enum bt_log_level level;
+    baton_log_level level;
     switch (f->type) {
     case BT_FRAME_SUBMIT:
         if (bt_get_submit(f, &out.submit) == BATON_OK)
@@ -141,7 +141,7 @@ static void put_one_of_each(struct bt_buf *b) {
     bt_put_token(b, &(struct bt_frame_token){7, 1, 3, 99, 2, {"ab", 2}});
     bt_put_done(b, &(struct bt_frame_done){7, 1, BATON_OK, BT_FINISH_STOP, 4, 5, 6, {"x", 1}, {"", 0}});
     bt_put_pulse(b, 1);
-    bt_put_log(b, BT_LOG_WARN, "w");
+    bt_put_log(b, BATON_LOG_WARN, "w");
 }
 
 static void garbage_is_refused_and_never_read_past_its_end(void **state) {

@@ -2,6 +2,7 @@
 #include "frontrun.h"
 
 #include <stdatomic.h>
+#include <unistd.h>
 
 #include "native/fake.h"
 
@@ -188,6 +189,36 @@ static void probe_P23_queue_timeout_and_run_timeout_are_told_apart(void **state)
     assert_int_equal(a[0].outcome.finish, BT_FINISH_NONE);
     assert_true(a[0].text.len > 0);
     assert_int_equal(a[1].outcome.status, BATON_QUEUE_TIMEOUT);
+    answers_free(a, 2);
+    bt_front_close(&f);
+}
+
+static void a_wait_for_anything_ends_when_a_deadline_has_passed_before_it(void **state) {
+    (void)state;
+    struct bt_front_params p = {.model = {.path = "fake:len=20"},
+                                .context = {.sequences = 1, .ctx = 256, .threads = 1, .exact = true},
+                                .contexts = 1,
+                                .when_full = BT_WAIT,
+                                .queue_max = 1,
+                                .queue_ms = 1,
+                                .run_ms = -1};
+    struct bt_front *f;
+    baton_error err;
+    struct answer a[2];
+    struct bt_submit s = ask_text("a", 20, 0, 0);
+    assert_int_equal(bt_front_open(&p, &f, &err), BATON_OK);
+    door_set(true);
+    assert_int_equal(answer_ask(&a[0], f, &s), BATON_OK);
+    s.id = 0;
+    assert_int_equal(answer_ask(&a[1], f, &s), BATON_OK);
+    door_wait_inside();
+    usleep(5000);
+    alarm(20); /* the running request will say nothing: without a word on the other this would wait for ever */
+    bt_front_run_once(f, -1);
+    alarm(0);
+    assert_int_equal(a[1].outcome.status, BATON_QUEUE_TIMEOUT);
+    door_set(false);
+    answers_wait(f, a, 2);
     answers_free(a, 2);
     bt_front_close(&f);
 }
@@ -418,6 +449,7 @@ int main(int argc, char **argv) {
         FRONT_TEST(probe_P30_the_queue_is_bounded_and_the_next_is_refused_at_once),
         FRONT_TEST(probe_P20_cancel_of_a_queued_request_leaves_the_running_one_alone_and_the_reverse),
         FRONT_TEST(probe_P23_queue_timeout_and_run_timeout_are_told_apart),
+        FRONT_TEST(a_wait_for_anything_ends_when_a_deadline_has_passed_before_it),
         FRONT_TEST(probe_P24_cancel_racing_completion_gives_exactly_one_outcome),
         FRONT_TEST(probe_P61_too_long_a_prompt_names_both_numbers_and_a_full_context_is_length),
         FRONT_TEST(probe_P13_a_slow_reader_pauses_alone_and_loses_nothing),

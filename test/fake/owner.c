@@ -33,6 +33,36 @@ static void an_answer_that_was_complete_before_its_resume_ends_at_once(void **st
     stop(&p);
 }
 
+/* The last token filled the context and was delivered, and then the owner died before it could say so. */
+static void a_resumed_answer_that_fills_the_context_ends_by_length(void **state) {
+    (void)state;
+    enum { CTX = 256, PROMPT = 3 };
+    struct peer p;
+    struct heard h;
+    bt_token tokens[CTX];
+    for (int i = 0; i < CTX; i++)
+        tokens[i] = 'x';
+    start_with(&p, "fake:len=1000", 1, CTX);
+    greet(&p);
+    struct bt_submit s = ask(1, "p", 0);
+    s.max_tokens = -1;
+    s.resume = tokens;
+    s.n_resume = CTX - PROMPT;
+    bt_put_submit(&p.out, &s);
+    say(&p);
+    hear_answer(&p, &h);
+    assert_int_equal(h.done.outcome, BATON_OK);
+    assert_int_equal(h.done.finish, BT_FINISH_LENGTH);
+    assert_int_equal(h.done.answer_tokens, CTX - PROMPT);
+    assert_int_equal(h.n, 0);
+    s.n_resume++;
+    bt_put_submit(&p.out, &s);
+    say(&p);
+    hear_answer(&p, &h);
+    assert_int_equal(h.done.outcome, BATON_TOO_LONG);
+    stop(&p);
+}
+
 static void a_stop_string_ends_the_answer_before_it(void **state) {
     (void)state;
     struct peer p;
@@ -132,10 +162,73 @@ static void drain_finishes_what_runs_and_refuses_the_rest(void **state) {
     stop(&p);
 }
 
+static struct bt_fake_stats stats_now(void) {
+    struct bt_fake_stats s;
+    bt_fake_stats(&s);
+    return s;
+}
+
+static void what_a_slow_peer_has_not_read_yet_is_not_lost_when_a_drained_owner_ends(void **state) {
+    (void)state;
+    struct peer p;
+    struct heard h;
+    int small = 1;
+    start(&p, "fake:len=200");
+    assert_int_equal(setsockopt(p.params.fd, SOL_SOCKET, SO_SNDBUF, &small, sizeof small), 0);
+    greet(&p);
+    struct bt_submit s = ask(1, "drain slowly", 0);
+    s.max_tokens = 200;
+    bt_put_submit(&p.out, &s);
+    bt_put_close(&p.out, true);
+    bt_fake_stats_reset();
+    say(&p);
+    while (stats_now().decodes < 200)
+        usleep(1000);
+    for (int i = 0; i < 100 && stats_now().contexts > 0; i++) /* the chance to end too early */
+        usleep(1000);
+    hear_answer(&p, &h);
+    assert_int_equal(h.n, 200);
+    assert_int_equal(h.done.outcome, BATON_OK);
+    stop(&p);
+}
+
+/* Output above its limit stops the computing; once it has all gone out, in one go, there is nothing left to wait for.
+ */
+static void output_that_was_full_goes_on_when_it_is_empty(void **state) {
+    (void)state;
+    enum { SEQUENCES = 6, TOKENS = 40000 };
+    struct peer p;
+    struct bt_frame f;
+    struct timeval patience = {30, 0};
+    int huge = 64 << 20, ends = 0;
+    start_with(&p, "fake:len=50000", SEQUENCES, 1 << 16);
+    assert_int_equal(setsockopt(p.fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience), 0);
+    greet(&p);
+    struct bt_submit s = ask(0, "flood", 0);
+    s.max_tokens = TOKENS;
+    s.window = 0;
+    for (s.id = 1; s.id <= SEQUENCES; s.id++)
+        bt_put_submit(&p.out, &s);
+    say(&p);
+    for (uint64_t before = 0, now = 1; now != before; usleep(100000)) {
+        before = now;
+        now = stats_now().decodes;
+    }
+    /* without the right to do this, only a peer that reads as fast as the owner writes would show the same */
+    (void)setsockopt(p.params.fd, SOL_SOCKET, SO_SNDBUFFORCE, &huge, sizeof huge);
+    while (ends < SEQUENCES && hear(&p, &f))
+        ends += f.type == BT_FRAME_DONE;
+    assert_int_equal(ends, SEQUENCES);
+    stop(&p);
+}
+
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_resumed_answer_goes_on_token_for_token_from_anywhere),
         cmocka_unit_test(an_answer_that_was_complete_before_its_resume_ends_at_once),
+        cmocka_unit_test(a_resumed_answer_that_fills_the_context_ends_by_length),
+        cmocka_unit_test(what_a_slow_peer_has_not_read_yet_is_not_lost_when_a_drained_owner_ends),
+        cmocka_unit_test(output_that_was_full_goes_on_when_it_is_empty),
         cmocka_unit_test(a_stop_string_ends_the_answer_before_it),
         cmocka_unit_test(what_makes_no_sense_ends_the_owner_with_a_word),
         cmocka_unit_test(one_id_is_alive_once),

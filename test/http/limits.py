@@ -216,10 +216,13 @@ def drip(s, start):
     with s.connect() as c:
         c.send(start)
         c.socket.settimeout(0.02)
-        while not c.data:
+
+        def another():
             c.send(b"x")
             with contextlib.suppress(TimeoutError):
                 c.fill()
+            return c.data
+        poll(another, "an answer to a client that is slow")
         c.socket.settimeout(BOUND)
         r = c.reply()
         equal((r.status, r.error()["code"], r.headers["connection"]), (408, "request_timeout", "close"))

@@ -43,6 +43,11 @@ static void a_file_that_cannot_be_loaded_is_named_with_the_cause(void **state) {
     expect_error("/no/such/model.gguf", BATON_NOT_FOUND, "GGUF file");
     expect_error("/proc", BATON_BAD_MODEL, "not a file");
     expect_error("/proc/self/exe", BATON_BAD_MODEL, "not a GGUF");
+    assert_int_equal(mkfifo("pipe.gguf", 0600), 0);
+    alarm(20); /* opening a pipe waits for somebody to write into it */
+    expect_error("pipe.gguf", BATON_BAD_MODEL, "not a file");
+    alarm(0);
+    remove("pipe.gguf");
     damage("bad.gguf", 0, 0, NULL);
     expect_error("bad.gguf", BATON_BAD_MODEL, "not a GGUF");
     static const long lengths[] = {4, 20, 5000, 60000, 600000, 1100000};

@@ -94,9 +94,34 @@ static void a_recurrent_model_says_so_and_cannot_be_trimmed(void **state) {
     remove(path);
 }
 
+/* Some templates write the token that begins every text, and the tokeniser puts one in front of every text. */
+static void a_chat_begins_with_one_bos_whoever_writes_it(void **state) {
+    (void)state;
+    static const struct shape shape = {"bos", {"--tokenizer", "spm"}};
+    static const char *const templates[] = {"gigachat", "llama2-sys-bos", "llama2", "chatml"};
+    enum { BOS = 1 };
+    char path[256];
+    struct bt_model *made = make(&shape, path);
+    made->ops->free(made);
+    for (size_t i = 0; i < BT_COUNT(templates); i++) {
+        struct bt_model_params params = {.path = path, .chat_template = templates[i]};
+        struct bt_model *m;
+        baton_error err;
+        assert_int_equal(bt_model_open(&params, &m, &err), BATON_OK);
+        struct tokens p = ask(m, "Who?");
+        assert_int_equal(p.t[0], BOS);
+        if (p.t[1] == BOS)
+            fail_msg("template %s: two tokens that begin a text", templates[i]);
+        free(p.t);
+        m->ops->free(m);
+    }
+    remove(path);
+}
+
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_shape_loads_and_is_exact),
+        cmocka_unit_test(a_chat_begins_with_one_bos_whoever_writes_it),
         cmocka_unit_test(a_recurrent_model_says_so_and_cannot_be_trimmed),
     };
     return bt_test_run(tests, argc, argv);

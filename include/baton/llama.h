@@ -1,0 +1,214 @@
+/* baton for libllama: models, requests, answers, streams; and llama.h by hand under a lease.
+ *
+ * A baton_llama is a model with its contexts, shared as its policy says. Everything on it may be called from any thread
+ * at once; what cannot run at once is queued or refused. What runs where:
+ *   owner = caller  generate and stream_next run native code on the calling thread, under a lease that covers the whole
+ *                   answer. Contexts can be used by hand (baton_llama_acquire).
+ *   owner = thread  each context has a thread of baton's that batches `sequences` requests; callers wait for text.
+ *                   Contexts cannot be touched from outside; baton_llama_run_in_owner runs your function there.
+ * Tokens, text and metadata need no context: those functions never wait.
+ *
+ * Exact (the default without GPU layers): an answer depends on the prompt, the parameters and the seed alone, to the
+ * token, whatever the policy and the company; baton_llama_info says whether a self-test at open confirms it.
+ *
+ * SPDX-License-Identifier: MIT */
+#ifndef BATON_LLAMA_H
+#define BATON_LLAMA_H
+
+#include "baton/baton.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct baton_llama baton_llama;
+
+/* How a model is opened. */
+typedef struct baton_llama_params {
+    size_t size;
+    const char *chat_template; /* NULL: the model's own. Else a name that libllama knows ("chatml"), or Jinja text it
+                                  recognises (llama.h: llama_chat_apply_template) */
+    int ctx;     /* tokens per sequence, rounded up to 256; 0: what the model was trained with, at most 4096 */
+    int threads; /* of native calls; 0: cores - 1, at least 1: on all cores spinning threads collapse on a busy machine
+                  */
+    int gpu_layers; /* < 0: all that fit */
+    int exact;      /* 1: split cache, no flash attention. 0: what is fastest. < 0: 1 without GPU layers, else 0 */
+    /* Called on the opening thread as the model loads, 0 to 1; false stops it: BATON_CANCELLED. May be NULL. */
+    bool (*progress)(void *arg, float done);
+    void *progress_arg;
+    const baton_policy *policy; /* NULL: BATON_POLICY */
+} baton_llama_params;
+#define BATON_LLAMA_PARAMS                                                                                             \
+    { sizeof(baton_llama_params), NULL, 0, 0, 0, -1, NULL, NULL, NULL }
+
+/* Opens a model and makes its contexts.
+ *   llama   out; ended by baton_llama_close
+ *   path    a GGUF file; NULL: the built-in tiny model
+ *   params  NULL: BATON_LLAMA_PARAMS
+ * Returns: BATON_OK. BATON_NOT_FOUND, _BAD_MODEL (not a model, truncated, or one that libllama does not know),
+ * _INVALID (a combination that cannot be; its text says which), _UNSUPPORTED, _CANCELLED, _NO_MEMORY: *llama is NULL.
+ * Threads: any. Blocks: while the model loads. Since: 0.1.0. */
+BATON_API baton_status baton_llama_open(baton_llama **llama, const char *path, const baton_llama_params *params,
+                                        baton_error *err) BATON_MUST_USE;
+
+/* Closes: refuses new requests, gives those that wait BATON_CLOSED, cancels those that run, and frees everything after
+ * the last native call has returned.
+ *   llama  taken; *llama is NULL after. NULL inside is harmless
+ * Its streams stay valid objects whose next is BATON_END, to be closed by their holders.
+ * Threads: any; no other call may begin on it afterwards. Blocks: for native calls under way. Since: 0.1.0. */
+BATON_API void baton_llama_close(baton_llama **llama);
+
+/* What a model is. */
+typedef struct baton_llama_info {
+    size_t size;
+    char name[128], description[128];
+    int vocab_size, ctx_train;
+    int ctx; /* tokens per sequence, as allocated */
+    int contexts, sequences;
+    uint64_t weight_bytes, context_bytes; /* context_bytes: the caches of all contexts, reckoned from the shape */
+    bool exact;                           /* the self-test at open confirmed it */
+    bool has_chat_template;
+    bool recurrent; /* prompts are never reused in part */
+} baton_llama_info;
+
+/* Fills *info, whose size the caller has set.
+ * Threads: any. Blocks: never. Since: 0.1.0. */
+BATON_API void baton_llama_get_info(const baton_llama *llama, baton_llama_info *info);
+
+/*
+ * Tokens and text: on the vocabulary alone, which is safe beside anything (llama.h: "The API is thread-safe").
+ */
+
+/* The tokens of a text.
+ *   text, len      UTF-8, not NUL-terminated necessarily
+ *   special        true: the model's own beginning is added, and "<|im_end|>" in the text becomes that token
+ *   tokens, n      out; freed with baton_free
+ * Returns: BATON_OK, _NO_MEMORY, _TOO_LONG (over 2 GiB). Threads: any. Blocks: never. Since: 0.1.0. */
+BATON_API baton_status baton_llama_tokenize(const baton_llama *llama, const char *text, size_t len, bool special,
+                                            int32_t **tokens, size_t *n, baton_error *err) BATON_MUST_USE;
+
+/* The text of tokens, as an answer would show it: control tokens have none, bytes that are no characters are U+FFFD.
+ *   text, len  out; NUL-terminated; freed with baton_free
+ * Returns: BATON_OK, _INVALID (a token that is not in the vocabulary; its text says which), _NO_MEMORY. Threads: any.
+ * Blocks: never. Since: 0.1.0. */
+BATON_API baton_status baton_llama_detokenize(const baton_llama *llama, const int32_t *tokens, size_t n, char **text,
+                                              size_t *len, baton_error *err) BATON_MUST_USE;
+
+/* Frees what baton has given: tokens, texts. NULL is harmless. Threads: any. Blocks: never. Since: 0.1.0. */
+BATON_API void baton_free(void *memory);
+
+/*
+ * Asking
+ */
+
+typedef struct baton_message {
+    const char *role, *content; /* "system", "user", "assistant" */
+} baton_message;
+
+typedef struct baton_logit_bias {
+    int32_t token;
+    float bias; /* added to its logit; -INFINITY forbids it */
+} baton_logit_bias;
+
+/* How tokens are drawn, in libllama's order: bias, penalties, top_k, top_p, min_p, temperature, and a draw that depends
+ * on the seed and the position alone. */
+typedef struct baton_sampling {
+    size_t size;
+    float temperature;                         /* <= 0: always the likeliest token */
+    float top_p;                               /* 1: off */
+    int top_k;                                 /* <= 0: off */
+    float min_p;                               /* 0: off */
+    float presence_penalty, frequency_penalty; /* 0: off */
+    float repeat_penalty;                      /* 1: off */
+    int penalty_last_n;                        /* tokens that penalties look back; < 0: all */
+    uint64_t seed;
+    const baton_logit_bias *bias;
+    size_t n_bias;
+} baton_sampling;
+#define BATON_SAMPLING                                                                                                 \
+    { sizeof(baton_sampling), 0, 1, 0, 0, 0, 0, 1, 64, 0, NULL, 0 }
+
+/* What is asked. Exactly one of prompt, messages and tokens. */
+typedef struct baton_llama_ask {
+    size_t size;
+    const baton_request *request;  /* NULL: BATON_REQUEST */
+    const char *prompt;            /* continued as it stands */
+    const baton_message *messages; /* a chat, put into the model's template */
+    size_t n_messages;
+    const int32_t *tokens;
+    size_t n_tokens;
+    int max_tokens;           /* < 0: until the context is full */
+    const char *const *stops; /* the answer ends before the first of these; at most 16 */
+    size_t n_stops;
+    const baton_sampling *sampling; /* NULL: BATON_SAMPLING, always the likeliest token */
+} baton_llama_ask;
+#define BATON_LLAMA_ASK                                                                                                \
+    { sizeof(baton_llama_ask), NULL, NULL, NULL, 0, NULL, 0, -1, NULL, 0, NULL }
+
+/* An answer, whole. Belongs to the request that asked: nobody else's call can change it. */
+typedef struct baton_result {
+    char *text; /* NUL-terminated; never NULL after generate, whatever it returned. With another status than BATON_OK it
+                   is what there was, and cut */
+    size_t len;
+    baton_outcome outcome;
+} baton_result;
+
+/* Asks and waits for the whole answer.
+ *   ask     borrowed for the call
+ *   result  out; its text is freed with baton_result_free, whatever was returned
+ * Returns: BATON_OK: complete. Refused, nothing was run: _BUSY (its text names the holder and the cure), _REENTRANT,
+ * _WOULD_DEADLOCK, _QUEUE_FULL, _QUEUE_TIMEOUT, _CLOSED, _INVALID, _TOO_LONG (both numbers in the text), _UNSUPPORTED.
+ * Cut: _RUN_TIMEOUT, _CANCELLED, _CLOSED, _FAILED. _NO_MEMORY.
+ * Threads: any. Blocks: until the answer is complete or one of these. Since: 0.1.0. */
+BATON_API baton_status baton_llama_generate(baton_llama *llama, const baton_llama_ask *ask, baton_result *result,
+                                            baton_error *err) BATON_MUST_USE;
+
+/* Frees an answer's text and clears it. Twice is harmless. Threads: any. Blocks: never. Since: 0.1.0. */
+BATON_API void baton_result_free(baton_result *result);
+
+/* Asks for the answer piece by piece.
+ *   ask     borrowed for the call
+ *   stream  out; ended by baton_stream_close
+ * Returns: BATON_OK: *stream is there. With an owner thread it may still be queued: a later refusal is its outcome.
+ * With the owner on the caller's thread it holds a lease from now to its close; waiting for that happens here. Refusals
+ * as for generate: *stream is NULL.
+ * Threads: any. Blocks: under BATON_WAIT with owner = caller, until there is a context. Since: 0.1.0. */
+BATON_API baton_status baton_llama_stream(baton_llama *llama, const baton_llama_ask *ask, baton_stream **stream,
+                                          baton_error *err) BATON_MUST_USE;
+
+/* Ends the request of that id, queued or running, with BATON_CANCELLED, within one native step; touches no other.
+ * Returns: true if there was one. An answer that is complete at that moment stays complete. Threads: any, callbacks
+ * too. Blocks: never. Since: 0.1.0. */
+BATON_API bool baton_llama_cancel(baton_llama *llama, uint64_t id);
+
+/*
+ * llama.h by hand
+ */
+
+struct llama_context;
+
+/* Runs your function where the native code runs, with the context, and nobody else in it: on the owner's thread between
+ * its native calls, or on this thread under a lease. Leave the sequences alone that you did not make: with an owner
+ * thread they are answers under way.
+ *   run  called once with a struct llama_context; must not call baton on this model (BATON_REENTRANT)
+ * Returns: as generate's refusals; BATON_UNSUPPORTED when the model is not libllama's. Threads: any. Blocks: until run
+ * has returned. Since: 0.1.0. */
+BATON_API baton_status baton_llama_run(baton_llama *llama, const baton_request *request,
+                                       void (*run)(void *arg, struct llama_context *context), void *arg,
+                                       baton_error *err) BATON_MUST_USE;
+
+/* How busy a model is. */
+typedef struct baton_counts {
+    size_t size;
+    int slots, running, queued;
+    uint64_t accepted, refused, completed, cancelled, timed_out, failed; /* since it was opened */
+} baton_counts;
+
+/* Fills *counts, whose size the caller has set.
+ * Threads: any. Blocks: never. Since: 0.1.0. */
+BATON_API void baton_llama_get_counts(const baton_llama *llama, baton_counts *counts);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

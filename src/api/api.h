@@ -1,0 +1,30 @@
+/* What the public functions share: parameter structs of any version, requests against a policy, streams of two kinds.
+ */
+#ifndef BT_API_H
+#define BT_API_H
+
+#include "api/io.h"
+#include "baton/llama.h"
+#include "lease/caller.h"
+
+/* Copies a size-first struct of a program's over the preset of this library's: fields that the program does not know
+ * keep their preset, fields that this library does not know are left out. False: its size is no size. */
+bool bt_take_params(void *mine, size_t mine_size, const void *theirs);
+#define BT_TAKE(mine, theirs) bt_take_params(&(mine), sizeof(mine), theirs)
+
+/* A misuse: the handler is told. Returns status. */
+BATON_PRINTF(3, 4) baton_status bt_misuse(baton_error *err, baton_status status, const char *format, ...);
+
+/* Where a policy or a request makes no sense, the text says which number. */
+baton_status bt_check_policy(const baton_policy *p, baton_error *err);
+/* The request with what it leaves to the policy filled in. */
+baton_status bt_take_request(const baton_request *theirs, const baton_policy *policy, baton_request *mine,
+                             baton_error *err);
+
+/* Takes inner. */
+baton_status bt_stream_of_io(struct bt_io_stream *inner, baton_stream **stream, baton_error *err);
+/* Under a lease of its own, within the limits. */
+baton_status bt_stream_of_caller(struct bt_caller *c, const struct bt_submit *ask, const struct bt_limits *limits,
+                                 baton_stream **stream, baton_error *err);
+
+#endif

@@ -1,0 +1,443 @@
+/* The I/O thread of owner = thread, and what it hands to other threads.
+ *
+ * Locks, each held for a few instructions and never two at once: io->lock guards the list of commands and of streams
+ * with news; a stream's lock guards what it has not handed out yet.
+ *
+ * Who may free: io and stream are counted. A stream is held by its reader, by the thread while its request is alive,
+ * and by the news list; io by its opener and each stream. */
+#include "api/io.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/list.h"
+
+struct bt_io {
+    /* fixed after open */
+    pthread_t thread;
+    int wake; /* eventfd: a command or news */
+    struct bt_front_info info;
+    const struct bt_model *model;
+    /* the I/O thread's */
+    struct bt_front *front;
+    /* under lock */
+    pthread_mutex_t lock;
+    pthread_cond_t done;
+    struct bt_list commands, news;
+    bool closing;
+    /* anybody */
+    _Atomic int refs;
+};
+
+/* On the stack of whoever waits for it. */
+struct command {
+    struct bt_list link;
+    void (*run)(struct bt_io *io, void *arg); /* on the I/O thread */
+    void *arg;
+    bool done; /* under io->lock */
+};
+
+struct bt_io_stream {
+    struct bt_io *io;
+    uint64_t id;
+    _Atomic int refs;
+    /* the I/O thread's */
+    struct bt_request *request; /* NULL: over */
+    /* under io->lock */
+    struct bt_list news;
+    /* under lock */
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    struct bt_buf text; /* come and not yet read */
+    uint32_t tokens, unread, taken;
+    bool over, dropped;
+    int fd; /* eventfd, readable while next would not block; -1: nobody asked for one */
+    baton_outcome outcome;
+};
+
+static void unref_io(struct bt_io *io) {
+    if (atomic_fetch_sub(&io->refs, 1) > 1)
+        return;
+    close(io->wake);
+    pthread_mutex_destroy(&io->lock);
+    pthread_cond_destroy(&io->done);
+    free(io);
+}
+
+static void unref_stream(struct bt_io_stream *s) {
+    if (atomic_fetch_sub(&s->refs, 1) > 1)
+        return;
+    if (s->fd >= 0)
+        close(s->fd);
+    bt_buf_free(&s->text);
+    pthread_mutex_destroy(&s->lock);
+    pthread_cond_destroy(&s->changed);
+    unref_io(s->io);
+    free(s);
+}
+
+static void ring(int fd) {
+    uint64_t one = 1;
+    ssize_t n = write(fd, &one, sizeof one);
+    (void)n; /* full: it is readable anyway */
+}
+
+static void hush(int fd) {
+    uint64_t count;
+    ssize_t n = read(fd, &count, sizeof count);
+    (void)n;
+}
+
+/* Runs `run` on the I/O thread and waits for it. False: the thread is ending and did not. */
+static bool call(struct bt_io *io, void (*run)(struct bt_io *io, void *arg), void *arg) {
+    struct command c = {.run = run, .arg = arg};
+    pthread_mutex_lock(&io->lock);
+    bool open = !io->closing;
+    if (open) {
+        bt_list_append(&io->commands, &c.link);
+        ring(io->wake);
+        while (!c.done)
+            pthread_cond_wait(&io->done, &io->lock);
+    }
+    pthread_mutex_unlock(&io->lock);
+    return open;
+}
+
+/* The stream has something for the I/O thread: tokens taken, or its end. */
+static void tell_news(struct bt_io_stream *s) {
+    struct bt_io *io = s->io;
+    pthread_mutex_lock(&io->lock);
+    if (!io->closing && bt_list_empty(&s->news)) {
+        atomic_fetch_add(&s->refs, 1);
+        bt_list_append(&io->news, &s->news);
+        ring(io->wake);
+    }
+    pthread_mutex_unlock(&io->lock);
+}
+
+/* Handlers, on the I/O thread. */
+
+static void on_text(void *arg, const char *text, size_t len) {
+    struct bt_io_stream *s = arg;
+    pthread_mutex_lock(&s->lock);
+    s->tokens++;
+    bt_buf_add(&s->text, text, len);
+    if (len > 0) {
+        s->unread++;
+        pthread_cond_signal(&s->changed);
+        if (s->fd >= 0)
+            ring(s->fd);
+    }
+    pthread_mutex_unlock(&s->lock);
+    if (len == 0) /* nobody will be told of it, and it must not fill the window */
+        bt_request_consumed(s->request, 1);
+}
+
+static void on_done(void *arg, const struct bt_outcome *o) {
+    struct bt_io_stream *s = arg;
+    pthread_mutex_lock(&s->lock);
+    s->over = true;
+    s->outcome = (baton_outcome){.status = o->status,
+                                 .finish = (baton_finish)o->finish,
+                                 .prompt_tokens = o->prompt_tokens,
+                                 .reused_tokens = o->reused_tokens,
+                                 .answer_tokens = o->answer_tokens,
+                                 .queue_ns = o->queue_ns,
+                                 .run_ns = o->run_ns};
+    snprintf(s->outcome.text, sizeof s->outcome.text, "%s", o->error);
+    pthread_cond_signal(&s->changed);
+    if (s->fd >= 0)
+        ring(s->fd);
+    pthread_mutex_unlock(&s->lock);
+    s->request = NULL;
+    unref_stream(s);
+}
+
+static void hear_news(struct bt_io_stream *s) {
+    pthread_mutex_lock(&s->lock);
+    uint32_t taken = s->taken;
+    bool dropped = s->dropped;
+    s->taken = 0;
+    pthread_mutex_unlock(&s->lock);
+    if (s->request && dropped) {
+        struct bt_request *r = s->request;
+        s->request = NULL;
+        bt_request_abandon(r);
+        unref_stream(s);
+    } else if (s->request && taken > 0) {
+        bt_request_consumed(s->request, taken);
+    }
+    unref_stream(s);
+}
+
+/* Commands and news, one at a time: the lock is not held while they are dealt with. */
+static void hear_all(struct bt_io *io) {
+    pthread_mutex_lock(&io->lock);
+    for (;;) {
+        if (!bt_list_empty(&io->commands)) {
+            struct command *c = BT_CONTAINER(io->commands.next, struct command, link);
+            bt_list_remove(&c->link);
+            pthread_mutex_unlock(&io->lock);
+            c->run(io, c->arg);
+            pthread_mutex_lock(&io->lock);
+            c->done = true;
+            pthread_cond_broadcast(&io->done);
+        } else if (!bt_list_empty(&io->news)) {
+            struct bt_io_stream *s = BT_CONTAINER(io->news.next, struct bt_io_stream, news);
+            bt_list_remove(&s->news);
+            pthread_mutex_unlock(&io->lock);
+            hear_news(s);
+            pthread_mutex_lock(&io->lock);
+        } else {
+            break;
+        }
+    }
+    pthread_mutex_unlock(&io->lock);
+}
+
+static void *io_main(void *arg) {
+    struct bt_io *io = arg;
+    bool closing = false;
+    pthread_setname_np(pthread_self(), "baton-io");
+    while (!closing) {
+        bt_front_wait(io->front, io->wake);
+        hush(io->wake);
+        hear_all(io);
+        pthread_mutex_lock(&io->lock);
+        closing = io->closing && bt_list_empty(&io->commands) && bt_list_empty(&io->news);
+        pthread_mutex_unlock(&io->lock);
+    }
+    bt_front_close(&io->front);
+    return NULL;
+}
+
+baton_status bt_io_open(const struct bt_front_params *params, struct bt_io **out, baton_error *err) {
+    struct bt_io *io = calloc(1, sizeof *io);
+    *out = NULL;
+    if (!io)
+        return bt_fail(err, BATON_NO_MEMORY, "no memory for a model");
+    atomic_store(&io->refs, 1);
+    pthread_mutex_init(&io->lock, NULL);
+    pthread_cond_init(&io->done, NULL);
+    bt_list_init(&io->commands);
+    bt_list_init(&io->news);
+    io->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    baton_status status = io->wake < 0 ? bt_fail(err, BATON_IO, "no eventfd: %s", strerror(errno))
+                                       : bt_front_open(params, &io->front, err);
+    if (!status) {
+        io->info = *bt_front_info(io->front);
+        io->model = bt_front_model(io->front);
+        int rc = bt_thread_start(&io->thread, io_main, io);
+        if (rc) {
+            bt_front_close(&io->front);
+            status = bt_fail(err, BATON_IO, "the I/O thread cannot be started: %s", strerror(rc));
+        }
+    }
+    if (status) {
+        unref_io(io);
+        return status;
+    }
+    *out = io;
+    return BATON_OK;
+}
+
+void bt_io_close(struct bt_io **pointer) {
+    struct bt_io *io = *pointer;
+    *pointer = NULL;
+    pthread_mutex_lock(&io->lock);
+    io->closing = true;
+    ring(io->wake);
+    pthread_mutex_unlock(&io->lock);
+    pthread_join(io->thread, NULL);
+    unref_io(io);
+}
+
+const struct bt_front_info *bt_io_info(const struct bt_io *io) {
+    return &io->info;
+}
+
+const struct bt_model *bt_io_model(const struct bt_io *io) {
+    return io->model;
+}
+
+struct submission {
+    struct bt_submit *submit;
+    const struct bt_limits *limits;
+    struct bt_io_stream *stream;
+    baton_status status;
+    baton_error *err;
+};
+
+static void submit(struct bt_io *io, void *arg) {
+    struct submission *s = arg;
+    struct bt_handler handler = {on_text, on_done, s->stream};
+    s->status = bt_front_submit(io->front, s->submit, s->limits, &handler, &s->stream->request, s->err);
+    if (s->status == BATON_OK)
+        atomic_fetch_add(&s->stream->refs, 1); /* until on_done or the drop */
+}
+
+baton_status bt_io_submit(struct bt_io *io, struct bt_submit *ask, const struct bt_limits *limits,
+                          struct bt_io_stream **stream, baton_error *err) {
+    struct bt_io_stream *s = calloc(1, sizeof *s);
+    pthread_condattr_t monotonic;
+    *stream = NULL;
+    if (!s)
+        return bt_fail(err, BATON_NO_MEMORY, "no memory for a stream");
+    atomic_store(&s->refs, 1);
+    atomic_fetch_add(&io->refs, 1);
+    s->io = io;
+    s->fd = -1;
+    bt_list_init(&s->news);
+    pthread_mutex_init(&s->lock, NULL);
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&s->changed, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    struct submission job = {ask, limits, s, BATON_OK, err};
+    if (!call(io, submit, &job))
+        job.status = bt_fail(err, BATON_CLOSED, "the model is being closed");
+    if (job.status) {
+        unref_stream(s);
+        return job.status;
+    }
+    s->id = ask->id;
+    *stream = s;
+    return BATON_OK;
+}
+
+struct cancellation {
+    uint64_t id;
+    bool found;
+};
+
+static void cancel(struct bt_io *io, void *arg) {
+    struct cancellation *c = arg;
+    struct bt_request *r = bt_front_find(io->front, c->id);
+    c->found = r != NULL;
+    if (r)
+        bt_request_cancel(r, BATON_CANCELLED);
+}
+
+bool bt_io_cancel(struct bt_io *io, uint64_t id) {
+    struct cancellation c = {id, false};
+    call(io, cancel, &c);
+    return c.found;
+}
+
+static void count(struct bt_io *io, void *arg) {
+    bt_front_counts(io->front, arg);
+}
+
+void bt_io_counts(struct bt_io *io, struct bt_front_counts *counts) {
+    memset(counts, 0, sizeof *counts);
+    call(io, count, counts);
+}
+
+struct waiting_visit {
+    struct bt_visit visit;
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    bool over, ran;
+    baton_status status;
+    baton_error *err;
+};
+
+static void visited(struct bt_visit *visit, bool ran) {
+    struct waiting_visit *w = BT_CONTAINER(visit, struct waiting_visit, visit);
+    pthread_mutex_lock(&w->lock);
+    w->over = true;
+    w->ran = ran;
+    pthread_cond_signal(&w->changed);
+    pthread_mutex_unlock(&w->lock);
+}
+
+static void visit(struct bt_io *io, void *arg) {
+    struct waiting_visit *w = arg;
+    w->status = bt_front_visit(io->front, &w->visit, w->err);
+}
+
+baton_status bt_io_visit(struct bt_io *io, void (*run)(void *arg, void *native), void *arg, baton_error *err) {
+    struct waiting_visit w = {.visit = {run, arg, visited},
+                              .lock = PTHREAD_MUTEX_INITIALIZER,
+                              .changed = PTHREAD_COND_INITIALIZER,
+                              .err = err};
+    if (bt_front_is_owner(io->front))
+        return bt_fail(err, BATON_REENTRANT,
+                       "this is the owner's own thread, inside a visit: do it here, or after the visit");
+    if (!call(io, visit, &w))
+        return bt_fail(err, BATON_CLOSED, "the model is being closed");
+    if (w.status)
+        return w.status;
+    pthread_mutex_lock(&w.lock);
+    while (!w.over)
+        pthread_cond_wait(&w.changed, &w.lock);
+    pthread_mutex_unlock(&w.lock);
+    return w.ran ? BATON_OK : bt_fail(err, BATON_CLOSED, "the owner ended before the visit");
+}
+
+static bool wait_changed(struct bt_io_stream *s, int64_t deadline_ns) {
+    if (deadline_ns == BT_NEVER_NS)
+        return pthread_cond_wait(&s->changed, &s->lock) == 0;
+    struct timespec t = {deadline_ns / BT_NS_PER_S, deadline_ns % BT_NS_PER_S};
+    return pthread_cond_timedwait(&s->changed, &s->lock, &t) == 0;
+}
+
+baton_status bt_io_stream_next(struct bt_io_stream *s, int64_t timeout_ms, struct bt_buf *text, uint32_t *tokens) {
+    int64_t deadline_ns = bt_deadline(bt_now_ns(), timeout_ms);
+    baton_status status = BATON_OK;
+    pthread_mutex_lock(&s->lock);
+    while (s->text.len == 0 && !s->over && wait_changed(s, deadline_ns))
+        ;
+    if (s->text.len == 0)
+        status = s->over ? BATON_END : BATON_AGAIN;
+    bt_buf_add(text, s->text.data, s->text.len);
+    *tokens = s->tokens;
+    s->text.len = 0;
+    s->taken += s->unread;
+    s->unread = 0;
+    bool news = !s->over && s->taken >= BT_WINDOW / 4;
+    if (s->fd >= 0 && !s->over)
+        hush(s->fd);
+    pthread_mutex_unlock(&s->lock);
+    if (news)
+        tell_news(s);
+    return status;
+}
+
+int bt_io_stream_fd(struct bt_io_stream *s) {
+    pthread_mutex_lock(&s->lock);
+    if (s->fd < 0) {
+        s->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+        if (s->fd >= 0 && (s->text.len > 0 || s->over))
+            ring(s->fd);
+    }
+    int fd = s->fd;
+    pthread_mutex_unlock(&s->lock);
+    return fd;
+}
+
+uint64_t bt_io_stream_id(const struct bt_io_stream *s) {
+    return s->id;
+}
+
+void bt_io_stream_close(struct bt_io_stream *s, baton_outcome *outcome) {
+    pthread_mutex_lock(&s->lock);
+    bool over = s->over;
+    s->dropped = true;
+    if (!over) {
+        s->outcome = (baton_outcome){.status = BATON_CANCELLED, .answer_tokens = s->tokens};
+        snprintf(s->outcome.text, sizeof s->outcome.text, "the stream was closed before its end");
+    }
+    *outcome = s->outcome;
+    pthread_mutex_unlock(&s->lock);
+    if (!over)
+        tell_news(s);
+    unref_stream(s);
+}

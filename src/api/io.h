@@ -1,0 +1,43 @@
+/* owner = thread, for programs without an event loop of baton's: one thread per model that owns the front, takes
+ * commands from any thread and hands answers to streams.
+ *
+ * Who may touch what: the front and its requests belong to the I/O thread alone. Everything else goes through a command
+ * (under the command lock) or a stream's own lock; no thread ever holds two locks, and none is held while the front, a
+ * socket or somebody's code is called. */
+#ifndef BT_IO_H
+#define BT_IO_H
+
+#include "baton/baton.h"
+#include "ipc/front.h"
+
+struct bt_io;
+struct bt_io_stream;
+
+/* Loads the model, starts owners and the I/O thread. Blocks. */
+baton_status bt_io_open(const struct bt_front_params *params, struct bt_io **io, baton_error *err);
+
+/* Cancels what runs, ends the threads. Streams that are still held live on, ended. */
+void bt_io_close(struct bt_io **io);
+
+const struct bt_front_info *bt_io_info(const struct bt_io *io);
+const struct bt_model *bt_io_model(const struct bt_io *io);
+
+/* Submits from any thread; s is borrowed for the call. Refusals are returned here. */
+baton_status bt_io_submit(struct bt_io *io, struct bt_submit *s, const struct bt_limits *limits,
+                          struct bt_io_stream **stream, baton_error *err);
+
+bool bt_io_cancel(struct bt_io *io, uint64_t id);
+void bt_io_counts(struct bt_io *io, struct bt_front_counts *counts);
+
+/* Runs `run` on the owner thread of the least loaded context, between its native calls. BATON_REENTRANT when this
+ * thread is an owner of this model. */
+baton_status bt_io_visit(struct bt_io *io, void (*run)(void *arg, void *native), void *arg, baton_error *err);
+
+/* The next text: everything that has come since, appended to `text`. As baton_stream_next. */
+baton_status bt_io_stream_next(struct bt_io_stream *s, int64_t timeout_ms, struct bt_buf *text, uint32_t *tokens);
+int bt_io_stream_fd(struct bt_io_stream *s);
+uint64_t bt_io_stream_id(const struct bt_io_stream *s);
+/* Ends it: cancels if it runs, and drops the caller's hold. *outcome is the last word. */
+void bt_io_stream_close(struct bt_io_stream *s, baton_outcome *outcome);
+
+#endif

@@ -1,0 +1,306 @@
+/* The binding for libllama: one model under one policy. A baton_llama is immutable after open; what changes is in its
+ * pool (owner = caller) or behind its I/O thread (owner = thread). */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "api/api.h"
+
+struct baton_llama {
+    baton_policy policy;
+    baton_llama_info info;
+    /* one of the two */
+    struct bt_caller *caller;
+    struct bt_io *io;
+};
+
+static const struct bt_model *model_of(const baton_llama *llama) {
+    return llama->caller ? bt_caller_model(llama->caller) : bt_io_model(llama->io);
+}
+
+static baton_status open_front(baton_llama *l, const struct bt_model_params *model,
+                               const struct bt_context_params *context, baton_error *err) {
+    struct bt_front_params p = {.model = *model,
+                                .context = *context,
+                                .contexts = l->policy.contexts,
+                                .when_full = l->policy.when_full == BATON_WAIT ? BT_WAIT : BT_REFUSE,
+                                .queue_max = l->policy.queue,
+                                .queue_ms = l->policy.queue_ms,
+                                .run_ms = l->policy.run_ms};
+    baton_status status = bt_io_open(&p, &l->io, err);
+    if (status)
+        return status;
+    const struct bt_front_info *info = bt_io_info(l->io);
+    l->info.ctx = (int)info->ready.ctx;
+    l->info.exact = info->ready.exact;
+    l->info.context_bytes = info->ready.memory * (uint64_t)l->policy.contexts;
+    return BATON_OK;
+}
+
+static baton_status open_pool(baton_llama *l, const struct bt_model_params *model,
+                              const struct bt_context_params *context, baton_error *err) {
+    struct bt_caller_info info;
+    baton_status status = bt_caller_open(model, context, l->policy.contexts, l->policy.queue, &l->caller, err);
+    if (status)
+        return status;
+    bt_caller_info(l->caller, &info);
+    l->info.ctx = info.ctx;
+    l->info.exact = info.exact;
+    l->info.context_bytes = info.memory;
+    return BATON_OK;
+}
+
+baton_status baton_llama_open(baton_llama **llama, const char *path, const baton_llama_params *params,
+                              baton_error *err) {
+    baton_llama_params p = BATON_LLAMA_PARAMS;
+    baton_policy policy = BATON_POLICY;
+    if (!llama)
+        return bt_misuse(err, BATON_MISUSE, "baton_llama_open needs a place for the model");
+    *llama = NULL;
+    if (!BT_TAKE(p, params) || !BT_TAKE(policy, p.policy))
+        return bt_misuse(err, BATON_MISUSE,
+                         "parameters without their size: make them with BATON_LLAMA_PARAMS and "
+                         "BATON_POLICY");
+    baton_status status = bt_check_policy(&policy, err);
+    if (status)
+        return status;
+    baton_llama *l = calloc(1, sizeof *l);
+    if (!l)
+        return bt_fail(err, BATON_NO_MEMORY, "no memory for a model");
+    struct bt_model_params model = {.path = path,
+                                    .chat_template = p.chat_template,
+                                    .gpu_layers = p.gpu_layers,
+                                    .progress = p.progress,
+                                    .progress_arg = p.progress_arg};
+    struct bt_context_params context = {.sequences = policy.sequences,
+                                        .ctx = p.ctx,
+                                        .threads = p.threads,
+                                        .exact = p.exact < 0 ? p.gpu_layers == 0 : p.exact != 0};
+    l->policy = policy;
+    status =
+        policy.owner == BATON_OWNER_CALLER ? open_pool(l, &model, &context, err) : open_front(l, &model, &context, err);
+    if (status) {
+        free(l);
+        return status;
+    }
+    struct bt_model_info info;
+    model_of(l)->ops->info(model_of(l), &info);
+    snprintf(l->info.name, sizeof l->info.name, "%s", info.name);
+    snprintf(l->info.description, sizeof l->info.description, "%s", info.description);
+    l->info.vocab_size = info.vocab_size;
+    l->info.ctx_train = info.ctx_train;
+    l->info.contexts = policy.contexts;
+    l->info.sequences = policy.sequences;
+    l->info.weight_bytes = info.bytes;
+    l->info.has_chat_template = info.has_chat_template;
+    l->info.recurrent = info.recurrent;
+    *llama = l;
+    return BATON_OK;
+}
+
+void baton_llama_close(baton_llama **llama) {
+    if (!llama || !*llama)
+        return;
+    baton_llama *l = *llama;
+    *llama = NULL;
+    if (l->caller)
+        bt_caller_close(&l->caller, BT_CLOSE_CANCEL);
+    else
+        bt_io_close(&l->io);
+    free(l);
+}
+
+void baton_llama_get_info(const baton_llama *llama, baton_llama_info *info) {
+    size_t size = info->size;
+    memcpy(info, &llama->info, BT_MIN(size, sizeof *info));
+    info->size = size;
+}
+
+baton_status baton_llama_tokenize(const baton_llama *llama, const char *text, size_t len, bool special,
+                                  int32_t **tokens, size_t *n, baton_error *err) {
+    const struct bt_model *m = model_of(llama);
+    return m->ops->tokenize(m, text, len, special, special, tokens, n, err);
+}
+
+baton_status baton_llama_detokenize(const baton_llama *llama, const int32_t *tokens, size_t n, char **text, size_t *len,
+                                    baton_error *err) {
+    const struct bt_model *m = model_of(llama);
+    struct bt_buf bytes = BT_BUF_INIT, clean = BT_BUF_INIT;
+    *text = NULL;
+    for (size_t i = 0; i < n; i++) {
+        if (tokens[i] < 0 || tokens[i] >= llama->info.vocab_size) {
+            bt_buf_free(&bytes);
+            return bt_fail(err, BATON_INVALID, "token %d at index %zu is not in the vocabulary (0 to %d)",
+                           (int)tokens[i], i, llama->info.vocab_size - 1);
+        }
+        m->ops->piece(m, tokens[i], &bytes);
+    }
+    bt_utf8_clean(&clean, (const char *)bytes.data, bytes.len);
+    bt_buf_add(&clean, "", 1);
+    bool failed = bytes.failed || clean.failed;
+    bt_buf_free(&bytes);
+    if (failed) {
+        bt_buf_free(&clean);
+        return bt_fail(err, BATON_NO_MEMORY, "no memory for the text of %zu tokens", n);
+    }
+    *text = (char *)clean.data;
+    *len = clean.len - 1;
+    return BATON_OK;
+}
+
+/* An ask of a program's, checked and with its gaps filled. Borrows what the program's borrows. */
+struct asked {
+    baton_request request;
+    struct bt_submit submit;
+    struct bt_limits limits;
+};
+
+static baton_status take_sampling(const baton_sampling *theirs, struct bt_sampling *s, baton_error *err) {
+    baton_sampling mine = BATON_SAMPLING;
+    if (!BT_TAKE(mine, theirs))
+        return bt_misuse(err, BATON_MISUSE, "a baton_sampling without its size: make it with BATON_SAMPLING");
+    _Static_assert(sizeof(baton_logit_bias) == sizeof(struct bt_logit_bias), "the same two fields");
+    *s = (struct bt_sampling){.temperature = mine.temperature,
+                              .top_p = mine.top_p,
+                              .top_k = mine.top_k,
+                              .min_p = mine.min_p,
+                              .presence_penalty = mine.presence_penalty,
+                              .frequency_penalty = mine.frequency_penalty,
+                              .repeat_penalty = mine.repeat_penalty,
+                              .penalty_last_n = mine.penalty_last_n,
+                              .seed = mine.seed,
+                              .bias = (const struct bt_logit_bias *)mine.bias,
+                              .n_bias = mine.n_bias};
+    return BATON_OK;
+}
+
+static baton_status take_ask(const baton_llama *llama, const baton_llama_ask *theirs, struct asked *a,
+                             baton_error *err) {
+    baton_llama_ask ask = BATON_LLAMA_ASK;
+    if (!theirs || !BT_TAKE(ask, theirs))
+        return bt_misuse(err, BATON_MISUSE, "an ask without its size: make it with BATON_LLAMA_ASK");
+    if ((ask.prompt != NULL) + (ask.messages != NULL) + (ask.tokens != NULL) != 1)
+        return bt_misuse(err, BATON_MISUSE, "an ask has exactly one of prompt, messages and tokens");
+    if (ask.n_stops > BT_STOPS_MAX)
+        return bt_fail(err, BATON_INVALID, "%zu stop strings: at most %d are possible", ask.n_stops, BT_STOPS_MAX);
+    baton_status status = bt_take_request(ask.request, &llama->policy, &a->request, err);
+    if (status)
+        return status;
+    struct bt_submit *s = &a->submit;
+    *s = (struct bt_submit){.id = a->request.id, .flow = a->request.flow, .max_tokens = BT_MAX(ask.max_tokens, -1)};
+    s->kind = ask.prompt ? BT_PROMPT_TEXT : ask.messages ? BT_PROMPT_CHAT : BT_PROMPT_TOKENS;
+    if (ask.prompt)
+        s->text = (struct bt_text){ask.prompt, strlen(ask.prompt)};
+    _Static_assert(sizeof(baton_message) == sizeof(struct bt_chat_message), "the same two fields");
+    s->messages = (struct bt_chat_message *)ask.messages;
+    s->n_messages = ask.n_messages;
+    s->tokens = (bt_token *)ask.tokens;
+    s->n_tokens = ask.n_tokens;
+    for (size_t i = 0; i < ask.n_stops; i++)
+        s->stops[s->n_stops++] = (struct bt_text){ask.stops[i], strlen(ask.stops[i])};
+    a->limits = (struct bt_limits){a->request.when_full == BATON_WAIT ? BT_WAIT : BT_REFUSE, a->request.priority,
+                                   a->request.queue_ms, a->request.run_ms};
+    return take_sampling(ask.sampling, &s->sampling, err);
+}
+
+baton_status baton_llama_stream(baton_llama *llama, const baton_llama_ask *ask, baton_stream **stream,
+                                baton_error *err) {
+    struct asked a;
+    *stream = NULL;
+    baton_status status = take_ask(llama, ask, &a, err);
+    if (status)
+        return status;
+    if (llama->caller)
+        return bt_stream_of_caller(llama->caller, &a.submit, &a.limits, stream, err);
+    struct bt_io_stream *inner;
+    status = bt_io_submit(llama->io, &a.submit, &a.limits, &inner, err);
+    return status ? status : bt_stream_of_io(inner, stream, err);
+}
+
+baton_status baton_llama_generate(baton_llama *llama, const baton_llama_ask *ask, baton_result *result,
+                                  baton_error *err) {
+    struct bt_buf text = BT_BUF_INIT;
+    baton_stream *stream;
+    baton_delta delta;
+    memset(result, 0, sizeof *result);
+    baton_status status = baton_llama_stream(llama, ask, &stream, err);
+    if (!status) {
+        while ((status = baton_stream_next(stream, -1, &delta)) == BATON_OK)
+            bt_buf_add(&text, delta.text, delta.len);
+        status = baton_stream_close(&stream, &result->outcome);
+        if (status)
+            bt_fail(err, status, "%s", result->outcome.text);
+    } else {
+        result->outcome.status = status;
+    }
+    bt_buf_add(&text, "", 1);
+    if (text.failed) {
+        bt_buf_free(&text);
+        return bt_fail(err, BATON_NO_MEMORY, "no memory for the answer");
+    }
+    result->text = (char *)text.data;
+    result->len = text.len - 1;
+    return status;
+}
+
+void baton_result_free(baton_result *result) {
+    free(result->text);
+    memset(result, 0, sizeof *result);
+}
+
+bool baton_llama_cancel(baton_llama *llama, uint64_t id) {
+    return llama->caller ? bt_pool_cancel(bt_caller_pool(llama->caller), id) : bt_io_cancel(llama->io, id);
+}
+
+struct native_run {
+    void (*run)(void *arg, struct llama_context *context);
+    void *arg;
+};
+
+static void run_native(void *arg, void *native) {
+    const struct native_run *r = arg;
+    r->run(r->arg, native);
+}
+
+baton_status baton_llama_run(baton_llama *llama, const baton_request *request,
+                             void (*run)(void *arg, struct llama_context *context), void *arg, baton_error *err) {
+    struct native_run r = {run, arg};
+    baton_request mine;
+    baton_status status = bt_take_request(request, &llama->policy, &mine, err);
+    if (status)
+        return status;
+    if (llama->io)
+        return bt_io_visit(llama->io, run_native, &r, err);
+    struct bt_ask ask = {mine.when_full == BATON_WAIT ? BT_WAIT : BT_REFUSE, mine.queue_ms, mine.id, mine.flow,
+                         mine.priority};
+    struct bt_lease lease;
+    void *context;
+    status = bt_lease_acquire(bt_caller_pool(llama->caller), &ask, &lease, err);
+    if (status)
+        return status;
+    status = bt_lease_begin(&lease, BT_OP_USER, &context, err);
+    if (!status) {
+        struct bt_context *c = context;
+        run_native(&r, c->ops->native(c));
+        bt_lease_end(&lease);
+    }
+    baton_status released = bt_lease_release(&lease, BT_RESET, err);
+    return status ? status : released;
+}
+
+void baton_llama_get_counts(const baton_llama *llama, baton_counts *counts) {
+    size_t size = counts->size;
+    baton_counts mine;
+    if (llama->io) {
+        struct bt_front_counts c;
+        bt_io_counts(llama->io, &c);
+        mine = (baton_counts){size,      c.slots,     c.running,   c.queued,    c.accepted,
+                              c.refused, c.completed, c.cancelled, c.timed_out, c.failed};
+    } else {
+        struct bt_caller_counts c;
+        bt_caller_counts(llama->caller, &c);
+        mine = (baton_counts){size,      c.slots,     c.running,   c.queued,    c.accepted,
+                              c.refused, c.completed, c.cancelled, c.timed_out, c.failed};
+    }
+    memcpy(counts, &mine, BT_MIN(size, sizeof mine));
+}

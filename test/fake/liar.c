@@ -1,0 +1,193 @@
+/* A front whose owners lie: what comes over the socket touches only what that owner was given. The owners are this
+ * file's: it takes the place of ipc/spawn.c. */
+#include "frontrun.h"
+
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "ipc/spawn.h"
+
+enum { OWNERS = 2 };
+static int owners[OWNERS]; /* their ends of the sockets */
+
+baton_status bt_spawn_open(const struct bt_model_params *model, const struct bt_context_params *context, int contexts,
+                           int *fds, struct bt_spawn **spawn, baton_error *err) {
+    (void)model;
+    (void)context;
+    (void)err;
+    *spawn = NULL;
+    for (int i = 0; i < contexts; i++) {
+        int pair[2];
+        struct bt_buf out = BT_BUF_INIT;
+        struct bt_frame_ready ready = {.sequences = 1, .ctx = 64, .exact = i != 1, .versions = {"", 0}};
+        assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+        fds[i] = pair[0];
+        owners[i] = pair[1];
+        bt_put_hello(&out);
+        bt_put_ready(&out, &ready);
+        assert_int_equal(send(pair[1], out.data, out.len, 0), out.len);
+        bt_buf_free(&out);
+    }
+    return BATON_OK;
+}
+
+const struct bt_model *bt_spawn_model(const struct bt_spawn *spawn) {
+    (void)spawn;
+    return NULL;
+}
+
+void bt_spawn_visit(struct bt_spawn *spawn, int context, struct bt_visit *visit) {
+    (void)spawn;
+    (void)context;
+    visit->done(visit, false);
+}
+
+bool bt_spawn_is_owner(const struct bt_spawn *spawn) {
+    (void)spawn;
+    return false;
+}
+
+void bt_spawn_close(struct bt_spawn **spawn) {
+    *spawn = NULL;
+}
+
+static void say_token(int owner, uint64_t id) {
+    struct bt_buf out = BT_BUF_INIT;
+    struct bt_frame_token t = {.id = id, .attempt = 1, .token = 7, .text = {"lie", 3}};
+    bt_put_token(&out, &t);
+    assert_int_equal(send(owners[owner], out.data, out.len, 0), out.len);
+    bt_buf_free(&out);
+}
+
+static void say_done(int owner, uint64_t id) {
+    struct bt_buf out = BT_BUF_INIT;
+    struct bt_frame_done d = {.id = id, .attempt = 1, .finish = BT_FINISH_STOP, .text = {"", 0}, .error = {"", 0}};
+    bt_put_done(&out, &d);
+    assert_int_equal(send(owners[owner], out.data, out.len, 0), out.len);
+    bt_buf_free(&out);
+}
+
+static struct bt_front *liars(int contexts) {
+    struct bt_front *f = front_open("nobody reads this", contexts, 1, 64, 4, BT_WAIT);
+    return f;
+}
+
+static void part(struct bt_front *f, int contexts) {
+    for (int i = 0; i < contexts; i++)
+        close(owners[i]);
+    bt_front_close(&f);
+}
+
+static void an_owner_ends_only_requests_that_it_was_given(void **state) {
+    (void)state;
+    struct bt_front *f = liars(OWNERS);
+    struct bt_front_counts n;
+    struct answer a[3];
+    struct bt_submit s = ask_text("a", 5, 0, 0);
+    for (int i = 0; i < 3; i++) {
+        s.id = (uint64_t)i + 1;
+        assert_int_equal(answer_ask(&a[i], f, &s), BATON_OK);
+    }
+    assert_int_equal(bt_request_position(a[2].request), 0);
+    say_token(0, 3); /* in the queue */
+    say_done(0, 3);
+    say_token(0, 2); /* the neighbour's */
+    say_done(0, 2);
+    bt_front_run_once(f, 0);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(a[i].done, 0);
+        assert_int_equal(a[i].pieces, 0);
+    }
+    bt_front_counts(f, &n);
+    assert_int_equal(n.running, 2);
+    assert_int_equal(n.queued, 1);
+    for (int i = 0; i < 2; i++)
+        say_done(i, (uint64_t)i + 1);
+    bt_front_run_once(f, 0);
+    assert_int_equal(a[0].done, 1);
+    assert_int_equal(a[1].done, 1);
+    part(f, OWNERS);
+    assert_int_equal(a[2].done, 1);
+    assert_int_equal(a[2].outcome.status, BATON_CLOSED);
+    for (int i = 0; i < 3; i++)
+        answer_free(&a[i]);
+}
+
+static void contexts_are_exact_if_each_of_them_is(void **state) {
+    (void)state;
+    struct bt_front *f = liars(1);
+    assert_true(bt_front_info(f)->ready.exact);
+    part(f, 1);
+    f = liars(OWNERS);
+    assert_false(bt_front_info(f)->ready.exact);
+    part(f, OWNERS);
+}
+
+/* The dead one's place in the gate is given on, to those that live. */
+static void the_death_of_one_owner_of_two_costs_only_its_own_requests(void **state) {
+    (void)state;
+    struct bt_front *f = liars(OWNERS);
+    struct answer a[3];
+    struct bt_submit s = ask_text("a", 5, 0, 0);
+    for (int i = 0; i < 3; i++) {
+        s.id = (uint64_t)i + 1;
+        assert_int_equal(answer_ask(&a[i], f, &s), BATON_OK);
+    }
+    close(owners[0]);
+    assert_int_equal(bt_front_run_once(f, 1000), BATON_CRASHED);
+    assert_int_equal(a[0].done, 1);
+    assert_int_equal(a[0].outcome.status, BATON_CRASHED);
+    assert_int_equal(a[1].done, 0);
+    assert_int_equal(bt_request_position(a[2].request), -1);
+    for (uint64_t id = 2; id <= 3; id++) {
+        say_token(1, id);
+        say_done(1, id);
+    }
+    bt_front_run_once(f, 1000);
+    for (int i = 1; i < 3; i++) {
+        assert_int_equal(a[i].done, 1);
+        assert_int_equal(a[i].outcome.status, BATON_OK);
+        assert_int_equal(a[i].pieces, 1);
+    }
+    close(owners[1]);
+    bt_front_run_once(f, 1000);
+    s.id = 4;
+    assert_int_equal(answer_ask(&a[0], f, &s), BATON_CLOSED);
+    bt_front_close(&f);
+    for (int i = 0; i < 3; i++)
+        answer_free(&a[i]);
+}
+
+static void *close_front(void *arg) {
+    struct bt_front *f = arg;
+    bt_front_close(&f);
+    return NULL;
+}
+
+static void owners_are_closed_at_once_not_one_after_the_other(void **state) {
+    (void)state;
+    struct bt_front *f = liars(OWNERS);
+    struct timeval patience = {20, 0};
+    unsigned char frames[256];
+    pthread_t thread;
+    assert_int_equal(setsockopt(owners[1], SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience), 0);
+    assert_true(recv(owners[1], frames, sizeof frames, 0) > 0); /* hello */
+    assert_int_equal(bt_thread_start(&thread, close_front, f), 0);
+    struct bt_frame frame = {0};
+    ssize_t n = recv(owners[1], frames, sizeof frames, 0); /* while the first owner has not answered */
+    bool told = n > 0 && bt_frame_peek(frames, (size_t)n, &frame) == BATON_OK && frame.type == BT_FRAME_CLOSE;
+    for (int i = 0; i < OWNERS; i++)
+        close(owners[i]);
+    pthread_join(thread, NULL);
+    assert_true(told);
+}
+
+int main(int argc, char **argv) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(an_owner_ends_only_requests_that_it_was_given),
+        cmocka_unit_test(contexts_are_exact_if_each_of_them_is),
+        cmocka_unit_test(the_death_of_one_owner_of_two_costs_only_its_own_requests),
+        cmocka_unit_test(owners_are_closed_at_once_not_one_after_the_other),
+    };
+    return bt_test_run(tests, argc, argv);
+}
