@@ -1,5 +1,6 @@
 /* The binding for libllama: one model under one policy. A baton_llama is immutable after open; what changes is in its
  * pool (owner = caller) or behind its I/O thread (owner = thread). */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -159,6 +160,21 @@ static baton_status take_sampling(const baton_sampling *theirs, struct bt_sampli
     baton_sampling mine = BATON_SAMPLING;
     if (!BT_TAKE(mine, theirs))
         return bt_misuse(err, BATON_MISUSE, "a baton_sampling without its size: make it with BATON_SAMPLING");
+    const struct {
+        const char *name;
+        float value;
+    } numbers[] = {{"temperature", mine.temperature},
+                   {"top_p", mine.top_p},
+                   {"min_p", mine.min_p},
+                   {"presence_penalty", mine.presence_penalty},
+                   {"frequency_penalty", mine.frequency_penalty},
+                   {"repeat_penalty", mine.repeat_penalty}};
+    for (size_t i = 0; i < BT_COUNT(numbers); i++)
+        if (!isfinite(numbers[i].value))
+            return bt_fail(err, BATON_INVALID, "%s is no finite number", numbers[i].name);
+    for (size_t i = 0; i < mine.n_bias; i++)
+        if (isnan(mine.bias[i].bias))
+            return bt_fail(err, BATON_INVALID, "the bias at index %zu is no number", i);
     _Static_assert(sizeof(baton_logit_bias) == sizeof(struct bt_logit_bias), "the same two fields");
     *s = (struct bt_sampling){.temperature = mine.temperature,
                               .top_p = mine.top_p,

@@ -21,7 +21,10 @@ static void context_free(struct bt_context *base) {
 
 static int context_capacity(const struct bt_context *base) {
     const struct bt_llama_context *c = of(base);
-    return c->pooling == BT_POOL_OFF ? (int)llama_n_ctx_seq(c->ctx) : bt_llama_embed_capacity(c);
+    int cells = (int)llama_n_ctx_seq(c->ctx);
+    if (c->pooling != BT_POOL_OFF)
+        cells = BT_MIN(cells, c->rows_max);
+    return c->model->learned_positions ? BT_MIN(cells, llama_model_n_ctx_train(c->model->model)) : cells;
 }
 
 static uint64_t context_memory(const struct bt_context *base) {
@@ -144,7 +147,7 @@ static bool native_params(const struct bt_llama_model *m, const struct bt_contex
     /* Flash attention takes another kernel for long chunks: logits would depend on how a prompt was cut. */
     p->flash_attn_type = params->exact ? LLAMA_FLASH_ATTN_TYPE_DISABLED : LLAMA_FLASH_ATTN_TYPE_AUTO;
     if (params->pooling != BT_POOL_OFF)
-        bt_llama_embed_params(params, p);
+        bt_llama_embed_params(m, params, p);
     return true;
 }
 
@@ -195,7 +198,7 @@ baton_status bt_llama_context_open(struct bt_model *base, const struct bt_contex
     if (!c)
         return bt_fail(err, BATON_NO_MEMORY, "no memory for a context");
     c->base.ops = &context_ops;
-    c->sequences = params->sequences;
+    c->sequences = (int)p.n_seq_max;
     c->vocab_size = m->vocab_size;
     c->model = m;
     c->pooling = params->pooling;
