@@ -58,9 +58,11 @@ static bool copy_segment(const struct run *r, int index, struct bt_whisper_segme
     if (!tokens)
         return false;
     char *at = (char *)(tokens + n);
+    int64_t t0 = whisper_full_get_segment_t0_from_state(state, index);
+    int64_t t1 = whisper_full_get_segment_t1_from_state(state, index);
     *out = (struct bt_whisper_segment){
-        .t0_ms = whisper_full_get_segment_t0_from_state(state, index) * MS_PER_TICK,
-        .t1_ms = whisper_full_get_segment_t1_from_state(state, index) * MS_PER_TICK,
+        .t0_ms = BT_MIN(t0, t1) * MS_PER_TICK, /* it is a guess when a segment begins without a timestamp: 780 to 340 */
+        .t1_ms = t1 * MS_PER_TICK,
         .text = put_text(&at, whisper_full_get_segment_text_from_state(state, index)),
         .no_speech = whisper_full_get_segment_no_speech_prob_from_state(state, index),
         .tokens = tokens,

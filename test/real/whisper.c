@@ -1,6 +1,6 @@
 /* Speech recognition on the real libwhisper and a random-weight model: transcription, segments, streaming, cancel,
  * languages, single steps, and what is refused. */
-#include "whisper_util.h"
+#include "speech_util.h"
 
 static struct bt_whisper *w;
 static struct bt_audio sweep, other;                /* 10 s, 33 s: two windows */

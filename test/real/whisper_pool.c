@@ -5,7 +5,7 @@
 
 #include "lease/lease.h"
 #include "overlap.h"
-#include "whisper_util.h"
+#include "speech_util.h"
 
 enum { AUDIOS = 4, STATES_MAX = 4 };
 

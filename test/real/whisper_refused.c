@@ -1,7 +1,7 @@
 /* Speech recognition: files, audio and parameters that are refused, each with its reason. */
 #include <unistd.h>
 
-#include "whisper_util.h"
+#include "speech_util.h"
 
 static void refused(const char *path, baton_status status, const char *part_of_text) {
     struct bt_whisper_model_params params = {.path = path};

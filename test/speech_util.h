@@ -1,7 +1,7 @@
 /* What tests of speech recognition share: the models that tools/make_whisper.py wrote, audio, lone runs to compare
  * with. */
-#ifndef BT_WHISPER_UTIL_H
-#define BT_WHISPER_UTIL_H
+#ifndef BT_SPEECH_UTIL_H
+#define BT_SPEECH_UTIL_H
 
 #include "harness.h"
 
