@@ -11,10 +11,9 @@ enum { MS_PER_TICK = 10 /* of libwhisper's times */, TOO_MANY_CANDIDATES = 8 /* 
 struct run {
     struct bt_native_whisper_state *s;
     const struct bt_whisper_params *params;
-    size_t told;    /* segments */
-    int percent;    /* told last */
-    int iterations; /* of the temperature, in this window */
-    bool sampled, cancelled, enough, no_memory;
+    size_t told; /* segments */
+    int percent; /* told last */
+    bool cancelled, enough, no_memory;
 };
 
 static struct whisper_context *context_of(const struct run *r) {
@@ -97,17 +96,7 @@ static bool should_stop(void *arg) {
 
 static bool on_window(struct whisper_context *ctx, struct whisper_state *state, void *arg) {
     (void)ctx, (void)state;
-    ((struct run *)arg)->iterations = 0;
     return !should_stop(arg);
-}
-
-/* The first token of a window is looked for once at each temperature that is tried. */
-static void on_logits(struct whisper_context *ctx, struct whisper_state *state, const whisper_token_data *tokens,
-                      int n_tokens, float *logits, void *arg) {
-    (void)ctx, (void)state, (void)tokens, (void)logits;
-    struct run *r = arg;
-    if (n_tokens == 0 && ++r->iterations > 1)
-        r->sampled = true;
 }
 
 static void tell_segment(struct run *r, int index) {
@@ -246,9 +235,8 @@ static struct whisper_full_params native_params(struct run *r, const struct bt_a
     f.progress_callback = on_progress;
     f.encoder_begin_callback = on_window;
     f.abort_callback = should_stop;
-    f.logits_filter_callback = on_logits;
-    f.new_segment_callback_user_data = f.progress_callback_user_data = f.encoder_begin_callback_user_data =
-        f.abort_callback_user_data = f.logits_filter_callback_user_data = r;
+    f.new_segment_callback_user_data = f.progress_callback_user_data = r;
+    f.encoder_begin_callback_user_data = f.abort_callback_user_data = r;
     return f;
 }
 
@@ -265,7 +253,7 @@ static baton_status hear(struct run *r, const struct bt_audio *audio, int langua
     r->s->decoded = true;
     r->s->mel_frames = 0;
     r->s->encoded = false;
-    r->s->tainted = rc != 0 || r->sampled || r->params->temperature > 0 || r->params->beams > 1;
+    r->s->tainted = rc != 0;
     if (rc == STATE_IS_FREED)
         r->s->state = NULL;
     if (r->no_memory || rc == STATE_IS_FREED)

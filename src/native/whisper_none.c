@@ -5,7 +5,7 @@ baton_status bt_whisper_open(const struct bt_whisper_model_params *params, struc
     *w = NULL;
     return bt_fail(err, BATON_UNSUPPORTED,
                    "%s cannot be opened: this baton was built without libwhisper. Build it where pkg-config finds "
-                   "whisper (libwhisper-dev in Debian 14 and Ubuntu 26.04, or tools/deps)",
+                   "whisper 1.9.5 or later (libwhisper-dev in Debian 14 and Ubuntu 26.04, or tools/deps)",
                    params->path ? params->path : "a whisper model");
 }
 

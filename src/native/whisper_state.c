@@ -1,9 +1,9 @@
 /* A whisper_state and its single steps. It belongs to one thread at a time: the holder of its lease.
  *
- * Invariant: nothing that a state did before shows in what it does next. libwhisper keeps two things from run to run.
- * The random numbers of its first decoder are seeded when the state is made and never again: a state that drew any is
- * replaced. And the probability that nobody speaks is read from row 0 of the logits, which the first decode of a run
- * does not write when its prompt has more than one token: the row is zeroed, as it is in a state that is new. */
+ * Invariant: nothing that a state did before shows in what it does next. One thing libwhisper keeps: the probability
+ * that nobody speaks is read from row 0 of the logits, which the first decode of a run does not write when its prompt
+ * has more than one token. The row is zeroed, as it is in a state that is new. A state in which a call failed or was
+ * stopped is replaced. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
