@@ -1,6 +1,6 @@
 /* The structure of a model file of whisper.cpp, read through before libwhisper sees it: libwhisper does not notice a
- * file that is cut off inside a tensor (it computes with what was in memory), and answers a vocabulary without " " with
- * a C++ exception in the middle of a transcription. Owns no state. */
+ * file that is cut off inside a tensor (it computes with what was in memory), leaks the weights of one that it refuses,
+ * and answers a vocabulary without " " with a C++ exception in the middle of a transcription. Owns no state. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -51,6 +51,13 @@ static bool bad(const struct reader *r, const char *what, int64_t value) {
     return false;
 }
 
+/* Those that whisper.cpp's own tools write; ggml answers others with an assertion. */
+static bool known_type(int32_t ftype) {
+    enum { VERSIONS = 1000 /* of the quantisation, times this */ };
+    int32_t t = ftype % VERSIONS;
+    return ftype >= 0 && (t <= GGML_FTYPE_MOSTLY_Q4_1 || (t >= GGML_FTYPE_MOSTLY_Q8_0 && t <= GGML_FTYPE_MOSTLY_Q6_K));
+}
+
 static bool check_shape(struct reader *r, struct shape *s) {
     enum { DIM_MAX = 1 << 16 };
     if (!take(r, s, sizeof *s))
@@ -76,7 +83,7 @@ static bool check_shape(struct reader *r, struct shape *s) {
         return bad(r, "the number of audio heads, which does not divide the width,", s->audio_head);
     if (s->text_state % s->text_head)
         return bad(r, "the number of text heads, which does not divide the width,", s->text_head);
-    if (s->ftype < 0)
+    if (!known_type(s->ftype))
         return bad(r, "the file type", s->ftype);
     if (s->vocab >= VOCAB_ENGLISH && s->vocab <= VOCAB_LARGE_V3)
         return true;
@@ -168,9 +175,15 @@ static bool check_all(struct reader *r, struct bt_whisper_info *info) {
         bt_fail(r->err, BATON_BAD_MODEL, "%s has no weights", r->path);
         return false;
     }
-    while (r->at < r->size)
+    int64_t tensors = 0, expected = 11 + 15 * (int64_t)s.audio_layer + 24 * (int64_t)s.text_layer;
+    for (; r->at < r->size; tensors++)
         if (!check_tensor(r))
             return false;
+    if (tensors != expected) {
+        bt_fail(r->err, BATON_BAD_MODEL, "%s is cut off, or no whisper model: it has %lld tensors of %lld", r->path,
+                (long long)tensors, (long long)expected);
+        return false;
+    }
     *info = (struct bt_whisper_info){.vocab_size = s.vocab, .mels = s.mels, .bytes = r->size};
     return true;
 }
