@@ -77,7 +77,7 @@ static void probe_P12_pulled_by_many_threads_it_is_the_same_answer(void **state)
         bt_buf_free(&t.text);
         free((void *)run.prompt);
     }
-    bt_caller_close(&c);
+    bt_caller_close(&c, BT_CLOSE_DRAIN);
 }
 
 /* Asked between the nodes of a graph: the prompt is one native call, and is not finished. */
@@ -109,7 +109,7 @@ static void probe_P21_a_prefill_is_left_in_the_middle_of_its_native_call(void **
     bt_run_result_free(&before);
     bt_run_result_free(&after);
     free((void *)run.prompt);
-    bt_caller_close(&c);
+    bt_caller_close(&c, BT_CLOSE_DRAIN);
 }
 
 int main(int argc, char **argv) {
