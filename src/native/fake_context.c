@@ -228,7 +228,8 @@ enum { STATE_MAGIC = 0xba70f };
 static uint64_t sum_of(const struct bt_fake_cell *cells, int64_t n) {
     uint64_t sum = (uint64_t)n;
     for (int64_t i = 0; i < n; i++)
-        sum = bt_mix64(sum ^ cells[i].hash ^ (uint64_t)(uint32_t)cells[i].last);
+        sum = bt_mix64(bt_mix64(bt_mix64(sum ^ cells[i].hash) ^ cells[i].prompt) ^
+                       ((uint64_t)(uint32_t)cells[i].answered << 32 | (uint32_t)cells[i].last));
     return sum;
 }
 
