@@ -122,9 +122,11 @@ static void adapters_of_a_model(void **state) {
 
 static void vectors_of_decoders_and_encoders(void **state) {
     (void)state;
-    static const char *const bert[] = {"--arch", "bert", NULL}, *const spm[] = {"--arch", "bert", "--tokenizer", "spm",
-                                                                                NULL};
-    struct bt_model *models[] = {open_model(NULL), made_model("bert", bert), made_model("bert-spm", spm)};
+    static const char *const bert[] = {"--arch", "bert", NULL},
+                             *const spm[] = {"--arch", "bert", "--tokenizer", "spm", NULL},
+                             *const mamba[] = {"--arch", "mamba", NULL}, *const gpt2[] = {"--arch", "gpt2", NULL};
+    struct bt_model *models[] = {open_model(NULL), made_model("bert", bert), made_model("bert-spm", spm),
+                                 made_model("mamba", mamba), made_model("gpt2", gpt2)};
     for (size_t i = 0; i < BT_COUNT(models); i++) {
         for (enum bt_pooling p = BT_POOL_NONE; p < BT_POOL_RANK; p++)
             for (int exact = 0; exact < 2; exact++)
@@ -192,6 +194,23 @@ static void an_encoder_embeds_and_does_not_generate(void **state) {
     m->ops->free(m);
 }
 
+/* Positions that were learned end where training did; libllama would look past them. */
+static void an_input_longer_than_training_is_refused(void **state) {
+    (void)state;
+    static const char *const bert[] = {"--arch", "bert", "--ctx", "64", NULL};
+    struct bt_model *m = made_model("short", bert);
+    struct bt_context *c = open_embedder(m, 1, 256, true, BT_POOL_MEAN);
+    static bt_token many[100];
+    float vector[64];
+    struct bt_input input = {many, 100};
+    baton_error err;
+    assert_int_equal(c->ops->capacity(c), 64);
+    assert_int_equal(c->ops->embed(c, &input, 1, true, vector, &err), BATON_TOO_LONG);
+    assert_non_null(strstr(err.text, "100 tokens and the context holds 64"));
+    c->ops->free(c);
+    m->ops->free(m);
+}
+
 static void a_model_says_what_it_is(void **state) {
     (void)state;
     struct bt_model *m = open_model(NULL);
@@ -219,6 +238,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(vectors_of_decoders_and_encoders),
         cmocka_unit_test(scores_where_there_is_a_head_and_a_clear_no_elsewhere),
         cmocka_unit_test(an_encoder_embeds_and_does_not_generate),
+        cmocka_unit_test(an_input_longer_than_training_is_refused),
         cmocka_unit_test(a_model_says_what_it_is),
     };
     return bt_test_run(tests, argc, argv);
