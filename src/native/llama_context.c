@@ -21,7 +21,10 @@ static void context_free(struct bt_context *base) {
 
 static int context_capacity(const struct bt_context *base) {
     const struct bt_llama_context *c = of(base);
-    return c->pooling == BT_POOL_OFF ? (int)llama_n_ctx_seq(c->ctx) : bt_llama_embed_capacity(c);
+    int cells = (int)llama_n_ctx_seq(c->ctx);
+    if (c->pooling != BT_POOL_OFF)
+        cells = BT_MIN(cells, c->rows_max);
+    return c->model->learned_positions ? BT_MIN(cells, llama_model_n_ctx_train(c->model->model)) : cells;
 }
 
 static uint64_t context_memory(const struct bt_context *base) {

@@ -15,9 +15,10 @@ struct bt_llama_model {
     const struct llama_vocab *vocab;
     int vocab_size;
     char *path;
-    char *chat_template;  /* NULL: the model's own */
-    uint64_t fingerprint; /* of the file: states of another model are refused */
-    int scores;           /* outputs of its rank head; 0: it has none */
+    char *chat_template;    /* NULL: the model's own */
+    uint64_t fingerprint;   /* of the file: states of another model are refused */
+    int scores;             /* outputs of its rank head; 0: it has none */
+    bool learned_positions; /* they end where training did, and the process with them */
     /* libllama keeps the adapters of a model in a set that it does not guard */
     pthread_mutex_t adapters_lock;
 };
@@ -90,11 +91,10 @@ baton_status bt_llama_state_set(struct bt_context *c, int seq, const unsigned ch
 
 /* llama_embed.c */
 bool bt_llama_embeds_only(const struct bt_llama_model *m);
-int bt_llama_scores(const struct bt_llama_model *m); /* outputs of a rank head that the file really has */
+void bt_llama_look_into(struct bt_llama_model *m); /* fills what only the file knows */
 baton_status bt_llama_embed_check(const struct bt_llama_model *m, enum bt_pooling pooling, baton_error *err);
 void bt_llama_embed_params(const struct bt_llama_model *m, const struct bt_context_params *params,
                            struct llama_context_params *p);
-int bt_llama_embed_capacity(const struct bt_llama_context *c);
 int bt_llama_embed_width(const struct bt_context *c);
 baton_status bt_llama_embed(struct bt_context *c, const struct bt_input *inputs, size_t n, bool normalise, float *out,
                             baton_error *err);

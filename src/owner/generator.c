@@ -188,8 +188,21 @@ static bool copy_stops(struct bt_generator *g, const struct bt_run *run) {
     return true;
 }
 
+static baton_status check_prompt(const struct bt_generator *g, const struct bt_run *run, baton_error *err) {
+    struct bt_model_info info;
+    g->m->ops->info(g->m, &info);
+    for (size_t i = 0; i < run->n_prompt; i++)
+        if (run->prompt[i] < 0 || run->prompt[i] >= info.vocab_size)
+            return bt_fail(err, BATON_INVALID, "token %d at index %zu of the prompt is not in the vocabulary (0 to %d)",
+                           (int)run->prompt[i], i, info.vocab_size - 1);
+    return BATON_OK;
+}
+
 static baton_status prepare(struct bt_generator *g, const struct bt_run *run, baton_error *err) {
     size_t room = (size_t)g->capacity;
+    baton_status status = check_prompt(g, run, err);
+    if (status)
+        return status;
     if (run->n_prompt == 0)
         return bt_fail(err, BATON_INVALID, "the prompt has no tokens: there is nothing to continue");
     if (run->n_prompt >= room)
