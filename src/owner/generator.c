@@ -122,7 +122,8 @@ static baton_status step(struct bt_generator *g, struct bt_context *c, baton_err
     if (token < 0 && token != BT_TOKEN_END)
         return bt_fail(err, BATON_FAILED, "the native library computed logits that are no numbers");
     take(g, token);
-    return g->result.text.failed ? bt_fail(err, BATON_NO_MEMORY, "no memory for the answer") : BATON_OK;
+    bool lost = g->result.text.failed || g->text.pending.failed || g->piece.failed;
+    return lost ? bt_fail(err, BATON_NO_MEMORY, "no memory for the answer") : BATON_OK;
 }
 
 baton_status bt_generator_next(struct bt_generator *g, struct bt_context *c, struct bt_delta *d, baton_error *err) {
@@ -216,7 +217,10 @@ static baton_status prepare(struct bt_generator *g, const struct bt_run *run, ba
     g->n = (int32_t)run->n_prompt;
     g->result.n_prompt = run->n_prompt;
     g->result.partial = true; /* until it is known to be whole */
-    return g->m->ops->sampler(g->m, run->sampling, run->prompt, run->n_prompt, &g->sampler, err);
+    struct bt_sampling sampling = *run->sampling;
+    if (sampling.penalty_last_n < 0 || sampling.penalty_last_n > g->capacity)
+        sampling.penalty_last_n = g->capacity;
+    return g->m->ops->sampler(g->m, &sampling, run->prompt, run->n_prompt, &g->sampler, err);
 }
 
 baton_status bt_generator_open(const struct bt_model *m, int capacity, int seq, const struct bt_run *run,
