@@ -156,6 +156,23 @@ def probe_P60_what_is_no_json_is_refused():
 
 
 @test
+def probe_P60_a_body_of_tiny_values_takes_no_more_than_its_own_size():
+    with Server("fake:", "--body-max", "8M") as s:
+        s.complete(max_tokens=1)
+        before = s.memory("VmHWM")
+        for unit, n in ((b"{}", 2_000_000), (b"[]", 2_000_000), (b"1", 4_000_000)):
+            body = b'{"prompt": "x", "junk": [' + b",".join([unit] * n) + b"]}"
+            r = s.ask("POST", "/v1/completions", body)
+            equal((r.status, r.error()["code"]), (400, "too_many_values"), unit)
+        grown = s.memory("VmHWM") - before
+        assert SANITIZER or grown < 64 << 20, grown
+        quoted = b'{"prompt": "x", "max_tokens": 1, "junk": "' + b'\\"{,[' * 500_000 + b'"}'
+        equal(s.ask("POST", "/v1/completions", quoted).status, 200, "in a string they are text")
+        many = {"prompt": "x", "max_tokens": 1, "junk": [1] * 1_000_000}
+        equal(s.ask("POST", "/v1/completions", many).status, 200)
+
+
+@test
 def probe_P60_what_is_no_http_is_refused():
     cases = [
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\x00" * 500, 400),
