@@ -204,7 +204,9 @@ static void say_what_is_served(const struct server *s) {
            info->contexts, info->contexts == 1 ? "" : "s", r->sequences, r->sequences == 1 ? "" : "s", r->ctx,
            (double)r->memory * info->contexts / (1 << 20));
     printf("listening on http://%s%s%s:%d\n", v6 ? "[" : "", host, v6 ? "]" : "", bt_http_port(s->http));
-    fflush(stdout);
+    if (fflush(stdout) != 0)
+        bt_log(BATON_LOG_WARN, "stdout cannot be written: the server goes on, on port %d", bt_http_port(s->http));
+    clearerr(stdout);
 }
 
 static baton_status serve(struct server *s, baton_error *err) {
