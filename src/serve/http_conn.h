@@ -59,7 +59,8 @@ struct bt_http {
     struct bt_http_handler handler;
     int fd, port;
     bool accepting, stopping, in_pass;
-    struct event accept, wake;
+    bool starved; /* of descriptors or memory, and has said so */
+    struct event accept, retry, wake;
     struct bt_list conns, dirty, dead;
     int n_conns;
     size_t bodies; /* bytes of bodies held */

@@ -298,6 +298,26 @@ def probe_P60_a_thousand_idle_connections_disturb_nobody():
         poll(lambda: s.connect().ask("GET", "/health").reply().status == 200, "room after one has left")
 
 
+def descriptors(s):
+    return [int(fd) for fd in os.listdir(f"/proc/{s.process.pid}/fd")]
+
+
+@test
+def probe_P60_without_descriptors_it_waits_and_comes_back():
+    """Also where no connection is there whose end would be the sign to go on."""
+    with Server("fake:") as s:
+        used = descriptors(s)
+        lowest = next(fd for fd in range(len(used) + 1) if fd not in used)
+        limits = resource.prlimit(s.process.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(s.process.pid, resource.RLIMIT_NOFILE, (lowest, limits[1]))
+        with s.connect() as c:
+            c.ask("GET", "/health")
+            poll(lambda: "no new connections" in s.said(), "a word in the log")
+            resource.prlimit(s.process.pid, resource.RLIMIT_NOFILE, limits)
+            equal(c.reply().status, 200)
+        equal(s.said().count("no new connections"), 1, "it is said once")
+
+
 @test
 def probe_P60_pipelined_requests_are_answered_in_order():
     body = json.dumps({"prompt": "pipe", "temperature": 0, "stream": True}).encode()
