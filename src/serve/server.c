@@ -166,7 +166,8 @@ static int connections_possible(int wanted) {
     if (r.rlim_cur > (rlim_t)wanted + OTHER_DESCRIPTORS)
         return wanted;
     int possible = BT_MAX((int)r.rlim_cur - OTHER_DESCRIPTORS, 1);
-    bt_log(BATON_LOG_WARN, "%d connections at most: the limit of open files is %d (ulimit -n)", possible, (int)r.rlim_cur);
+    bt_log(BATON_LOG_WARN, "%d connections at most: the limit of open files is %d (ulimit -n)", possible,
+           (int)r.rlim_cur);
     return possible;
 }
 
