@@ -227,10 +227,10 @@ baton_status baton_llama_stream(baton_llama *llama, const baton_llama_ask *ask, 
     if (status)
         return status;
     if (llama->caller)
-        return bt_stream_of_caller(llama->caller, &a.submit, &a.limits, stream, err);
+        return bt_told(bt_stream_of_caller(llama->caller, &a.submit, &a.limits, stream, err), err);
     struct bt_io_stream *inner;
     status = bt_io_submit(llama->io, &a.submit, &a.limits, &inner, err);
-    return status ? status : bt_stream_of_io(inner, stream, err);
+    return status ? bt_told(status, err) : bt_stream_of_io(inner, stream, err);
 }
 
 baton_status baton_llama_generate(baton_llama *llama, const baton_llama_ask *ask, baton_result *result,
@@ -286,14 +286,14 @@ baton_status baton_llama_run(baton_llama *llama, const baton_request *request,
     if (status)
         return status;
     if (llama->io)
-        return bt_io_visit(llama->io, run_native, &r, err);
+        return bt_told(bt_io_visit(llama->io, run_native, &r, err), err);
     struct bt_ask ask = {mine.when_full == BATON_WAIT ? BT_WAIT : BT_REFUSE, mine.queue_ms, mine.id, mine.flow,
                          mine.priority};
     struct bt_lease lease;
     void *context;
     status = bt_lease_acquire(bt_caller_pool(llama->caller), &ask, &lease, err);
     if (status)
-        return status;
+        return bt_told(status, err);
     status = bt_lease_begin(&lease, BT_OP_USER, &context, err);
     if (!status) {
         struct bt_context *c = context;
@@ -301,7 +301,7 @@ baton_status baton_llama_run(baton_llama *llama, const baton_request *request,
         bt_lease_end(&lease);
     }
     baton_status released = bt_lease_release(&lease, BT_RESET, err);
-    return status ? status : released;
+    return bt_told(status ? status : released, err);
 }
 
 void baton_llama_get_counts(const baton_llama *llama, baton_counts *counts) {

@@ -119,7 +119,7 @@ baton_status baton_stream_next(baton_stream *stream, int64_t timeout_ms, baton_d
     else
         *delta = (baton_delta){(char *)stream->text.data, stream->text.len - 1, stream->tokens};
     atomic_store(&stream->busy, false);
-    return status;
+    return bt_told(status, NULL);
 }
 
 int baton_stream_fd(baton_stream *stream) {
