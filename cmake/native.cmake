@@ -47,11 +47,17 @@ else()
     message(STATUS "libllama ${LLAMA_llama_VERSION}: ${LLAMA_llama_LIBDIR}")
 endif()
 
+# A program that uses libbaton starts with the C library that its native libraries need, or does not start.
+set(BATON_USER_LINK_OPTIONS)
+if(BATON_PRIVATE_PREFIX)
+    set(BATON_USER_LINK_OPTIONS -Wl,--dynamic-linker=${BATON_PREFIX}/lib/ld-linux-x86-64.so.2 -Wl,--disable-new-dtags
+        -Wl,-rpath,${BATON_PREFIX}/lib -Wl,--allow-shlib-undefined)
+endif()
+
 # How a program that contains baton_native is linked.
 function(baton_program target)
     if(BATON_PRIVATE_PREFIX)
-        target_link_options(${target} PRIVATE -Wl,--dynamic-linker=${BATON_PREFIX}/lib/ld-linux-x86-64.so.2
-            -Wl,--disable-new-dtags -Wl,-rpath,${BATON_PREFIX}/lib -Wl,--allow-shlib-undefined)
+        target_link_options(${target} PRIVATE ${BATON_USER_LINK_OPTIONS})
         set_target_properties(${target} PROPERTIES SKIP_BUILD_RPATH ON)
     endif()
 endfunction()
