@@ -144,7 +144,7 @@ static bool native_params(const struct bt_llama_model *m, const struct bt_contex
     /* Flash attention takes another kernel for long chunks: logits would depend on how a prompt was cut. */
     p->flash_attn_type = params->exact ? LLAMA_FLASH_ATTN_TYPE_DISABLED : LLAMA_FLASH_ATTN_TYPE_AUTO;
     if (params->pooling != BT_POOL_OFF)
-        bt_llama_embed_params(params, p);
+        bt_llama_embed_params(m, params, p);
     return true;
 }
 
@@ -195,7 +195,7 @@ baton_status bt_llama_context_open(struct bt_model *base, const struct bt_contex
     if (!c)
         return bt_fail(err, BATON_NO_MEMORY, "no memory for a context");
     c->base.ops = &context_ops;
-    c->sequences = params->sequences;
+    c->sequences = (int)p.n_seq_max;
     c->vocab_size = m->vocab_size;
     c->model = m;
     c->pooling = params->pooling;

@@ -1,8 +1,8 @@
 /* Embeddings and rank scores, in a context that does nothing else.
  *
- * An exact context takes inputs one by one: then a vector is what it is alone, to the bit. Others take several at once,
- * in one cache (sequences of different lengths would be cut into several calls by the split one, and a pooled vector
- * would be that of the last piece). */
+ * An exact context takes inputs one by one, having one sequence: then a vector is what it is alone, to the bit. Others
+ * take several at once, in one cache (sequences of different lengths would be cut into several calls by the split one,
+ * and a pooled vector would be that of the last piece). */
 #include "native/llama_internal.h"
 
 #include <gguf.h>
@@ -58,7 +58,8 @@ baton_status bt_llama_embed_check(const struct bt_llama_model *m, enum bt_poolin
     return BATON_OK;
 }
 
-void bt_llama_embed_params(const struct bt_context_params *params, struct llama_context_params *p) {
+void bt_llama_embed_params(const struct bt_llama_model *m, const struct bt_context_params *params,
+                           struct llama_context_params *p) {
     static const enum llama_pooling_type types[] = {
         [BT_POOL_NONE] = LLAMA_POOLING_TYPE_NONE, [BT_POOL_MEAN] = LLAMA_POOLING_TYPE_MEAN,
         [BT_POOL_CLS] = LLAMA_POOLING_TYPE_CLS,   [BT_POOL_LAST] = LLAMA_POOLING_TYPE_LAST,
@@ -68,9 +69,14 @@ void bt_llama_embed_params(const struct bt_context_params *params, struct llama_
     p->embeddings = true;
     p->pooling_type = types[params->pooling];
     p->n_outputs_max = 0;
-    p->kv_unified = !params->exact;
+    /* libllama cannot build a pooling over several caches, and cuts several states into several calls */
+    if (params->exact || llama_model_is_recurrent(m->model) || llama_model_is_hybrid(m->model)) {
+        p->n_seq_max = 1;
+        p->n_ctx = cells;
+    }
+    p->kv_unified = true;
     /* An input goes through in one piece: pooling and attention in both directions need all of it at once. */
-    p->n_batch = p->n_ubatch = params->exact ? cells : BT_MAX(cells, BT_MIN(p->n_ctx, 2048U));
+    p->n_batch = p->n_ubatch = p->n_seq_max == 1 ? cells : BT_MAX(cells, BT_MIN(p->n_ctx, 2048U));
 }
 
 /* Positions that were learned and not computed end where training did, and libllama's process with them. */
@@ -116,7 +122,7 @@ static baton_status check(const struct bt_llama_context *c, const struct bt_inpu
 
 /* As many inputs from the first on as go through together. */
 static size_t load(struct bt_llama_context *c, const struct bt_input *inputs, size_t n) {
-    size_t most = c->exact ? 1 : (size_t)c->sequences, count = 0;
+    size_t most = (size_t)c->sequences, count = 0;
     struct llama_batch *b = &c->batch;
     b->n_tokens = 0;
     while (count < BT_MIN(n, most) && (size_t)b->n_tokens + inputs[count].n <= (size_t)c->rows_max) {

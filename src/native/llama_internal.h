@@ -92,7 +92,8 @@ baton_status bt_llama_state_set(struct bt_context *c, int seq, const unsigned ch
 bool bt_llama_embeds_only(const struct bt_llama_model *m);
 int bt_llama_scores(const struct bt_llama_model *m); /* outputs of a rank head that the file really has */
 baton_status bt_llama_embed_check(const struct bt_llama_model *m, enum bt_pooling pooling, baton_error *err);
-void bt_llama_embed_params(const struct bt_context_params *params, struct llama_context_params *p);
+void bt_llama_embed_params(const struct bt_llama_model *m, const struct bt_context_params *params,
+                           struct llama_context_params *p);
 int bt_llama_embed_capacity(const struct bt_llama_context *c);
 int bt_llama_embed_width(const struct bt_context *c);
 baton_status bt_llama_embed(struct bt_context *c, const struct bt_input *inputs, size_t n, bool normalise, float *out,

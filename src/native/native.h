@@ -164,8 +164,8 @@ struct bt_context_ops {
     /* Called between graph nodes on the CPU while a decode runs; true aborts the whole decode, neighbours too. */
     void (*set_abort)(struct bt_context *c, bool (*abort)(void *arg), void *arg);
 
-    /* One sequence's cache as bytes that this or another context of the same model and the same adapters goes on from,
-     * token for token. Logits are not in it: keep the last token out of the cache, or decode it again. state_get
+    /* One sequence's cache as bytes that this or another context of the same model, as many sequences and the same
+     * adapters goes on from, token for token. Logits are not in it: keep the last token out of the cache, or decode it again. state_get
      * returns the bytes written, 0 when `size` is less than state_size said. state_set: _INVALID for bytes that are
      * damaged or of another model, _TOO_LONG for a sequence that this context has no room for; the sequence is then as
      * it was, after any other failure it is empty. */
