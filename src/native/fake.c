@@ -55,7 +55,7 @@ void bt_fake_stats_reset(void) {
 static void model_free(struct bt_model *base) {
     struct bt_fake_model *m = BT_CONTAINER(base, struct bt_fake_model, base);
     if (m->adapters)
-        bt_log(BT_LOG_ERROR, "fake native: %d adapters outlive their model", m->adapters);
+        bt_log(BATON_LOG_ERROR, "fake native: %d adapters outlive their model", m->adapters);
     pthread_mutex_destroy(&m->adapters_lock);
     free(m);
     bt_fake_count(&bt_fake_counters.models, -1);
