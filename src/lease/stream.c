@@ -116,22 +116,24 @@ static bool leave(struct bt_caller_stream *s) {
     return false;
 }
 
+static baton_status begin(struct bt_caller_stream *s, enum bt_op op, void **context, baton_error *err) {
+    if (s->parked) {
+        struct bt_lease taken;
+        baton_status status = bt_lease_take(&s->lease, &taken, err);
+        if (status)
+            return status;
+        s->lease = taken;
+        s->parked = false;
+    }
+    return bt_lease_begin(&s->lease, op, context, err);
+}
+
 static baton_status pull(struct bt_caller_stream *s, struct bt_delta *delta, baton_error *err) {
     void *context;
     baton_status status = bt_generator_outcome(s->generator, err);
     if (status != BATON_AGAIN) /* it has ended: no native code is needed to say so */
         return bt_generator_next(s->generator, NULL, delta, err);
-    if (s->parked) {
-        struct bt_lease taken;
-        status = bt_lease_take(&s->lease, &taken, err);
-        if (!status)
-            s->lease = taken;
-        s->parked = status != BATON_OK;
-    } else {
-        status = BATON_OK;
-    }
-    if (!status)
-        status = bt_lease_begin(&s->lease, BT_OP_STREAM, &context, err);
+    status = begin(s, BT_OP_STREAM, &context, err);
     if (status == BATON_STALE)
         bt_generator_stop(s->generator, status,
                           "the thread that pulled this stream last has ended, and its lease with it: park the stream "
@@ -155,6 +157,20 @@ baton_status bt_caller_stream_next(struct bt_caller_stream *s, struct bt_delta *
         return status;
     *delta = (struct bt_delta){.token = -1, .text = ""};
     return bt_fail(err, BATON_CANCELLED, "the stream was closed from inside its native call");
+}
+
+baton_status bt_caller_stream_save(struct bt_caller_stream *s, struct bt_buf *out, baton_error *err) {
+    void *context;
+    uint32_t inside = enter(s);
+    if (inside != NOBODY)
+        return refused(s, "save", inside, err);
+    baton_status status = begin(s, BT_OP_STATE, &context, err);
+    if (!status) {
+        status = bt_generator_save(s->generator, context, out, err);
+        bt_lease_end(&s->lease);
+    }
+    leave(s);
+    return status;
 }
 
 baton_status bt_caller_stream_park(struct bt_caller_stream *s, baton_error *err) {
