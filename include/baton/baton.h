@@ -409,6 +409,9 @@ typedef struct baton_outcome {
     uint32_t answer_tokens;
     int64_t queue_ns, run_ns; /* waited; ran */
     char text[256];           /* one line, when status is not BATON_OK */
+    /* of run_ns: until the first token, and after it. With an owner thread the company's share is in both */
+    int64_t prefill_ns, decode_ns;
+    double prompt_per_s, answer_per_s; /* tokens per second of the two; 0: too few to say */
 } baton_outcome;
 
 /* The next piece.
