@@ -154,7 +154,7 @@ baton_status bt_lease_acquire(struct bt_pool *pool, const struct bt_ask *ask, st
     if (!ask)
         ask = &bt_ask_refuse;
     if (BT_UNLIKELY(!lease))
-        return bt_fail(err, BATON_MISUSE, "bt_lease_acquire needs a place for the lease");
+        return bt_fail(err, BATON_MISUSE, "acquiring needs a place for the lease");
     *lease = (struct bt_lease){0};
     baton_status status = bt_lease_check_ask(pool, ask, err);
     if (BT_UNLIKELY(status != BATON_OK))
@@ -206,7 +206,7 @@ baton_status bt_lease_begin(const struct bt_lease *lease, enum bt_op op, void **
     baton_guard_word was;
     if (BT_UNLIKELY(!context || (unsigned)op >= BT_OP_COUNT || !bt_op_inside(op)))
         return bt_fail(err, BATON_MISUSE,
-                       "bt_lease_begin needs an operation that is inside the context, and a place "
+                       "begin needs an operation that is inside the context, and a place "
                        "for the context");
     *context = NULL;
     if (BT_UNLIKELY(!bt_pool_watch_thread()))
@@ -216,7 +216,7 @@ baton_status bt_lease_begin(const struct bt_lease *lease, enum bt_op op, void **
         return status;
     if (BT_UNLIKELY(baton_guard_op(was) == BT_OP_GIVEN)) {
         bt_slot_publish(slot, was);
-        return bt_fail(err, BATON_MISUSE, "request %llu was given and not taken yet: bt_lease_take first",
+        return bt_fail(err, BATON_MISUSE, "request %llu was given and not taken yet: take it first",
                        (unsigned long long)lease->id);
     }
     *context = slot->context;
@@ -224,15 +224,24 @@ baton_status bt_lease_begin(const struct bt_lease *lease, enum bt_op op, void **
 }
 
 /* Not analysed, like give: the word was won in another function, by begin or take. */
-BATON_NO_ANALYSIS void bt_lease_end(const struct bt_lease *lease) {
+BATON_NO_ANALYSIS bool bt_lease_end(const struct bt_lease *lease) {
     struct bt_slot *slot = slot_of(lease);
     baton_guard_word word = slot ? baton_guard_read(&slot->guard) : 0;
     if (BT_UNLIKELY(baton_guard_tid(word) != baton_guard_self() || !bt_op_inside(baton_guard_op(word)))) {
-        bt_log(BATON_LOG_ERROR, "bt_lease_end without a bt_lease_begin on this thread (request %llu): nothing was done",
+        bt_log(BATON_LOG_ERROR,
+               "the end of a native call without its begin on this thread (request %llu): nothing was done",
                lease ? (unsigned long long)lease->id : 0ULL);
-        return;
+        return false;
     }
     baton_guard_mark(&slot->guard, BT_OP_IDLE);
+    return true;
+}
+
+void *bt_lease_context(const struct bt_lease *lease) {
+    struct bt_slot *slot = slot_of(lease);
+    baton_guard_word word = slot ? baton_guard_read(&slot->guard) : 0;
+    bool inside = baton_guard_tid(word) == baton_guard_self() && bt_op_inside(baton_guard_op(word));
+    return inside ? slot->context : NULL;
 }
 
 static baton_status release(struct bt_lease *lease, enum bt_release how, baton_error *err) {
@@ -267,7 +276,7 @@ BATON_NO_ANALYSIS baton_status bt_lease_give(struct bt_lease *lease, struct bt_l
     struct bt_slot *slot;
     baton_guard_word was;
     if (!parcel)
-        return bt_fail(err, BATON_MISUSE, "bt_lease_give needs a place for the parcel");
+        return bt_fail(err, BATON_MISUSE, "give needs a place for the parcel");
     baton_status status = claim(lease, BT_OP_RESET, "give", &slot, &was, err);
     if (status != BATON_OK)
         return status;
@@ -283,7 +292,7 @@ baton_status bt_lease_take(struct bt_lease *parcel, struct bt_lease *lease, bato
     struct bt_slot *slot;
     baton_guard_word was;
     if (!lease)
-        return bt_fail(err, BATON_MISUSE, "bt_lease_take needs a place for the lease");
+        return bt_fail(err, BATON_MISUSE, "take needs a place for the lease");
     if (!bt_pool_watch_thread())
         return bt_fail(err, BATON_NO_MEMORY, "no thread-specific key is left to notice the end of this thread");
     baton_status status = claim(parcel, BT_OP_RESET, "take", &slot, &was, err);
@@ -291,8 +300,7 @@ baton_status bt_lease_take(struct bt_lease *parcel, struct bt_lease *lease, bato
         return status;
     if (baton_guard_op(was) != BT_OP_GIVEN) {
         bt_slot_publish(slot, was);
-        return bt_fail(err, BATON_MISUSE, "request %llu was not given: bt_lease_give first",
-                       (unsigned long long)parcel->id);
+        return bt_fail(err, BATON_MISUSE, "request %llu was not given: give it first", (unsigned long long)parcel->id);
     }
     struct bt_lease taken = *parcel;
     taken.generation = renew(slot);

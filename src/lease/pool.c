@@ -88,7 +88,7 @@ static struct bt_pool *pool_memory(int n) {
 
 baton_status bt_pool_open(const struct bt_pool_params *params, struct bt_pool **out, baton_error *err) {
     if (!out || !params || !params->contexts)
-        return bt_fail(err, BATON_MISUSE, "bt_pool_open needs params, its contexts, and a place for the pool");
+        return bt_fail(err, BATON_MISUSE, "a pool needs params, its contexts, and a place for the pool");
     *out = NULL;
     if (params->n_contexts < 1 || params->n_contexts > BT_GATE_SLOTS_MAX || params->queue_max < 0)
         return bt_fail(err, BATON_INVALID, "a pool has 1 to %d contexts and a queue of at least 0; not %d and %d",
@@ -101,6 +101,9 @@ baton_status bt_pool_open(const struct bt_pool_params *params, struct bt_pool **
     snprintf(pool->name, sizeof pool->name, "%s", params->name ? params->name : "the context");
     pool->destroy = params->destroy;
     pool->reset = params->reset;
+    pool->native = params->native;
+    pool->when_full = params->when_full;
+    pool->queue_ms = params->queue_ms;
     bt_gate_init(&pool->gate, pool->n, params->queue_max);
     pool->lost = 0;
     pool->closing = false;
@@ -267,7 +270,7 @@ static bool held_by_locked(const struct bt_pool *pool, unsigned tid) BATON_REQUI
 
 baton_status bt_pool_close(struct bt_pool **handle, enum bt_close how, baton_error *err) {
     if (!handle)
-        return bt_fail(err, BATON_MISUSE, "bt_pool_close needs the address of the pool's pointer");
+        return bt_fail(err, BATON_MISUSE, "closing needs the address of the pool's pointer");
     struct bt_pool *pool = *handle;
     *handle = NULL;
     if (!pool || !ref_if_live(pool))
@@ -286,6 +289,15 @@ baton_status bt_pool_close(struct bt_pool **handle, enum bt_close how, baton_err
         bt_futex_wait(&pool->dead, 0, BT_NEVER_NS);
     bt_pool_unref(pool);
     return BATON_OK;
+}
+
+bt_native_of *bt_pool_native(const struct bt_pool *pool) {
+    return pool->native;
+}
+
+void bt_pool_presets(const struct bt_pool *pool, enum bt_when_full *when_full, int64_t *queue_ms) {
+    *when_full = pool->when_full;
+    *queue_ms = pool->queue_ms;
 }
 
 int bt_pool_queued(struct bt_pool *pool) {

@@ -46,6 +46,9 @@ struct bt_pool {
     char name[96];
     void (*destroy)(void *context);
     void (*reset)(void *context);
+    bt_native_of *native;
+    enum bt_when_full when_full;
+    int64_t queue_ms;
     _Atomic uint64_t free; /* see above */
     /* under the lock */
     bt_lock lock;

@@ -123,7 +123,7 @@ static bool leave(struct bt_caller_stream *s) {
 }
 
 /* By itself because Clang's analysis does not look into functions that may or may not acquire. */
-static baton_status begin(struct bt_caller_stream *s, void **context, baton_error *err)
+static baton_status begin(struct bt_caller_stream *s, enum bt_op op, void **context, baton_error *err)
     BATON_TRY_ACQUIRE(0, s->lease.pool) {
     if (s->parked) {
         struct bt_lease taken;
@@ -133,7 +133,7 @@ static baton_status begin(struct bt_caller_stream *s, void **context, baton_erro
         s->lease = taken;
         s->parked = false;
     }
-    return bt_lease_begin(&s->lease, BT_OP_STREAM, context, err);
+    return bt_lease_begin(&s->lease, op, context, err);
 }
 
 static baton_status pull(struct bt_caller_stream *s, struct bt_delta *delta, baton_error *err) {
@@ -142,7 +142,7 @@ static baton_status pull(struct bt_caller_stream *s, struct bt_delta *delta, bat
     if (status != BATON_AGAIN) /* it has ended: no native code is needed to say so */
         return bt_generator_next(s->generator, NULL, delta, err);
     holds_lease(s);
-    status = begin(s, &context, err);
+    status = begin(s, BT_OP_STREAM, &context, err);
     if (status) {
         if (status != BATON_STALE)
             return status;
@@ -166,6 +166,20 @@ baton_status bt_caller_stream_next(struct bt_caller_stream *s, struct bt_delta *
         return status;
     *delta = (struct bt_delta){.token = -1, .text = ""};
     return bt_fail(err, BATON_CANCELLED, "the stream was closed from inside its native call");
+}
+
+baton_status bt_caller_stream_save(struct bt_caller_stream *s, struct bt_buf *out, baton_error *err) {
+    void *context;
+    uint32_t inside = enter(s);
+    if (inside != NOBODY)
+        return refused(s, "save", inside, err);
+    baton_status status = begin(s, BT_OP_STATE, &context, err);
+    if (!status) {
+        status = bt_generator_save(s->generator, context, out, err);
+        bt_lease_end(&s->lease);
+    }
+    leave(s);
+    return status;
 }
 
 baton_status bt_caller_stream_park(struct bt_caller_stream *s, baton_error *err) {

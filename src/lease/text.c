@@ -3,8 +3,8 @@
 
 const char *bt_op_text(enum bt_op op) {
     static const char *const texts[] = {
-#define OP_TEXT(name, text) text,
-        BT_OP_MAP(OP_TEXT)
+#define OP_TEXT(name, number, text) text,
+        BATON_OP_MAP(OP_TEXT)
 #undef OP_TEXT
     };
     return (unsigned)op < BT_OP_COUNT ? texts[op] : "an unknown operation";

@@ -78,7 +78,7 @@ baton_status bt_lease_ask(struct bt_pool *pool, const struct bt_ask *ask, struct
     if (!ask)
         ask = &bt_ask_refuse;
     if (!lease || !ticket)
-        return bt_fail(err, BATON_MISUSE, "bt_lease_ask needs a place for the lease and one for the ticket");
+        return bt_fail(err, BATON_MISUSE, "asking needs a place for the lease and one for the ticket");
     *ticket = NULL;
     *lease = (struct bt_lease){0};
     baton_status status = bt_lease_check_ask(pool, ask, err);
@@ -118,7 +118,7 @@ static baton_status read_verdict(struct bt_ticket *t) {
 baton_status bt_lease_poll(struct bt_ticket **ticket, struct bt_lease *lease, baton_error *err) {
     if (!ticket || !*ticket || !lease)
         return bt_fail(err, BATON_MISUSE,
-                       "bt_lease_poll needs a ticket that bt_lease_ask gave, and a place for the "
+                       "polling needs a ticket that asking gave, and a place for the "
                        "lease");
     struct bt_ticket *t = *ticket;
     *lease = (struct bt_lease){0};
