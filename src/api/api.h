@@ -75,7 +75,7 @@ baton_status bt_llama_request(baton_llama *llama, const baton_request *theirs, b
 baton_status bt_llama_verdict(baton_llama *llama, baton_status status, baton_error *err);
 /* A lease of owner = caller for the request; *mine is what was asked for. */
 baton_status bt_llama_acquire(baton_llama *llama, const baton_request *theirs, baton_request *mine,
-                              struct bt_lease *lease, baton_error *err);
+                              struct bt_lease *lease, baton_error *err) BATON_TRY_ACQUIRE(0, lease);
 
 /* NUL-terminated; the buffer's bytes become the caller's, or are freed. len may be NULL. */
 baton_status bt_give_text(struct bt_buf *b, char **text, size_t *len, baton_error *err);
