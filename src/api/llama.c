@@ -244,10 +244,10 @@ static baton_status take_state(const struct bt_model *m, const baton_llama_ask *
 
 static baton_status take_ask(baton_llama *llama, const baton_llama_ask *theirs, struct asked *a, baton_error *err) {
     baton_llama_ask ask = BATON_LLAMA_ASK;
+    memset(a, 0, sizeof *a);
     if (!theirs || !BT_TAKE(ask, theirs))
         return bt_misuse(err, BATON_MISUSE, "an ask without its size: make it with BATON_LLAMA_ASK");
     int given = (ask.prompt != NULL) + (ask.messages != NULL) + (ask.tokens != NULL);
-    memset(a, 0, sizeof *a);
     if (llama->pooling != BATON_POOLING_OFF)
         return bt_fail(err, BATON_UNSUPPORTED,
                        "this handle embeds and does not generate: open another one with BATON_POOLING_OFF");
@@ -282,9 +282,13 @@ baton_status baton_llama_stream(baton_llama *llama, const baton_llama_ask *ask, 
     struct asked a;
     *stream = NULL;
     baton_status status = take_ask(llama, ask, &a, err);
-    if (!status && llama->caller) {
+    if (status) { /* misuse was told where it was found */
+        asked_free(&a);
+        return status;
+    }
+    if (llama->caller) {
         status = bt_stream_of_caller(llama->caller, &a.submit, &a.limits, &a.saved, stream, err);
-    } else if (!status) {
+    } else {
         struct bt_io_stream *inner;
         if (a.submit.max_tokens >= 0)
             a.submit.max_tokens += (int32_t)a.submit.n_resume;
