@@ -20,6 +20,7 @@ struct bt_model_params {
     const char *path;          /* borrowed; NULL: the built-in model. "fake:KEY=VALUE,..." is the fake native */
     const char *chat_template; /* borrowed; NULL: the model's own */
     int gpu_layers;            /* < 0: all that fit */
+    bool facts_only;           /* metadata and vocabulary, no weights: for info, metadata and tokens alone */
     bool (*progress)(void *arg, float done); /* may be NULL; false stops the load */
     void *progress_arg;
 };
