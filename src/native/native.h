@@ -217,5 +217,9 @@ const char *bt_builtin_model_path(void);
 
 /* "llama.cpp 0.7.0, ggml 0.27.0, CPU AVX2 …": for --version and diagnostics. */
 void bt_native_versions(struct bt_buf *out);
+/* "libggml-cpu-haswell: CPU : SSE3 = 1 | …": the variant that runs, and what it was built for. */
+void bt_native_cpu(struct bt_buf *out);
+/* The threads of native calls that a context gets: 0 asks for the preset. */
+int bt_native_threads(int asked);
 
 #endif
