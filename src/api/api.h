@@ -20,6 +20,18 @@ bool bt_take_params(void *mine, size_t mine_size, const void *theirs);
 /* A misuse: the handler is told. Returns status. */
 BATON_PRINTF(3, 4) baton_status bt_misuse(baton_error *err, baton_status status, const char *format, ...);
 
+/* Whether anybody listens to misuse. */
+bool bt_misuse_handled(void);
+baton_status bt_tell(baton_status status, const baton_error *err);
+/* Tells the handler of a status of the family BUG that a lower layer came back with; err may be NULL. Returns it. */
+static inline baton_status bt_told(baton_status status, baton_error *err) {
+    return BT_LIKELY(status == BATON_OK) ? status : bt_tell(status, err);
+}
+
+/* As baton_lease_acquire, of any pool. */
+baton_status bt_acquire_for(struct bt_pool *pool, const baton_request *request, baton_lease *lease, baton_error *err)
+    BATON_TRY_ACQUIRE(0, lease);
+
 /* Where a policy or a request makes no sense, the text says which number. */
 baton_status bt_check_policy(const baton_policy *p, bool embeds, baton_error *err);
 /* The request with what it leaves to the policy filled in. */

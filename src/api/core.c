@@ -53,6 +53,17 @@ baton_status bt_misuse(baton_error *err, baton_status status, const char *format
     return status;
 }
 
+bool bt_misuse_handled(void) {
+    return atomic_load_explicit(&handler_now, memory_order_relaxed) != NULL;
+}
+
+baton_status bt_tell(baton_status status, const baton_error *err) {
+    misuse_handler *handler = atomic_load(&handler_now);
+    if (handler && baton_status_family_of(status) == BATON_FAMILY_BUG)
+        handler(atomic_load(&handler_arg), status, err ? err->text : baton_status_text(status));
+    return status;
+}
+
 void baton_log_set(baton_log_level level, void (*handler)(void *arg, baton_log_level level, const char *line),
                    void *arg) {
     bt_log_set_handler(handler, arg);

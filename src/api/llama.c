@@ -1,5 +1,6 @@
 /* The binding for libllama: one model under one policy. A baton_llama is immutable after open; what changes is in its
  * pool (owner = caller) or behind its I/O thread (owner = thread). */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -165,6 +166,21 @@ static baton_status take_sampling(const baton_sampling *theirs, struct bt_sampli
     baton_sampling mine = BATON_SAMPLING;
     if (!BT_TAKE(mine, theirs))
         return bt_misuse(err, BATON_MISUSE, "a baton_sampling without its size: make it with BATON_SAMPLING");
+    const struct {
+        const char *name;
+        float value;
+    } numbers[] = {{"temperature", mine.temperature},
+                   {"top_p", mine.top_p},
+                   {"min_p", mine.min_p},
+                   {"presence_penalty", mine.presence_penalty},
+                   {"frequency_penalty", mine.frequency_penalty},
+                   {"repeat_penalty", mine.repeat_penalty}};
+    for (size_t i = 0; i < BT_COUNT(numbers); i++)
+        if (!isfinite(numbers[i].value))
+            return bt_fail(err, BATON_INVALID, "%s is no finite number", numbers[i].name);
+    for (size_t i = 0; i < mine.n_bias; i++)
+        if (isnan(mine.bias[i].bias))
+            return bt_fail(err, BATON_INVALID, "the bias at index %zu is no number", i);
     _Static_assert(sizeof(baton_logit_bias) == sizeof(struct bt_logit_bias), "the same two fields");
     *s = (struct bt_sampling){.temperature = mine.temperature,
                               .top_p = mine.top_p,
@@ -261,23 +277,26 @@ static baton_status take_ask(baton_llama *llama, const baton_llama_ask *theirs, 
     return status || !ask.state ? status : take_state(bt_llama_model(llama), &ask, a, err);
 }
 
+static baton_status stream_of_thread(baton_llama *llama, struct asked *a, baton_stream **stream, baton_error *err) {
+    struct bt_io_stream *inner;
+    if (a->submit.max_tokens >= 0) /* an owner counts what is resumed, too */
+        a->submit.max_tokens += (int32_t)BT_MIN(a->submit.n_resume, (size_t)(INT32_MAX - a->submit.max_tokens));
+    baton_status status = bt_io_submit(llama->io, &a->submit, &a->limits, &inner, err);
+    return status ? status : bt_stream_of_io(inner, (uint32_t)a->submit.n_resume, stream, err);
+}
+
 baton_status baton_llama_stream(baton_llama *llama, const baton_llama_ask *ask, baton_stream **stream,
                                 baton_error *err) {
     struct asked a;
     *stream = NULL;
     baton_status status = take_ask(llama, ask, &a, err);
-    if (!status && llama->caller) {
-        status = bt_stream_of_caller(llama->caller, &a.submit, &a.limits, &a.saved, stream, err);
-    } else if (!status) {
-        struct bt_io_stream *inner;
-        if (a.submit.max_tokens >= 0)
-            a.submit.max_tokens += (int32_t)a.submit.n_resume;
-        status = bt_io_submit(llama->io, &a.submit, &a.limits, &inner, err);
-        if (!status)
-            status = bt_stream_of_io(inner, (uint32_t)a.submit.n_resume, stream, err);
-    }
+    if (!status && llama->caller)
+        status = bt_llama_verdict(llama,
+                                  bt_stream_of_caller(llama->caller, &a.submit, &a.limits, &a.saved, stream, err), err);
+    else if (!status)
+        status = bt_llama_verdict(llama, stream_of_thread(llama, &a, stream, err), err);
     asked_free(&a);
-    return bt_llama_verdict(llama, status, err);
+    return status;
 }
 
 baton_status baton_llama_generate(baton_llama *llama, const baton_llama_ask *ask, baton_result *result,
@@ -333,7 +352,7 @@ baton_status baton_llama_run(baton_llama *llama, const baton_request *request,
     void *context;
     if (llama->io) {
         baton_status checked = bt_take_request(request, &llama->policy, &mine, err);
-        return checked ? checked : bt_io_visit(llama->io, run_native, &r, err);
+        return checked ? checked : bt_told(bt_io_visit(llama->io, run_native, &r, err), err);
     }
     baton_status status = bt_llama_acquire(llama, request, &mine, &lease, err);
     if (status)
@@ -345,7 +364,7 @@ baton_status baton_llama_run(baton_llama *llama, const baton_request *request,
         bt_lease_end(&lease);
     }
     baton_status released = bt_lease_release(&lease, BT_RESET, err);
-    return status ? status : released;
+    return bt_told(status ? status : released, err);
 }
 
 void baton_llama_get_counts(const baton_llama *llama, baton_counts *counts) {

@@ -39,7 +39,7 @@ baton_status bt_llama_request(baton_llama *llama, const baton_request *theirs, b
 
 baton_status bt_llama_verdict(baton_llama *llama, baton_status status, baton_error *err) {
     if (status != BATON_BUSY || !in_callback(llama))
-        return status;
+        return bt_told(status, err);
     return bt_misuse(
         err, BATON_REENTRANT,
         "a callback of model '%s' asks the same model, whose contexts are all in use: its own answer waits "

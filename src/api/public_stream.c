@@ -135,7 +135,7 @@ baton_status baton_stream_next(baton_stream *stream, int64_t timeout_ms, baton_d
     else
         *delta = (baton_delta){(char *)stream->text.data, stream->text.len - 1, stream->tokens};
     atomic_store(&stream->busy, 0);
-    return status;
+    return bt_told(status, NULL);
 }
 
 int baton_stream_fd(baton_stream *stream) {
@@ -186,7 +186,7 @@ baton_status bt_stream_save(baton_stream *stream, struct bt_buf *out, baton_erro
                        inside, (unsigned long long)stream->id);
     baton_status status = bt_caller_stream_save(stream->caller, out, err);
     atomic_store(&stream->busy, 0);
-    return status;
+    return bt_told(status, err);
 }
 
 baton_status baton_stream_close(baton_stream **stream, baton_outcome *outcome) {

@@ -92,9 +92,15 @@ static uint32_t enter(struct bt_caller_stream *s) {
     return was;
 }
 
+/* Clang's analysis follows one function at a time; the lease is held from open to close. */
+static void holds_lease(const struct bt_caller_stream *s) BATON_ASSERT_HELD(s->lease) {
+    (void)s;
+}
+
 /* By whoever is inside for good: nobody else knows the stream any more. */
 static baton_status finish(struct bt_caller_stream *s, struct bt_run_result *result, baton_error *err) {
     baton_error ignored;
+    holds_lease(s);
     bt_generator_stop(s->generator, BATON_CANCELLED, "the stream was closed before its end");
     bt_lease_release(&s->lease, BT_RESET, &ignored); /* stale: its thread ended, and the slot is somebody else's */
     baton_status outcome = bt_generator_outcome(s->generator, err);
@@ -116,7 +122,9 @@ static bool leave(struct bt_caller_stream *s) {
     return false;
 }
 
-static baton_status begin(struct bt_caller_stream *s, enum bt_op op, void **context, baton_error *err) {
+/* By itself because Clang's analysis does not look into functions that may or may not acquire. */
+static baton_status begin(struct bt_caller_stream *s, enum bt_op op, void **context, baton_error *err)
+    BATON_TRY_ACQUIRE(0, s->lease.pool) {
     if (s->parked) {
         struct bt_lease taken;
         baton_status status = bt_lease_take(&s->lease, &taken, err);
@@ -133,15 +141,16 @@ static baton_status pull(struct bt_caller_stream *s, struct bt_delta *delta, bat
     baton_status status = bt_generator_outcome(s->generator, err);
     if (status != BATON_AGAIN) /* it has ended: no native code is needed to say so */
         return bt_generator_next(s->generator, NULL, delta, err);
+    holds_lease(s);
     status = begin(s, BT_OP_STREAM, &context, err);
-    if (status == BATON_STALE)
+    if (status) {
+        if (status != BATON_STALE)
+            return status;
         bt_generator_stop(s->generator, status,
                           "the thread that pulled this stream last has ended, and its lease with it: park the stream "
                           "before the thread ends");
-    if (status == BATON_STALE)
         return bt_generator_next(s->generator, NULL, delta, err);
-    if (status)
-        return status;
+    }
     status = bt_generator_next(s->generator, context, delta, err);
     bt_lease_end(&s->lease);
     return status;
@@ -180,6 +189,7 @@ baton_status bt_caller_stream_park(struct bt_caller_stream *s, baton_error *err)
         return refused(s, "park", inside, err);
     baton_status status = BATON_OK;
     if (!s->parked) {
+        holds_lease(s);
         status = bt_lease_give(&s->lease, &parcel, err);
         if (!status)
             s->lease = parcel;

@@ -147,7 +147,8 @@ static baton_status step(struct bt_generator *g, struct bt_context *c, baton_err
     if (token < 0 && token != BT_TOKEN_END)
         return bt_fail(err, BATON_FAILED, "the native library computed logits that are no numbers");
     take(g, token);
-    return g->result.text.failed ? bt_fail(err, BATON_NO_MEMORY, "no memory for the answer") : BATON_OK;
+    bool lost = g->result.text.failed || g->text.pending.failed || g->piece.failed;
+    return lost ? bt_fail(err, BATON_NO_MEMORY, "no memory for the answer") : BATON_OK;
 }
 
 baton_status bt_generator_next(struct bt_generator *g, struct bt_context *c, struct bt_delta *d, baton_error *err) {
@@ -232,6 +233,16 @@ static bool copy_stops(struct bt_generator *g, const struct bt_run *run) {
     return true;
 }
 
+static baton_status check_tokens(const struct bt_generator *g, const bt_token *tokens, size_t n, baton_error *err) {
+    struct bt_model_info info;
+    g->m->ops->info(g->m, &info);
+    for (size_t i = 0; i < n; i++)
+        if (tokens[i] < 0 || tokens[i] >= info.vocab_size)
+            return bt_fail(err, BATON_INVALID, "token %d at index %zu of the prompt is not in the vocabulary (0 to %d)",
+                           (int)tokens[i], i, info.vocab_size - 1);
+    return BATON_OK;
+}
+
 /* The sampler and the text machine are brought to where the answer was left; its text was delivered then. */
 static baton_status replay(struct bt_generator *g, const struct bt_run *run, baton_error *err) {
     struct bt_buf delivered = BT_BUF_INIT;
@@ -264,6 +275,11 @@ static baton_status keep_cache(struct bt_generator *g, const struct bt_run *run,
 
 static baton_status prepare(struct bt_generator *g, const struct bt_run *run, baton_error *err) {
     size_t room = (size_t)g->capacity, known = run->n_prompt + run->n_resume;
+    baton_status status = check_tokens(g, run->prompt, run->n_prompt, err);
+    if (!status)
+        status = check_tokens(g, run->resume, run->n_resume, err);
+    if (status)
+        return status;
     if (run->n_prompt == 0)
         return bt_fail(err, BATON_INVALID, "the prompt has no tokens: there is nothing to continue");
     if (known >= room)
@@ -280,7 +296,10 @@ static baton_status prepare(struct bt_generator *g, const struct bt_run *run, ba
     g->n_resume = run->n_resume;
     g->result.n_prompt = run->n_prompt;
     g->result.partial = true; /* until it is known to be whole */
-    baton_status status = g->m->ops->sampler(g->m, run->sampling, run->prompt, run->n_prompt, &g->sampler, err);
+    struct bt_sampling sampling = *run->sampling;
+    if (sampling.penalty_last_n < 0 || sampling.penalty_last_n > g->capacity)
+        sampling.penalty_last_n = g->capacity;
+    status = g->m->ops->sampler(g->m, &sampling, run->prompt, run->n_prompt, &g->sampler, err);
     if (!status)
         status = keep_cache(g, run, err);
     return status ? status : replay(g, run, err);

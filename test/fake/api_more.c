@@ -111,6 +111,33 @@ static void resets(void **state) {
     resets_wait_or_refuse_and_change_no_answer("fake:len=60");
 }
 
+static void stay_until_one_waits(void *arg, struct llama_context *context) {
+    baton_counts counts = {.size = sizeof counts};
+    (void)context;
+    do
+        baton_llama_get_counts(arg, &counts);
+    while (counts.queued == 0);
+}
+static void *hold_until_one_waits(void *arg) {
+    return (void *)(uintptr_t)baton_llama_run(arg, NULL, stay_until_one_waits, arg, NULL);
+}
+static void a_reset_that_waits_comes_after_the_holder(void **state) {
+    (void)state;
+    baton_policy policy = api_policy(1);
+    baton_llama *m = api_open("fake:", &policy, 256);
+    pthread_t thread;
+    void *status;
+    baton_counts counts = {.size = sizeof counts};
+    assert_int_equal(pthread_create(&thread, NULL, hold_until_one_waits, m), 0);
+    do
+        baton_llama_get_counts(m, &counts);
+    while (counts.running == 0);
+    assert_int_equal(baton_llama_reset(m, NULL, NULL), BATON_OK);
+    pthread_join(thread, &status);
+    assert_int_equal((uintptr_t)status, BATON_OK);
+    baton_llama_close(&m);
+}
+
 #define API_TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(int argc, char **argv) {
@@ -127,6 +154,7 @@ int main(int argc, char **argv) {
         API_TEST(ranks),
         API_TEST(details),
         API_TEST(resets),
+        API_TEST(a_reset_that_waits_comes_after_the_holder),
     };
     return bt_test_run(tests, argc, argv);
 }

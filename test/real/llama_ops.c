@@ -2,6 +2,7 @@
 #include "made.h"
 #include "ops.h"
 
+#include <dlfcn.h>
 #include <pthread.h>
 #include <unistd.h>
 
@@ -68,22 +69,51 @@ static void a_state_that_has_no_room_is_refused_with_both_numbers(void **state) 
     m->ops->free(m);
 }
 
+/* In front of the native library's own two functions: do two threads meet in one model's register? */
+struct lora;
+static _Atomic int inside_register, met;
+
+static void enter_register(void) {
+    met += inside_register++ > 0;
+    usleep(200);
+}
+
+struct lora *probe_lora_init(void *native_model, const char *path) __asm__("llama_adapter_lora_init");
+struct lora *probe_lora_init(void *native_model, const char *path) {
+    struct lora *(*real)(void *, const char *) =
+        (struct lora * (*)(void *, const char *)) dlsym(RTLD_NEXT, "llama_adapter_lora_init");
+    enter_register();
+    struct lora *lora = real(native_model, path);
+    inside_register--;
+    return lora;
+}
+
+void probe_lora_free(struct lora *lora) __asm__("llama_adapter_lora_free");
+void probe_lora_free(struct lora *lora) {
+    void (*real)(struct lora *) = (void (*)(struct lora *))dlsym(RTLD_NEXT, "llama_adapter_lora_free");
+    enter_register();
+    real(lora);
+    inside_register--;
+}
+
+enum { OPENERS = 4, EACH = 5, ROUNDS = 5 };
+
 struct opener {
     pthread_t thread;
     struct bt_model *model;
     const char *path;
+    struct bt_adapter *list[EACH];
     int failed;
 };
 
 static void *open_and_free(void *arg) {
     struct opener *o = arg;
-    struct bt_adapter *list[8];
     baton_error err;
-    for (int round = 0; round < 25; round++) {
-        for (int i = 0; i < 8; i++)
-            o->failed += o->model->ops->adapter(o->model, o->path, &list[i], &err) != BATON_OK;
-        for (int i = 0; i < 8; i++)
-            o->model->ops->adapter_free(o->model, list[i]);
+    for (int round = 0; round < ROUNDS; round++) {
+        for (int i = 0; i < EACH; i++)
+            o->failed += o->model->ops->adapter(o->model, o->path, &o->list[i], &err) != BATON_OK;
+        for (int i = 0; i < EACH; i++)
+            o->model->ops->adapter_free(o->model, o->list[i]);
     }
     return NULL;
 }
@@ -105,18 +135,30 @@ static void adapters_of_a_model(void **state) {
     assert_null(a);
     assert_int_equal(m->ops->adapter(m, "made/nowhere.gguf", &a, &err), BATON_NOT_FOUND);
     assert_int_equal(m->ops->adapter(m, bt_builtin_model_path(), &a, &err), BATON_BAD_MODEL);
-    struct opener openers[4];
-    for (int i = 0; i < 4; i++) {
-        openers[i] = (struct opener){.model = m, .path = path};
-        pthread_create(&openers[i].thread, NULL, open_and_free, &openers[i]);
-    }
-    for (int i = 0; i < 4; i++) {
-        pthread_join(openers[i].thread, NULL);
-        assert_int_equal(openers[i].failed, 0);
-    }
     remove(path);
     remove(wide_path);
     free(p.t);
+    m->ops->free(m);
+}
+
+static void adapters_may_be_opened_by_any_thread(void **state) {
+    (void)state;
+    static const char *const model_args[] = {"--layers", "1", NULL}, *const lora[] = {"--layers", "1", "--lora", "1",
+                                                                                      NULL};
+    char path[256];
+    struct bt_model *m = made_model("register", model_args);
+    make_gguf("thin", lora, path);
+    struct opener openers[OPENERS];
+    for (int i = 0; i < OPENERS; i++) {
+        openers[i] = (struct opener){.model = m, .path = path};
+        pthread_create(&openers[i].thread, NULL, open_and_free, &openers[i]);
+    }
+    for (int i = 0; i < OPENERS; i++) {
+        pthread_join(openers[i].thread, NULL);
+        assert_int_equal(openers[i].failed, 0);
+    }
+    assert_int_equal(met, 0);
+    remove(path);
     m->ops->free(m);
 }
 
@@ -235,6 +277,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(states_go_on_elsewhere_and_damage_is_seen),
         cmocka_unit_test(a_state_that_has_no_room_is_refused_with_both_numbers),
         cmocka_unit_test(adapters_of_a_model),
+        cmocka_unit_test(adapters_may_be_opened_by_any_thread),
         cmocka_unit_test(vectors_of_decoders_and_encoders),
         cmocka_unit_test(scores_where_there_is_a_head_and_a_clear_no_elsewhere),
         cmocka_unit_test(an_encoder_embeds_and_does_not_generate),
