@@ -277,27 +277,26 @@ static baton_status take_ask(baton_llama *llama, const baton_llama_ask *theirs, 
     return status || !ask.state ? status : take_state(bt_llama_model(llama), &ask, a, err);
 }
 
+static baton_status stream_of_thread(baton_llama *llama, struct asked *a, baton_stream **stream, baton_error *err) {
+    struct bt_io_stream *inner;
+    if (a->submit.max_tokens >= 0) /* an owner counts what is resumed, too */
+        a->submit.max_tokens += (int32_t)BT_MIN(a->submit.n_resume, (size_t)(INT32_MAX - a->submit.max_tokens));
+    baton_status status = bt_io_submit(llama->io, &a->submit, &a->limits, &inner, err);
+    return status ? status : bt_stream_of_io(inner, (uint32_t)a->submit.n_resume, stream, err);
+}
+
 baton_status baton_llama_stream(baton_llama *llama, const baton_llama_ask *ask, baton_stream **stream,
                                 baton_error *err) {
-    struct asked a;
+    struct asked a = {.joined = NULL}; /* what is freed below is set, however early it ends */
     *stream = NULL;
     baton_status status = take_ask(llama, ask, &a, err);
-    if (status) { /* misuse was told where it was found */
-        asked_free(&a);
-        return status;
-    }
-    if (llama->caller) {
-        status = bt_stream_of_caller(llama->caller, &a.submit, &a.limits, &a.saved, stream, err);
-    } else {
-        struct bt_io_stream *inner;
-        if (a.submit.max_tokens >= 0)
-            a.submit.max_tokens += (int32_t)a.submit.n_resume;
-        status = bt_io_submit(llama->io, &a.submit, &a.limits, &inner, err);
-        if (!status)
-            status = bt_stream_of_io(inner, (uint32_t)a.submit.n_resume, stream, err);
-    }
+    if (!status && llama->caller)
+        status = bt_llama_verdict(llama,
+                                  bt_stream_of_caller(llama->caller, &a.submit, &a.limits, &a.saved, stream, err), err);
+    else if (!status)
+        status = bt_llama_verdict(llama, stream_of_thread(llama, &a, stream, err), err);
     asked_free(&a);
-    return bt_llama_verdict(llama, status, err);
+    return status;
 }
 
 baton_status baton_llama_generate(baton_llama *llama, const baton_llama_ask *ask, baton_result *result,
