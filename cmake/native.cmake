@@ -25,6 +25,20 @@ endif()
 add_library(baton_native_libraries INTERFACE)
 add_library(baton::native ALIAS baton_native_libraries)
 target_link_libraries(baton_native_libraries INTERFACE PkgConfig::LLAMA)
+
+# Speech recognition is there if libwhisper is. Before 1.9.5 the draws of a state depended on what it had drawn before.
+set(BATON_WHISPER_SOURCES src/native/whisper.c src/native/whisper_file.c src/native/whisper_full.c
+    src/native/whisper_state.c)
+pkg_check_modules(LIBWHISPER IMPORTED_TARGET whisper>=1.9.5)
+if(LIBWHISPER_FOUND)
+    target_link_libraries(baton_native_libraries INTERFACE PkgConfig::LIBWHISPER)
+    set_source_files_properties(src/native/whisper_none.c PROPERTIES HEADER_FILE_ONLY ON)
+    string(REPLACE "-dev" "" BATON_WHISPER_VERSION ${LIBWHISPER_VERSION}) # Debian's release calls itself so
+    pkg_get_variable(BATON_WHISPER_INCLUDE whisper includedir)
+else()
+    set_source_files_properties(${BATON_WHISPER_SOURCES} PROPERTIES HEADER_FILE_ONLY ON)
+    message(STATUS "libwhisper 1.9.5 or later was not found: this build has no speech recognition")
+endif()
 if(BATON_PRIVATE_PREFIX)
     message(STATUS "libllama ${LLAMA_llama_VERSION}: private prefix ${BATON_PREFIX}")
     install(CODE "message(STATUS \"note: this build runs with the libraries in ${BATON_PREFIX}, also once installed: keep \

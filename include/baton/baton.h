@@ -42,6 +42,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "baton/annotate.h"
+
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -176,6 +178,210 @@ typedef struct baton_request {
     { sizeof(baton_request), 0, 0, 1, BATON_AS_POLICY, BATON_MS_AS_POLICY, BATON_MS_AS_POLICY }
 
 /*
+ * Pools and leases: contexts of any library under one gate. The binding of a library opens its own (baton/llama.h);
+ * open one yourself for what baton has no binding for.
+ *
+ * A lease is held from acquire to release, a whole transaction: what is read from a context afterwards is read under
+ * the same lease. Inside of it each native call stands between begin and end, which say what the holder is in and
+ * refuse whoever uses a copy of the lease at the same time. Clang follows all of this while it compiles
+ * (baton/annotate.h), if statuses are tested bare: if (baton_lease_acquire(...)).
+ */
+
+/* Contexts under one gate. To Clang's analysis a pool is what begin takes and end gives back. */
+struct BATON_CAPABILITY("context") baton_pool;
+typedef struct baton_pool baton_pool;
+
+/* The right to use one of a pool's contexts now, in memory of the caller's: there is nothing to free. Copies are the
+ * same lease. One that was released or given away is stale: each call on it is BATON_STALE, never a use, even after its
+ * pool was closed. It may move from thread to thread; yet it ends, with a warning, with the thread that acquired, took
+ * or began with it last: one that shall outlive its thread is given and taken. Its fields are baton's. */
+struct BATON_CAPABILITY("lease") baton_lease {
+    baton_pool *pool; /* NULL: it holds nothing */
+    int slot;
+    uint64_t generation;
+    uint64_t id; /* of its request: to be read, for baton_pool_cancel and log lines */
+};
+typedef struct baton_lease baton_lease;
+#define BATON_LEASE                                                                                                    \
+    { NULL, 0, 0, 0 }
+
+typedef struct baton_pool_params {
+    size_t size;
+    const char *name;      /* what texts call the contexts: "sqlite connection 'cache'"; at most 95 bytes are kept */
+    void *const *contexts; /* `n` pointers, none NULL; the array is borrowed, what they point to is the pool's until its
+                              close has returned */
+    int n;                 /* 1 .. 1024 */
+    int queue;             /* how many may wait; the next gets BATON_QUEUE_FULL */
+    baton_when_full when_full;      /* for requests that do not say */
+    int64_t queue_ms;               /* how long one may wait, for requests that do not say; < 0: without end */
+    void (*destroy)(void *context); /* may be NULL. Called for each context by close, once nobody can be in it; on the
+                                       thread that closes, or on that of the last holder */
+    void (*reset)(void *context);   /* may be NULL. What BATON_RESET does, on the thread that releases */
+} baton_pool_params;
+#define BATON_POOL_PARAMS                                                                                              \
+    { sizeof(baton_pool_params), NULL, NULL, 0, 64, BATON_REFUSE, -1, NULL, NULL }
+
+/* Opens a pool.
+ *   pool    out; ended by baton_pool_close
+ *   params  made with BATON_POOL_PARAMS; borrowed for the call
+ * Returns: BATON_OK: the contexts are touched through leases only from here on. BATON_INVALID (its text says which
+ * number), _MISUSE (no contexts, no size), _NO_MEMORY: *pool is NULL, the contexts are the caller's as before.
+ * Threads: any. Blocks: never. Since: 0.1.0. */
+BATON_API baton_status baton_pool_open(baton_pool **pool, const baton_pool_params *params,
+                                       baton_error *err) BATON_MUST_USE;
+
+/* Acquires a context.
+ *   pool     not NULL
+ *   request  NULL: BATON_REQUEST. Its run_ms is not looked at: what runs under a lease is the program's
+ *   lease    out; held on BATON_OK, else it holds nothing
+ * Returns: BATON_OK. _BUSY: refused; its text names the holder's thread, its operation, since when, and the cure.
+ * _QUEUE_FULL, _QUEUE_TIMEOUT, _CANCELLED, _CLOSED. _REENTRANT: every context is this thread's, and it is inside a
+ * native call of one: a callback. _WOULD_DEADLOCK: this thread holds every context, or all are held by threads that
+ * wait here for another one, and none of them would give up before this one. _MISUSE, _NO_MEMORY. A free context is
+ * granted whatever else this thread holds.
+ * Threads: any. Blocks: under BATON_WAIT until one of these. Since: 0.1.0. */
+BATON_API baton_status baton_lease_acquire(baton_pool *pool, const baton_request *request, baton_lease *lease,
+                                           baton_error *err) BATON_MUST_USE BATON_TRY_ACQUIRE(0, lease);
+
+/* A place in the queue of somebody who does not sleep in it. */
+typedef struct baton_ticket baton_ticket;
+
+/* Asks without waiting, for event loops.
+ *   ticket  out, on BATON_AGAIN alone: ended by the verdict of baton_lease_poll, or by baton_ticket_drop. One that is
+ *           forgotten keeps its context once it is granted
+ * Returns: BATON_OK: held, as after acquire. BATON_AGAIN: queued. Else as acquire, but that a thread that holds every
+ * context may queue, from inside a callback, too: it is not waiting.
+ * Threads: any. Blocks: never. Since: 0.1.0. */
+BATON_API baton_status baton_lease_ask(baton_pool *pool, const baton_request *request, baton_lease *lease,
+                                       baton_ticket **ticket, baton_error *err) BATON_MUST_USE
+    BATON_TRY_ACQUIRE(0, lease);
+
+/* The verdict on a ticket.
+ *   ticket  taken with the verdict: *ticket is NULL then
+ *   lease   out; the thread that polls is its holder
+ * Returns: BATON_AGAIN: none yet, the ticket stays. Else the verdict, as from acquire.
+ * Threads: any, one at a time. Blocks: never. Since: 0.1.0. */
+BATON_API baton_status baton_lease_poll(baton_ticket **ticket, baton_lease *lease, baton_error *err) BATON_MUST_USE
+    BATON_TRY_ACQUIRE(0, lease);
+
+/* A descriptor that becomes readable with the verdict, the queue timeout included, and stays so: poll it, never read
+ * it. It is closed with the ticket. Threads: any. Blocks: never. Since: 0.1.0. */
+BATON_API int baton_ticket_fd(const baton_ticket *ticket);
+
+/* The id of its request, for baton_pool_cancel. Threads: any. Blocks: never. Since: 0.1.0. */
+BATON_API uint64_t baton_ticket_id(const baton_ticket *ticket);
+
+/* Leaves the queue, or gives back the context if it was granted meanwhile.
+ *   ticket  taken; *ticket is NULL after. NULL inside is harmless
+ * Threads: any. Blocks: never. Since: 0.1.0. */
+BATON_API void baton_ticket_drop(baton_ticket **ticket);
+
+/* What a holder can be inside of; others are told so by name. The numbers are part of the ABI. */
+#define BATON_OP_MAP(X)                                                                                                \
+    X(IDLE, 0, "idle")                                                                                                 \
+    X(GENERATE, 1, "generate")                                                                                         \
+    X(STREAM, 2, "stream")                                                                                             \
+    X(PREFILL, 3, "prefill")                                                                                           \
+    X(DECODE, 4, "decode")                                                                                             \
+    X(LOGITS, 5, "read logits")                                                                                        \
+    X(SAMPLE, 6, "sample")                                                                                             \
+    X(MEMORY, 7, "edit the KV cache")                                                                                  \
+    X(STATE, 8, "save or restore state")                                                                               \
+    X(EMBED, 9, "embed")                                                                                               \
+    X(TRANSCRIBE, 10, "transcribe")                                                                                    \
+    X(DRAW, 11, "generate image")                                                                                      \
+    X(FREE, 12, "free")                                                                                                \
+    X(USER, 13, "user code")                                                                                           \
+    X(RESET, 14, "reset")                                                                                              \
+    X(GIVEN, 15, "hand-over, not taken yet")
+
+typedef enum baton_op {
+#define BATON_OP_ENUM(name, number, text) BATON_OP_##name = number,
+    BATON_OP_MAP(BATON_OP_ENUM)
+#undef BATON_OP_ENUM
+} baton_op;
+
+/* "decode" for BATON_OP_DECODE.
+ * Returns: a static string, for a number that is no operation, too. Threads: any. Blocks: never. Since: 0.1.0. */
+BATON_API const char *baton_op_text(baton_op op);
+
+/* Before a native call, or several that belong together: from here to end this thread is inside.
+ *   op       what it is about to do: any but BATON_OP_IDLE and BATON_OP_GIVEN
+ *   context  out: the native context, which is to be had here alone, and to be used until end alone
+ * Returns: BATON_OK. _STALE. _REENTRANT: this thread is inside already. _BUSY: another one is, with a copy of the
+ * lease. _MISUSE: no such operation, or a parcel that was not taken. Not BATON_OK: *context is NULL. Threads: any.
+ * Blocks: never. Since: 0.1.0. */
+BATON_API baton_status baton_lease_begin(const baton_lease *lease, baton_op op, void **context,
+                                         baton_error *err) BATON_MUST_USE BATON_REQUIRES(lease)
+    BATON_TRY_ACQUIRE(0, lease->pool);
+
+/* After it, on the same thread. Without a begin nothing is done, and the misuse handler is told.
+ * Threads: the one that began. Blocks: never. Since: 0.1.0. */
+BATON_API void baton_lease_end(const baton_lease *lease) BATON_REQUIRES(lease) BATON_RELEASE(lease->pool);
+
+/* What the next holder finds. */
+typedef enum baton_release_how {
+    BATON_RESET, /* a context as new: the pool's reset is called. Once per session */
+    BATON_KEEP   /* the context as it was left */
+} baton_release_how;
+
+/* Gives the context to the next in the queue, and clears the lease.
+ * Returns: BATON_OK. _STALE: it was none any more. _REENTRANT: from inside a native call. _BUSY: another thread is
+ * inside. The last two leave the lease held. A parcel that nobody took may be released, too.
+ * Threads: any. Blocks: for the pool's reset. Since: 0.1.0. */
+BATON_API baton_status baton_lease_release(baton_lease *lease, baton_release_how how, baton_error *err)
+    BATON_RELEASE(lease) BATON_EXCLUDES(lease->pool);
+
+/* Hands the context on: after it `lease` is stale, and `parcel` can be taken by any one thread, once. In between no
+ * thread holds it, and none has to live on for it.
+ *   parcel  out; must be taken or released
+ * Returns: as release. Threads: any. Blocks: never. Since: 0.1.0. */
+BATON_API baton_status baton_lease_give(baton_lease *lease, baton_lease *parcel, baton_error *err) BATON_RELEASE(lease)
+    BATON_EXCLUDES(lease->pool);
+
+/* Takes what was given: this thread is the holder, and `parcel` is stale.
+ * Returns: BATON_OK. _STALE: somebody took it already. _MISUSE: it was not given. Threads: any. Blocks: never.
+ * Since: 0.1.0. */
+BATON_API baton_status baton_lease_take(baton_lease *parcel, baton_lease *lease, baton_error *err) BATON_MUST_USE
+    BATON_TRY_ACQUIRE(0, lease);
+
+/* Of the request with that id: if it waits it gets BATON_CANCELLED; if it holds a lease, baton_lease_cancelled says so
+ * from now on, after a hand-over, too. Touches nobody else.
+ * Returns: true if there was one. Threads: any, callbacks too. Blocks: never. Since: 0.1.0. */
+BATON_API bool baton_pool_cancel(baton_pool *pool, uint64_t id);
+
+/* Whether the holder was told to stop: to be asked between native calls, or in the library's abort callback.
+ * Returns: false for a stale lease: it says nothing of the new holder. Threads: any. Blocks: never. Since: 0.1.0. */
+BATON_API bool baton_lease_cancelled(const baton_lease *lease);
+
+typedef enum baton_close_how {
+    BATON_DRAIN, /* waits for the holders */
+    BATON_CANCEL /* tells them to stop first, as baton_pool_cancel does */
+} baton_close_how;
+
+/* Refuses new requests, gives those that wait BATON_CLOSED, waits for the holders, and destroys the contexts after the
+ * last native call has returned.
+ *   pool  taken; *pool is NULL after. NULL inside is harmless. No call may begin on another copy of it afterwards;
+ *         leases are stale then, and safe
+ * Returns: BATON_OK; _MISUSE without a place. A context whose thread ended inside a native call is left alone, with a
+ * warning. Threads: any. Blocks: for the holders; while this thread holds one of the pool's leases it cannot: then the
+ * contexts are destroyed by whoever releases the last one. Since: 0.1.0. */
+BATON_API baton_status baton_pool_close(baton_pool **pool, baton_close_how how, baton_error *err);
+
+/* What is going on in one context. */
+typedef struct baton_holder {
+    bool held, inside; /* inside: between begin and end */
+    unsigned tid;      /* as gettid(2); 0: not held */
+    baton_op op;
+    int64_t for_ms; /* in this operation, to within a tick of the kernel's clock (4 ms or so) */
+} baton_holder;
+
+/* Who holds what: takes no lock. Each element is true of one instant, not all of them of the same one.
+ *   out, max  as many elements are written at most
+ * Returns: how many were. Threads: any. Blocks: never. Since: 0.1.0. */
+BATON_API int baton_pool_holders(const baton_pool *pool, baton_holder *out, int max);
+
+/*
  * Streams
  */
 
@@ -203,6 +409,9 @@ typedef struct baton_outcome {
     uint32_t answer_tokens;
     int64_t queue_ns, run_ns; /* waited; ran */
     char text[256];           /* one line, when status is not BATON_OK */
+    /* of run_ns: until the first token, and after it. With an owner thread the company's share is in both */
+    int64_t prefill_ns, decode_ns;
+    double prompt_per_s, answer_per_s; /* tokens per second of the two; 0: too few to say */
 } baton_outcome;
 
 /* The next piece.

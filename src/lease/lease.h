@@ -13,8 +13,9 @@
  * For Clang's analysis a lease is one thing that can be held, and being inside its context another, which goes by the
  * name of the member `pool`: begin takes it, end gives it back, release and give must not have it (baton/annotate.h).
  *
- * Locking: one small lock per pool around the gate's state. Never held across a native call or a callback; never two
- * locks at once. begin and end take none. */
+ * Locking: while nobody queues a free context is taken and given back by one compare-and-swap on the pool's word of
+ * free slots. Else one small lock per pool around the gate's state. Never held across a native call or a callback;
+ * never two locks at once. begin and end take none. */
 #ifndef BT_LEASE_H
 #define BT_LEASE_H
 
@@ -24,27 +25,10 @@
 
 struct BATON_CAPABILITY("context") bt_pool;
 
-/* Operations, as texts name them. */
-#define BT_OP_MAP(X)                                                                                                   \
-    X(IDLE, "idle")                                                                                                    \
-    X(GENERATE, "generate")                                                                                            \
-    X(STREAM, "stream")                                                                                                \
-    X(PREFILL, "prefill")                                                                                              \
-    X(DECODE, "decode")                                                                                                \
-    X(LOGITS, "read logits")                                                                                           \
-    X(SAMPLE, "sample")                                                                                                \
-    X(MEMORY, "edit the KV cache")                                                                                     \
-    X(STATE, "save or restore state")                                                                                  \
-    X(EMBED, "embed")                                                                                                  \
-    X(TRANSCRIBE, "transcribe")                                                                                        \
-    X(DRAW, "generate image")                                                                                          \
-    X(FREE, "free")                                                                                                    \
-    X(USER, "user code")                                                                                               \
-    X(RESET, "reset")                                                                                                  \
-    X(GIVEN, "hand-over, not taken yet")
+/* The public operations under this folder's names. */
 enum bt_op {
-#define BT_OP_ENUM(name, text) BT_OP_##name,
-    BT_OP_MAP(BT_OP_ENUM)
+#define BT_OP_ENUM(name, number, text) BT_OP_##name = number,
+    BATON_OP_MAP(BT_OP_ENUM)
 #undef BT_OP_ENUM
         BT_OP_COUNT
 };
@@ -66,6 +50,10 @@ struct bt_pool_params {
     int queue_max;
     void (*destroy)(void *context); /* may be NULL: called for each context once nobody can be in it */
     void (*reset)(void *context);   /* may be NULL: what BT_RESET does */
+    /* what the public layer asks for */
+    void *(*native)(void *context); /* may be NULL: what a program is shown for it; NULL from it: nothing to show */
+    enum bt_when_full when_full;    /* of a request that does not say */
+    int64_t queue_ms;
 };
 
 struct bt_ask {
@@ -89,7 +77,8 @@ baton_status bt_pool_open(const struct bt_pool_params *params, struct bt_pool **
  *                    thread, between its native calls
  *   _REENTRANT       every context of the pool is this thread's and it is inside a native call of one: a callback
  *   _WOULD_DEADLOCK  wait: this thread holds every context; or all are held by threads that wait for another one here,
- *                    this one included, and none of them would give up before this one's deadline
+ *                    this one included, and none of them would give up before this one's deadline;
+ *                    or came to be so because a thread ended inside a native call
  *   _QUEUE_FULL, _QUEUE_TIMEOUT, _CANCELLED, _CLOSED, _MISUSE, _NO_MEMORY
  * A free context is granted whatever else this thread holds. ask may be NULL: refuse. */
 baton_status bt_lease_acquire(struct bt_pool *pool, const struct bt_ask *ask, struct bt_lease *lease, baton_error *err)
@@ -115,7 +104,11 @@ void bt_ticket_drop(struct bt_ticket **ticket);
  * that was not taken. The context comes back from begin, so that it cannot be had otherwise. Blocks never. */
 baton_status bt_lease_begin(const struct bt_lease *lease, enum bt_op op, void **context, baton_error *err)
     BATON_REQUIRES(lease) BATON_TRY_ACQUIRE(0, lease->pool);
-void bt_lease_end(const struct bt_lease *lease) BATON_REQUIRES(lease) BATON_RELEASE(lease->pool);
+/* False: there was no begin on this thread, and nothing was done. */
+bool bt_lease_end(const struct bt_lease *lease) BATON_REQUIRES(lease) BATON_RELEASE(lease->pool);
+
+/* What begin gave, once more; NULL unless this thread is between begin and end of this very lease. */
+void *bt_lease_context(const struct bt_lease *lease);
 
 /* Gives the slot to the next waiter and zeroes the lease. _STALE if it is none (any more); _REENTRANT from inside a
  * native call, _BUSY while another thread is inside. A parcel that nobody took may be released, too. */
@@ -149,6 +142,11 @@ struct bt_holding {
     int64_t for_ms; /* in this operation */
 };
 int bt_pool_holders(const struct bt_pool *pool, struct bt_holding *out, int max);
+
+/* What the pool was opened with; does not change while it is open. */
+typedef void *bt_native_of(void *context);
+bt_native_of *bt_pool_native(const struct bt_pool *pool);
+void bt_pool_presets(const struct bt_pool *pool, enum bt_when_full *when_full, int64_t *queue_ms);
 
 /* How many wait now. */
 int bt_pool_queued(struct bt_pool *pool);

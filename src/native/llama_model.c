@@ -197,7 +197,7 @@ static baton_status open_model(struct bt_llama_model *m, const struct bt_model_p
     m->vocab = llama_model_get_vocab(m->model);
     m->vocab_size = llama_vocab_n_tokens(m->vocab);
     m->fingerprint = bt_llama_fingerprint(m->path);
-    m->scores = bt_llama_scores(m);
+    bt_llama_look_into(m);
     return check_kind(m, err);
 }
 

@@ -1,6 +1,7 @@
 /* The public API over the fake native. */
 #include "api_bodies.h"
 
+#include <math.h>
 #include <poll.h>
 #include <stdatomic.h>
 
@@ -326,6 +327,35 @@ static void what_cannot_be_is_refused_at_open_and_misuse_is_told(void **state) {
     baton_llama_close(&m);
 }
 
+static void numbers_that_are_none_are_refused_and_hurt_nobody(void **state) {
+    (void)state;
+    for (int p = 0; p < API_POLICIES; p++) {
+        baton_policy policy = api_policy(p);
+        baton_llama *m = api_open("fake:len=60", &policy, 256);
+        baton_llama_ask ask = endless();
+        baton_sampling sampling = BATON_SAMPLING;
+        baton_logit_bias bias = {'x', NAN};
+        baton_result r;
+        baton_error err;
+        ask.sampling = &sampling;
+        ask.max_tokens = 5;
+        sampling.temperature = INFINITY;
+        assert_int_equal(baton_llama_generate(m, &ask, &r, &err), BATON_INVALID);
+        assert_non_null(strstr(err.text, "temperature"));
+        baton_result_free(&r);
+        sampling.temperature = 0;
+        sampling.bias = &bias;
+        sampling.n_bias = 1;
+        assert_int_equal(baton_llama_generate(m, &ask, &r, &err), BATON_INVALID);
+        baton_result_free(&r);
+        bias.bias = -INFINITY;
+        assert_int_equal(baton_llama_generate(m, &ask, &r, &err), BATON_OK);
+        assert_null(strchr(r.text, 'x'));
+        baton_result_free(&r);
+        baton_llama_close(&m);
+    }
+}
+
 static void a_program_of_an_older_header_keeps_its_presets(void **state) {
     (void)state;
     struct {
@@ -359,6 +389,7 @@ int main(int argc, char **argv) {
         API_TEST(code_of_the_program_s_runs_where_the_context_is),
         API_TEST(probe_P04_a_visit_that_calls_back_is_reentrant),
         API_TEST(what_cannot_be_is_refused_at_open_and_misuse_is_told),
+        API_TEST(numbers_that_are_none_are_refused_and_hurt_nobody),
         API_TEST(a_program_of_an_older_header_keeps_its_presets),
     };
     return bt_test_run(tests, argc, argv);
