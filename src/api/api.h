@@ -12,6 +12,11 @@
 #include "lease/caller.h"
 #include "owner/saved.h"
 
+/* The first of an open: a handle without contexts, ended by bt_llama_unref; NULL when out of memory. */
+baton_llama *bt_llama_new(const baton_policy *policy, baton_pooling pooling, baton_error *err);
+/* The rest of an open: info from the model that is there. */
+void bt_llama_fill_info(baton_llama *l);
+
 /* Copies a size-first struct of a program's over the preset of this library's: fields that the program does not know
  * keep their preset, fields that this library does not know are left out. False: its size is no size. */
 bool bt_take_params(void *mine, size_t mine_size, const void *theirs);
@@ -27,10 +32,6 @@ baton_status bt_tell(baton_status status, const baton_error *err);
 static inline baton_status bt_told(baton_status status, baton_error *err) {
     return BT_LIKELY(status == BATON_OK) ? status : bt_tell(status, err);
 }
-
-/* As baton_lease_acquire, of any pool. */
-baton_status bt_acquire_for(struct bt_pool *pool, const baton_request *request, baton_lease *lease, baton_error *err)
-    BATON_TRY_ACQUIRE(0, lease);
 
 /* Where a policy or a request makes no sense, the text says which number. */
 baton_status bt_check_policy(const baton_policy *p, bool embeds, baton_error *err);

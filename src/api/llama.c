@@ -1,5 +1,5 @@
-/* The binding for libllama: one model under one policy. A baton_llama is immutable after open; what changes is in its
- * pool (owner = caller) or behind its I/O thread (owner = thread). */
+/* The binding for libllama: one model under one policy. Owns no state: a baton_llama is immutable after open (api.h).
+ */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -54,7 +54,7 @@ static struct bt_model_params model_params(const char *path, const baton_llama_p
                                     .n_loras = p->loras ? p->n_loras : 0};
 }
 
-static void fill_info(baton_llama *l) {
+void bt_llama_fill_info(baton_llama *l) {
     struct bt_model_info info;
     bt_llama_model(l)->ops->info(bt_llama_model(l), &info);
     snprintf(l->info.name, sizeof l->info.name, "%s", info.name);
@@ -82,6 +82,20 @@ static baton_status check_pooling(const baton_llama_params *p, const baton_polic
     return BATON_OK;
 }
 
+baton_llama *bt_llama_new(const baton_policy *policy, baton_pooling pooling, baton_error *err) {
+    baton_llama *l = calloc(1, sizeof *l);
+    if (!l) {
+        bt_fail(err, BATON_NO_MEMORY, "no memory for a model");
+        return NULL;
+    }
+    l->policy = *policy;
+    l->pooling = pooling;
+    atomic_store(&l->refs, 1);
+    bt_list_init(&l->callbacks);
+    pthread_mutex_init(&l->lock, NULL);
+    return l;
+}
+
 baton_status baton_llama_open(baton_llama **llama, const char *path, const baton_llama_params *params,
                               baton_error *err) {
     baton_llama_params p = BATON_LLAMA_PARAMS;
@@ -98,27 +112,22 @@ baton_status baton_llama_open(baton_llama **llama, const char *path, const baton
         status = check_pooling(&p, &policy, err);
     if (status)
         return status;
-    baton_llama *l = calloc(1, sizeof *l);
+    baton_llama *l = bt_llama_new(&policy, p.pooling, err);
     if (!l)
-        return bt_fail(err, BATON_NO_MEMORY, "no memory for a model");
+        return BATON_NO_MEMORY;
     struct bt_model_params model = model_params(path, &p);
     struct bt_context_params context = {.sequences = policy.sequences,
                                         .ctx = p.ctx,
                                         .threads = p.threads,
                                         .exact = p.exact < 0 ? p.gpu_layers == 0 : p.exact != 0,
                                         .pooling = (enum bt_pooling)p.pooling};
-    l->policy = policy;
-    l->pooling = p.pooling;
-    atomic_store(&l->refs, 1);
-    bt_list_init(&l->callbacks);
-    pthread_mutex_init(&l->lock, NULL);
     status =
         policy.owner == BATON_OWNER_CALLER ? open_pool(l, &model, &context, err) : open_front(l, &model, &context, err);
     if (status) {
         bt_llama_unref(l);
         return status;
     }
-    fill_info(l);
+    bt_llama_fill_info(l);
     *llama = l;
     return BATON_OK;
 }

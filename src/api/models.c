@@ -47,7 +47,9 @@ static baton_status recipe_new(const char *path, const baton_llama_params *param
         status = bt_misuse(err, BATON_MISUSE,
                            "parameters without their size: make them with BATON_LLAMA_PARAMS and BATON_POLICY");
     else
-        status = bt_check_policy(&r->policy, err);
+        status = bt_check_policy(&r->policy, r->params.pooling != BATON_POOLING_OFF, err);
+    if (!status && r->params.loras && r->params.n_loras)
+        status = bt_fail(err, BATON_UNSUPPORTED, "a model by name has no adapters in this version: open it by itself");
     if (!status) {
         r->path = path ? strdup(path) : NULL;
         r->chat_template = r->params.chat_template ? strdup(r->params.chat_template) : NULL;

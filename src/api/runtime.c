@@ -43,7 +43,7 @@ baton_status baton_runtime_init(const baton_runtime_params *params, baton_error 
     baton_policy policy = BATON_POLICY;
     policy.when_full = p.when_full;
     policy.queue = p.queue;
-    baton_status status = bt_check_policy(&policy, err);
+    baton_status status = bt_check_policy(&policy, false, err);
     if (!status && (p.keep < 1 || p.keep > 65536))
         status = bt_fail(err, BATON_INVALID, "keep is %d: 1 to 65536 results are possible", p.keep);
     if (status)
