@@ -185,7 +185,51 @@ BATON_API bool baton_llama_cancel(baton_llama *llama, uint64_t id);
  * llama.h by hand
  */
 
-struct llama_context;
+/* As the overlay of llama.h declares it (baton/overlay/llama.h), so that either may come first. */
+struct BATON_CAPABILITY("context") llama_context;
+
+/* Acquires one of the model's contexts, for calls of llama.h of your own.
+ *   request  NULL: BATON_REQUEST, and what it leaves open as the model's policy says; its run_ms is not looked at
+ *   lease    out; released with baton_lease_release. BATON_RESET empties the cache and takes the abort callback off;
+ *            leave everything else that you set (adapters, threads, attention) as you found it. With BATON_KEEP the
+ *            next one who acquires finds the cache as it is; generate and stream begin with an empty one in any case
+ * Returns: as baton_lease_acquire; BATON_UNSUPPORTED with an owner thread: baton_llama_run is the way there.
+ * Threads: any. Blocks: under BATON_WAIT until there is a context. Since: 0.1.0. */
+BATON_API baton_status baton_llama_acquire(baton_llama *llama, const baton_request *request, baton_lease *lease,
+                                           baton_error *err) BATON_MUST_USE BATON_TRY_ACQUIRE(0, lease);
+
+/* The native context, between baton_lease_begin and _end of this lease, on the thread that began: read results there,
+ * too. (begin's own `context` is the same pointer.) Clang counts what it returns as held where it is used on the spot:
+ * llama_decode(baton_llama_context(&lease), batch).
+ * Returns: NULL anywhere else, and the misuse handler is told. Threads: the one that is inside. Blocks: never.
+ * Since: 0.1.0. */
+BATON_API struct llama_context *baton_llama_context(const baton_lease *lease) BATON_REQUIRES(lease, lease->pool)
+    BATON_RETURNS_HELD(lease->pool);
+
+/* How contexts are adopted. */
+typedef struct baton_llama_adopt_params {
+    size_t size;
+    bool taken;                 /* true: close frees the contexts (llama_free). false: they are the program's again */
+    const char *chat_template;  /* as in baton_llama_params */
+    const baton_policy *policy; /* NULL: BATON_POLICY. Owner: the caller; `contexts` is n, whatever it says */
+} baton_llama_adopt_params;
+#define BATON_LLAMA_ADOPT_PARAMS                                                                                       \
+    { sizeof(baton_llama_adopt_params), false, NULL, NULL }
+
+/* A baton_llama over contexts that the program made, for programs that move over step by step: what they still do by
+ * hand they do under a lease (baton_llama_acquire), the rest through baton; no call on the contexts is made beside that
+ * until close. Made by the same libllama that baton is linked to; its log stays as the program has set it.
+ *   llama     out; ended by baton_llama_close
+ *   contexts  n (1 .. 64) of one model, each with one sequence (n_seq_max = 1); the array is borrowed for the call, and
+ *             the contexts taken or borrowed until close, as params say. Their model is the program's, and must live
+ *             until after close. Their caches stay as they are until the first reset or answer
+ *   params    NULL: BATON_LLAMA_ADOPT_PARAMS
+ * Its info says exact = false: how the contexts were made is not known to baton.
+ * Returns: BATON_OK. _INVALID (two models, the same context twice, several sequences), _UNSUPPORTED (an owner thread; a
+ * model that does not generate), _MISUSE, _NO_MEMORY: *llama is NULL, the contexts are the program's as before.
+ * Threads: any; nobody is in the contexts. Blocks: never. Since: 0.1.0. */
+BATON_API baton_status baton_llama_adopt(baton_llama **llama, struct llama_context *const *contexts, int n,
+                                         const baton_llama_adopt_params *params, baton_error *err) BATON_MUST_USE;
 
 /* Runs your function where the native code runs, with the context, and nobody else in it: on the owner's thread between
  * its native calls, or on this thread under a lease. Leave the sequences alone that you did not make: with an owner

@@ -7,6 +7,19 @@
 #include "baton/llama.h"
 #include "lease/caller.h"
 
+/* A baton_llama is immutable after open; what changes is in its pool (owner = caller) or behind its I/O thread (owner =
+ * thread). */
+struct baton_llama {
+    baton_policy policy;
+    baton_llama_info info;
+    /* one of the two */
+    struct bt_caller *caller;
+    struct bt_io *io;
+};
+
+/* The rest of an open: info from the model that is there. */
+void bt_llama_fill_info(baton_llama *l);
+
 /* Copies a size-first struct of a program's over the preset of this library's: fields that the program does not know
  * keep their preset, fields that this library does not know are left out. False: its size is no size. */
 bool bt_take_params(void *mine, size_t mine_size, const void *theirs);
@@ -22,10 +35,6 @@ baton_status bt_tell(baton_status status, const baton_error *err);
 static inline baton_status bt_told(baton_status status, baton_error *err) {
     return BT_LIKELY(status == BATON_OK) ? status : bt_tell(status, err);
 }
-
-/* As baton_lease_acquire, of any pool. */
-baton_status bt_acquire_for(struct bt_pool *pool, const baton_request *request, baton_lease *lease, baton_error *err)
-    BATON_TRY_ACQUIRE(0, lease);
 
 /* Where a policy or a request makes no sense, the text says which number. */
 baton_status bt_check_policy(const baton_policy *p, baton_error *err);

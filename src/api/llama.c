@@ -1,18 +1,10 @@
-/* The binding for libllama: one model under one policy. A baton_llama is immutable after open; what changes is in its
- * pool (owner = caller) or behind its I/O thread (owner = thread). */
+/* The binding for libllama: one model under one policy. Owns no state: a baton_llama is immutable after open (api.h).
+ */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "api/api.h"
-
-struct baton_llama {
-    baton_policy policy;
-    baton_llama_info info;
-    /* one of the two */
-    struct bt_caller *caller;
-    struct bt_io *io;
-};
 
 static const struct bt_model *model_of(const baton_llama *llama) {
     return llama->caller ? bt_caller_model(llama->caller) : bt_io_model(llama->io);
@@ -50,6 +42,20 @@ static baton_status open_pool(baton_llama *l, const struct bt_model_params *mode
     return BATON_OK;
 }
 
+void bt_llama_fill_info(baton_llama *l) {
+    struct bt_model_info info;
+    model_of(l)->ops->info(model_of(l), &info);
+    snprintf(l->info.name, sizeof l->info.name, "%s", info.name);
+    snprintf(l->info.description, sizeof l->info.description, "%s", info.description);
+    l->info.vocab_size = info.vocab_size;
+    l->info.ctx_train = info.ctx_train;
+    l->info.contexts = l->policy.contexts;
+    l->info.sequences = l->policy.sequences;
+    l->info.weight_bytes = info.bytes;
+    l->info.has_chat_template = info.has_chat_template;
+    l->info.recurrent = info.recurrent;
+}
+
 baton_status baton_llama_open(baton_llama **llama, const char *path, const baton_llama_params *params,
                               baton_error *err) {
     baton_llama_params p = BATON_LLAMA_PARAMS;
@@ -83,17 +89,7 @@ baton_status baton_llama_open(baton_llama **llama, const char *path, const baton
         free(l);
         return status;
     }
-    struct bt_model_info info;
-    model_of(l)->ops->info(model_of(l), &info);
-    snprintf(l->info.name, sizeof l->info.name, "%s", info.name);
-    snprintf(l->info.description, sizeof l->info.description, "%s", info.description);
-    l->info.vocab_size = info.vocab_size;
-    l->info.ctx_train = info.ctx_train;
-    l->info.contexts = policy.contexts;
-    l->info.sequences = policy.sequences;
-    l->info.weight_bytes = info.bytes;
-    l->info.has_chat_template = info.has_chat_template;
-    l->info.recurrent = info.recurrent;
+    bt_llama_fill_info(l);
     *llama = l;
     return BATON_OK;
 }

@@ -85,20 +85,15 @@ static baton_status take_ask(const struct bt_pool *pool, const baton_request *re
 }
 
 /* Not followed by Clang's analysis from here on: a lease under another name is another lease to it. */
-BATON_NO_ANALYSIS baton_status bt_acquire_for(struct bt_pool *pool, const baton_request *request, baton_lease *lease,
-                                              baton_error *err) {
+BATON_NO_ANALYSIS baton_status baton_lease_acquire(baton_pool *pool, const baton_request *request, baton_lease *lease,
+                                                   baton_error *err) {
     struct bt_ask ask;
     TEXT_PLACE(err);
     if (BT_UNLIKELY(!lease))
         return bt_misuse(err, BATON_MISUSE, "acquiring needs a place for the lease");
     *lease = (baton_lease)BATON_LEASE;
-    baton_status status = take_ask(pool, request, &ask, err);
-    return status ? status : bt_told(bt_lease_acquire(pool, &ask, in(lease), err), err);
-}
-
-BATON_NO_ANALYSIS baton_status baton_lease_acquire(baton_pool *pool, const baton_request *request, baton_lease *lease,
-                                                   baton_error *err) {
-    return bt_acquire_for(pool_in(pool), request, lease, err);
+    baton_status status = take_ask(pool_in(pool), request, &ask, err);
+    return status ? status : bt_told(bt_lease_acquire(pool_in(pool), &ask, in(lease), err), err);
 }
 
 BATON_NO_ANALYSIS baton_status baton_lease_ask(baton_pool *pool, const baton_request *request, baton_lease *lease,

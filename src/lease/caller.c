@@ -16,6 +16,29 @@ static void reset(void *context) {
     c->ops->seq_rm(c, 0, 0, -1);
 }
 
+void *bt_caller_native(void *context) {
+    struct bt_context *c = context;
+    return c->ops->native(c);
+}
+
+/* The contexts belong to the pool when it is open. */
+static baton_status pool_of(struct bt_caller *c, struct bt_context *const *list, int n, int queue_max,
+                            baton_error *err) {
+    struct bt_model_info info;
+    c->capacity = list[0]->ops->capacity(list[0]);
+    c->model->ops->info(c->model, &info);
+    snprintf(c->name, sizeof c->name, "context of %s", info.name);
+    const struct bt_pool_params pool = {.name = c->name,
+                                        .contexts = (void *const *)list,
+                                        .n_contexts = n,
+                                        .queue_max = queue_max,
+                                        .destroy = destroy,
+                                        .reset = reset,
+                                        .native = bt_caller_native,
+                                        .queue_ms = -1};
+    return bt_pool_open(&pool, &c->pool, err);
+}
+
 static baton_status open_pool(struct bt_caller *c, const struct bt_context_params *params, int contexts, int queue_max,
                               baton_error *err) {
     struct bt_context **list = calloc((size_t)contexts, sizeof *list);
@@ -33,18 +56,7 @@ static baton_status open_pool(struct bt_caller *c, const struct bt_context_param
         n++;
     }
     if (!status)
-        c->capacity = list[0]->ops->capacity(list[0]);
-    struct bt_model_info info;
-    c->model->ops->info(c->model, &info);
-    snprintf(c->name, sizeof c->name, "context of %s", info.name);
-    struct bt_pool_params pool = {.name = c->name,
-                                  .contexts = (void *const *)list,
-                                  .n_contexts = n,
-                                  .queue_max = queue_max,
-                                  .destroy = destroy,
-                                  .reset = reset};
-    if (!status)
-        status = bt_pool_open(&pool, &c->pool, err);
+        status = pool_of(c, list, n, queue_max, err);
     for (int i = 0; i < n && status; i++)
         destroy(list[i]);
     free(list);
@@ -73,6 +85,47 @@ baton_status bt_caller_open(const struct bt_model_params *model, const struct bt
     }
     *caller = c;
     return BATON_OK;
+}
+
+static baton_status adopt(struct bt_caller *c, void *const *natives, int n, bool taken, const char *chat_template,
+                          int queue_max, baton_error *err) {
+    struct bt_context **list = calloc((size_t)n, sizeof *list);
+    if (!list)
+        return bt_fail(err, BATON_NO_MEMORY, "no memory for %d contexts", n);
+    baton_status status = bt_native_adopt(natives, n, chat_template, &c->model, list, err);
+    bool adopted = !status;
+    c->chunk = 512;
+    for (int i = 0; i < n && adopted; i++) {
+        c->chunk = BT_MIN(c->chunk, bt_native_rows(list[i]));
+        c->capacity = i ? BT_MIN(c->capacity, list[i]->ops->capacity(list[i])) : list[i]->ops->capacity(list[i]);
+        c->memory += list[i]->ops->memory(list[i]);
+    }
+    int least = c->capacity;
+    if (adopted)
+        status = pool_of(c, list, n, queue_max, err);
+    c->capacity = least;
+    for (int i = 0; i < n && adopted; i++)
+        if (status)
+            destroy(list[i]);
+        else if (taken)
+            bt_native_own(list[i]);
+    free(list);
+    return status;
+}
+
+baton_status bt_caller_adopt(void *const *natives, int n, bool taken, const char *chat_template, int queue_max,
+                             struct bt_caller **caller, baton_error *err) {
+    *caller = NULL;
+    struct bt_caller *c = calloc(1, sizeof *c);
+    if (!c)
+        return bt_fail(err, BATON_NO_MEMORY, "no memory for a model");
+    c->refs = 1;
+    baton_status status = adopt(c, natives, n, taken, chat_template, queue_max, err);
+    if (status)
+        bt_caller_close(&c, BT_CLOSE_DRAIN);
+    else
+        *caller = c;
+    return status;
 }
 
 void bt_caller_close(struct bt_caller **caller, enum bt_close how) {

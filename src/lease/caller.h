@@ -13,6 +13,14 @@ struct bt_caller;
 baton_status bt_caller_open(const struct bt_model_params *model, const struct bt_context_params *params, int contexts,
                             int queue_max, struct bt_caller **caller, baton_error *err);
 
+/* Over the native library's own contexts, which the program made, as bt_native_adopt. taken: they are freed with it; on
+ * failure they are the program's as before. Their model is never freed. */
+baton_status bt_caller_adopt(void *const *natives, int n, bool taken, const char *chat_template, int queue_max,
+                             struct bt_caller **caller, baton_error *err);
+
+/* What the pools of callers show of a context: a pool with it is one of theirs. */
+void *bt_caller_native(void *context);
+
 /* Waits for the leases that are out (drain), or has them stop at their next native step (cancel), and frees contexts
  * and model. A stream that this thread holds cannot be waited for: what it needs lives on until it is closed. */
 void bt_caller_close(struct bt_caller **caller, enum bt_close how);

@@ -14,7 +14,7 @@ static void context_free(struct bt_context *base) {
     struct bt_llama_context *c = of(base);
     if (c->batch.token)
         llama_batch_free(c->batch);
-    if (c->ctx)
+    if (c->ctx && !c->borrowed)
         llama_free(c->ctx);
     free(c);
 }
@@ -148,6 +148,19 @@ static bool native_params(const struct bt_llama_model *m, const struct bt_contex
     return true;
 }
 
+/* What stands beside a context: its memory and a batch of its size. */
+static baton_status equip(struct bt_llama_context *c, const struct bt_llama_model *m, baton_error *err) {
+    c->memory = llama_get_memory(c->ctx);
+    if (!c->memory && c->pooling == BT_POOL_OFF)
+        return bt_fail(err, BATON_UNSUPPORTED, "%s keeps no memory of a text: it embeds, and does not generate",
+                       m->path);
+    c->rows_max = (int)llama_n_batch(c->ctx);
+    c->batch = llama_batch_init(c->rows_max, 0, 1);
+    for (int i = 0; i < c->rows_max; i++)
+        c->batch.n_seq_id[i] = 1;
+    return BATON_OK;
+}
+
 static baton_status create(struct bt_llama_context *c, const struct bt_llama_model *m, struct llama_context_params p,
                            baton_error *err) {
     struct bt_buf causes = BT_BUF_INIT;
@@ -163,15 +176,7 @@ static baton_status create(struct bt_llama_context *c, const struct bt_llama_mod
     bt_buf_free(&causes);
     if (status != BATON_OK)
         return status;
-    c->memory = llama_get_memory(c->ctx);
-    if (!c->memory && c->pooling == BT_POOL_OFF)
-        return bt_fail(err, BATON_UNSUPPORTED, "%s keeps no memory of a text: it embeds, and does not generate",
-                       m->path);
-    c->rows_max = (int)llama_n_batch(c->ctx);
-    c->batch = llama_batch_init(c->rows_max, 0, 1);
-    for (int i = 0; i < c->rows_max; i++)
-        c->batch.n_seq_id[i] = 1;
-    return BATON_OK;
+    return equip(c, m, err);
 }
 
 baton_status bt_llama_context_open(struct bt_model *base, const struct bt_context_params *params,
@@ -202,6 +207,31 @@ baton_status bt_llama_context_open(struct bt_model *base, const struct bt_contex
     c->exact = params->exact;
     status = create(c, m, p, err);
     if (status != BATON_OK) {
+        context_free(&c->base);
+        return status;
+    }
+    *out = &c->base;
+    return BATON_OK;
+}
+
+baton_status bt_llama_context_wrap(const struct bt_llama_model *m, struct llama_context *native,
+                                   struct bt_context **out, baton_error *err) {
+    if (llama_n_seq_max(native) != 1)
+        return bt_fail(err, BATON_INVALID,
+                       "an adopted context has %u sequences: its holder's thread uses one. Make it with n_seq_max = 1",
+                       llama_n_seq_max(native));
+    struct bt_llama_context *c = calloc(1, sizeof *c);
+    if (!c)
+        return bt_fail(err, BATON_NO_MEMORY, "no memory for a context");
+    c->base.ops = &context_ops;
+    c->model = m;
+    c->ctx = native;
+    c->borrowed = true;
+    c->sequences = 1;
+    c->vocab_size = m->vocab_size;
+    c->pooling = BT_POOL_OFF;
+    baton_status status = equip(c, m, err);
+    if (status) {
         context_free(&c->base);
         return status;
     }

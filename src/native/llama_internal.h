@@ -18,6 +18,7 @@ struct bt_llama_model {
     char *chat_template;  /* NULL: the model's own */
     uint64_t fingerprint; /* of the file: states of another model are refused */
     int scores;           /* outputs of its rank head; 0: it has none */
+    bool borrowed;        /* the program's: not freed here */
     /* libllama keeps the adapters of a model in a set that it does not guard */
     pthread_mutex_t adapters_lock;
 };
@@ -31,7 +32,7 @@ struct bt_llama_context {
     llama_memory_t memory; /* NULL: it only embeds */
     int sequences, rows_max, vocab_size;
     enum bt_pooling pooling;
-    bool exact;
+    bool exact, borrowed; /* borrowed: the program frees it */
     /* the one owner */
     struct llama_batch batch;
     uint64_t adapters; /* which, with their scales; 0: none */
@@ -56,6 +57,9 @@ baton_status bt_llama_chat(const struct bt_model *m, const struct bt_chat_messag
                            struct bt_buf *out, baton_error *err);
 baton_status bt_llama_check_template(const char *chat_template, baton_error *err);
 
+/* Over a context that is there already; rows as it was made for. */
+baton_status bt_llama_context_wrap(const struct bt_llama_model *m, struct llama_context *native, struct bt_context **c,
+                                   baton_error *err);
 baton_status bt_llama_context_open(struct bt_model *m, const struct bt_context_params *params, struct bt_context **c,
                                    baton_error *err);
 baton_status bt_llama_sampler_open(const struct bt_model *m, const struct bt_sampling *sampling,

@@ -11,7 +11,8 @@
 
 static void model_free(struct bt_model *base) {
     struct bt_llama_model *m = bt_llama_model_of(base);
-    llama_model_free(m->model);
+    if (!m->borrowed)
+        llama_model_free(m->model);
     pthread_mutex_destroy(&m->adapters_lock);
     free(m->path);
     free(m->chat_template);
@@ -215,4 +216,62 @@ baton_status bt_llama_open(const struct bt_model_params *params, struct bt_model
     }
     *out = &m->base;
     return BATON_OK;
+}
+
+/* What the first context is of, as a model that is not freed. */
+static baton_status borrow_model(struct llama_context *first, const char *chat_template, struct bt_llama_model **out,
+                                 baton_error *err) {
+    struct bt_llama_model *m = calloc(1, sizeof *m);
+    *out = m;
+    if (!m)
+        return bt_fail(err, BATON_NO_MEMORY, "no memory for a model");
+    m->base.ops = &model_ops;
+    pthread_mutex_init(&m->adapters_lock, NULL);
+    m->borrowed = true;
+    m->model = (struct llama_model *)llama_get_model(first);
+    m->path = strdup("the program's own model");
+    m->chat_template = chat_template ? strdup(chat_template) : NULL;
+    if (!m->path || (chat_template && !m->chat_template))
+        return bt_fail(err, BATON_NO_MEMORY, "no memory for the names of a model");
+    m->vocab = llama_model_get_vocab(m->model);
+    m->vocab_size = llama_vocab_n_tokens(m->vocab);
+    m->fingerprint = bt_mix64(llama_model_size(m->model)) ^ llama_model_n_params(m->model); /* there is no file */
+    baton_status status = m->chat_template ? bt_llama_check_template(m->chat_template, err) : BATON_OK;
+    return status ? status : check_kind(m, err);
+}
+
+baton_status bt_native_adopt(void *const *natives, int n, const char *chat_template, struct bt_model **model,
+                             struct bt_context **contexts, baton_error *err) {
+    struct bt_llama_model *m;
+    int made = 0;
+    *model = NULL;
+    baton_status status = borrow_model(natives[0], chat_template, &m, err);
+    for (; made < n && !status; made++) {
+        for (int i = 0; i < made && !status; i++)
+            if (natives[i] == natives[made])
+                status = bt_fail(err, BATON_INVALID, "contexts %d and %d are the same one", i, made);
+        if (!status && llama_get_model(natives[made]) != m->model)
+            status =
+                bt_fail(err, BATON_INVALID, "context %d is of another model than context 0: adopt them apart", made);
+        status = status ? status : bt_llama_context_wrap(m, natives[made], &contexts[made], err);
+        if (status)
+            break;
+    }
+    if (!status) {
+        *model = &m->base;
+        return BATON_OK;
+    }
+    while (made-- > 0)
+        contexts[made]->ops->free(contexts[made]);
+    if (m)
+        model_free(&m->base);
+    return status;
+}
+
+void bt_native_own(struct bt_context *c) {
+    bt_llama_context_of(c)->borrowed = false;
+}
+
+int bt_native_rows(const struct bt_context *c) {
+    return bt_llama_context_of(c)->rows_max;
 }

@@ -211,6 +211,14 @@ baton_status bt_model_open(const struct bt_model_params *params, struct bt_model
 baton_status bt_llama_open(const struct bt_model_params *params, struct bt_model **m, baton_error *err);
 baton_status bt_fake_open(const struct bt_model_params *params, struct bt_model **m, baton_error *err);
 
+/* libllama's contexts that a program made (`natives`, n of them, of one model, one sequence each), as they are: neither
+ * they nor their model are freed with `*model` and contexts[], which need them to live that long. Not BATON_OK: nothing
+ * was done to them. */
+baton_status bt_native_adopt(void *const *natives, int n, const char *chat_template, struct bt_model **model,
+                             struct bt_context **contexts, baton_error *err);
+void bt_native_own(struct bt_context *c); /* of an adopted one: the library's context is freed with it after all */
+int bt_native_rows(const struct bt_context *c); /* of an adopted one: tokens that one decode takes */
+
 /* Where the built-in model lies: $BATON_MODEL_DIR, beside the program, or where it was installed; NULL if nowhere. */
 const char *bt_builtin_model_path(void);
 
