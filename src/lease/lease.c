@@ -81,6 +81,7 @@ static __attribute__((noinline)) baton_status acquire_contended(struct bt_pool *
     baton_status status = bt_lease_conflict_locked(pool, ask, wait->waiter.deadline_ns);
     if (status == BATON_OK)
         status = bt_gate_ask(&pool->gate, &wait->waiter, ask->when_full, now);
+    bt_meter_asked_locked(pool, wait, status);
     wait->in_the_way = bt_pool_in_the_way(pool);
     bt_pool_ref(pool);
     bt_lock_release(&pool->lock);
@@ -90,6 +91,7 @@ static __attribute__((noinline)) baton_status acquire_contended(struct bt_pool *
         struct bt_ask named = *ask;
         named.id = wait->waiter.id;
         bt_pool_fail(pool, status, &named, wait->in_the_way, err);
+        bt_pool_say(pool, named.id, "was not granted a context: %s", baton_status_name(status));
     }
     bt_pool_unref(pool);
     return status;
@@ -121,14 +123,17 @@ static inline baton_status acquire(struct bt_pool *pool, const struct bt_ask *as
         wait.waiter.id = BT_ID_FRESH | ++pool->ids;
     if (BT_UNLIKELY(pool->gate.used == pool->gate.slots || pool->gate.closed)) {
         baton_status status = acquire_contended(pool, &wait, ask, err);
-        if (status == BATON_OK)
+        if (status == BATON_OK) {
             bt_lease_fill(lease, pool, &wait.waiter, wait.generation);
+            bt_pool_say(pool, lease->id, "acquired context %d after it had waited", lease->slot);
+        }
         return status;
     }
     /* nothing reads the time of an ask that was granted at once */
     bt_gate_ask(&pool->gate, &wait.waiter, ask->when_full, 0);
     bt_lease_fill(lease, pool, &wait.waiter, bt_pool_hold_locked(pool, &wait.waiter, wait.tid, BT_OP_IDLE));
     bt_lock_release(&pool->lock);
+    bt_pool_say(pool, lease->id, "acquired context %d", lease->slot);
     return BATON_OK;
 }
 
@@ -225,6 +230,7 @@ static baton_status release(struct bt_lease *lease, enum bt_release how, baton_e
     struct bt_pool *pool = lease->pool;
     if (how == BT_RESET && pool->reset)
         pool->reset(slot->context);
+    bt_pool_say(pool, lease->id, "releases context %d", lease->slot);
     *lease = (struct bt_lease){0};
     bt_lock_acquire(&pool->lock);
     bt_pool_give_slot_locked(pool, slot);
@@ -299,6 +305,7 @@ bool bt_pool_cancel(struct bt_pool *pool, uint64_t id) {
     bt_lock_release(&pool->lock);
     if (word)
         bt_futex_wake(word, 1);
+    bt_pool_say(pool, id, found ? "is cancelled" : "was to be cancelled, and is not here");
     return found;
 }
 

@@ -113,6 +113,7 @@ baton_status bt_pool_open(const struct bt_pool_params *params, struct bt_pool **
         pool->slots[i].holder = (struct bt_waiter){0};
         pool->slots[i].lost = false;
     }
+    bt_meter_reset(pool);
     atomic_store(&pool->dead, 0);
     atomic_store(&pool->refs, 1);
     bt_lock_release(&pool->lock);
@@ -126,17 +127,25 @@ baton_status bt_pool_open(const struct bt_pool_params *params, struct bt_pool **
 uint64_t bt_pool_hold_locked(struct bt_pool *pool, const struct bt_waiter *w, unsigned tid, enum bt_op op) {
     struct bt_slot *slot = &pool->slots[w->slot];
     uint64_t generation = atomic_load_explicit(&slot->generation, memory_order_relaxed) + 1;
+    uint64_t change = atomic_load_explicit(&slot->meter.change, memory_order_relaxed) | 1;
+    baton_guard_word word = baton_guard_make(tid, op);
     slot->holder = *w;
     bt_list_init(&slot->holder.link);
+    atomic_store_explicit(&slot->meter.change, change, memory_order_release);
+    atomic_store_explicit(&slot->meter.request, w->id, memory_order_release);
+    atomic_store_explicit(&slot->meter.since_ms, (uint32_t)word, memory_order_release);
+    bt_meter_add(&slot->meter.grants, 1);
     /* the flag after the generation: who reads it for an old lease sees then that the lease is old */
     atomic_store_explicit(&slot->generation, generation, memory_order_release);
     atomic_store_explicit(&slot->cancelled, false, memory_order_release);
-    bt_slot_publish(slot, baton_guard_make(tid, op));
+    bt_slot_publish(slot, word);
+    atomic_store_explicit(&slot->meter.change, change + 1, memory_order_release);
     return generation;
 }
 
 _Atomic uint32_t *bt_pool_verdict_locked(struct bt_pool *pool, struct bt_waiter *w, baton_status status) {
     struct bt_wait *wait = BT_CONTAINER(w, struct bt_wait, waiter);
+    bt_meter_left_locked(pool, wait, status);
     if (status == BATON_OK)
         wait->generation = bt_pool_hold_locked(pool, w, wait->tid, wait->fd < 0 ? BT_OP_IDLE : BT_OP_GIVEN);
     else
@@ -201,10 +210,19 @@ static BATON_NO_ANALYSIS _Atomic uint32_t *pass_on_locked(struct bt_pool *pool, 
     BATON_REQUIRES(pool->lock) BATON_RELEASE(slot->guard) {
     uint64_t generation = atomic_load_explicit(&slot->generation, memory_order_relaxed);
     atomic_store_explicit(&slot->generation, generation + 1, memory_order_release);
+    struct bt_slot_meter *m = &slot->meter;
+    /* on a clock of milliseconds that another core may have read a moment later: never less than none */
+    int32_t held_ms =
+        (int32_t)((uint32_t)baton_guard_read(&slot->guard) - atomic_load_explicit(&m->since_ms, memory_order_relaxed));
+    uint64_t change = atomic_load_explicit(&m->change, memory_order_relaxed) | 1;
+    atomic_store_explicit(&m->change, change, memory_order_release);
+    bt_meter_add(&m->held_ms, (uint64_t)BT_MAX(held_ms, 0));
+    bt_meter_add(&pool->meter.hold_ms[bt_bucket((uint64_t)BT_MAX(held_ms, 0))], 1);
     struct bt_waiter *next = bt_gate_give(&pool->gate, &slot->holder, pool->gate.queued ? bt_now_ns() : 0);
     if (next)
         return bt_pool_verdict_locked(pool, next, BATON_OK);
     bt_slot_publish(slot, 0);
+    atomic_store_explicit(&m->change, change + 1, memory_order_release);
     return NULL;
 }
 

@@ -8,6 +8,30 @@
 #include "lease/futex.h"
 #include "lease/lease.h"
 
+/* What snapshots are made of (snapshot.c): written under the pool's lock, by plain stores beside those that are made
+ * there anyway, and read by anybody without it. */
+struct bt_slot_meter {
+    _Atomic uint64_t change; /* odd while the slot changes hands: what was read meanwhile is read again */
+    _Atomic uint64_t request, grants, held_ms;
+    _Atomic uint32_t since_ms; /* by the guard's clock */
+};
+struct bt_listed {
+    _Atomic uint64_t change;          /* as above */
+    _Atomic uint64_t id, flow, order; /* id 0: nobody */
+    _Atomic int64_t asked_ns;
+    _Atomic int priority;
+    _Atomic unsigned tid;
+};
+enum { BT_LISTED_MAX = 64 };
+struct bt_pool_meter {
+    int64_t opened_ns;
+    _Atomic int queued;
+    _Atomic uint64_t contended, refused, timed_out, cancelled;
+    _Atomic uint64_t wait_us[BATON_BUCKETS], hold_ms[BATON_BUCKETS];
+    struct bt_listed listed[BT_LISTED_MAX]; /* of those who wait, as many as there is room for */
+    uint64_t order, full;                   /* under the lock: asks so far; a bit for each place that is taken */
+};
+
 struct bt_slot {
     /* set at open */
     void *context;
@@ -20,6 +44,7 @@ struct bt_slot {
     /* under the lock */
     struct bt_waiter holder;
     _Atomic bool lost; /* its thread ended inside a native call */
+    struct bt_slot_meter meter;
 };
 
 struct bt_pool {
@@ -43,6 +68,7 @@ struct bt_pool {
     _Atomic int refs;      /* one of the open pool, one of each that waits or looks on */
     /* under the registry's lock */
     struct bt_list link;
+    struct bt_pool_meter meter;
     struct bt_slot slots[];
 };
 
@@ -58,10 +84,21 @@ struct bt_wait {
     /* set by the asker */
     unsigned tid;
     int fd; /* a ticket's timer, -1 for a thread that sleeps on the word */
+    /* under the lock */
+    int listed; /* its place in the meter's list, and 1; 0: none */
     /* set with the verdict */
     uint64_t generation;
     baton_guard_word in_the_way; /* who held when time ran out */
 };
+
+/* Only one thread writes at a time: no read-modify-write is needed. */
+static inline void bt_meter_add(_Atomic uint64_t *counter, uint64_t n) {
+    atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n, memory_order_relaxed);
+}
+static inline int bt_bucket(uint64_t value) {
+    int bits = value ? 64 - __builtin_clzll(value) : 0;
+    return BT_MIN(bits, BATON_BUCKETS - 1);
+}
 
 static inline bool bt_op_inside(unsigned op) {
     return op != BT_OP_IDLE && op != BT_OP_GIVEN;
@@ -87,6 +124,20 @@ _Atomic uint32_t *bt_pool_verdict_locked(struct bt_pool *pool, struct bt_waiter 
     BATON_REQUIRES(pool->lock);
 /* Takes out everybody whose deadline has passed. */
 void bt_pool_expire(struct bt_pool *pool) BATON_EXCLUDES(pool->lock);
+
+/* snapshot.c. Under the lock: an ask that found no slot has this answer from the gate. */
+void bt_meter_asked_locked(struct bt_pool *pool, struct bt_wait *wait, baton_status status) BATON_REQUIRES(pool->lock);
+/* Under the lock: it waits no longer. */
+void bt_meter_left_locked(struct bt_pool *pool, struct bt_wait *wait, baton_status status) BATON_REQUIRES(pool->lock);
+void bt_meter_reset(struct bt_pool *pool);
+
+/* A line at debug level about a request, where such lines are wanted. */
+#define bt_pool_say(pool, id, ...)                                                                                     \
+    do {                                                                                                               \
+        if (BT_UNLIKELY(bt_log_wants(BATON_LOG_DEBUG)))                                                                \
+            bt_pool_line(pool, id, __VA_ARGS__);                                                                       \
+    } while (0)
+BATON_PRINTF(3, 4) void bt_pool_line(const struct bt_pool *pool, uint64_t id, const char *format, ...);
 
 /* text.c: errors that name holder and cure. The word: who is in the way. */
 baton_guard_word bt_pool_in_the_way(const struct bt_pool *pool);

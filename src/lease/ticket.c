@@ -60,6 +60,7 @@ static baton_status ask_gate(struct bt_pool *pool, struct bt_ticket *t, struct b
         w->id = BT_ID_FRESH | ++pool->ids;
     t->ask.id = w->id;
     baton_status status = bt_gate_ask(&pool->gate, w, BT_WAIT, bt_now_ns());
+    bt_meter_asked_locked(pool, &t->wait, status);
     if (status == BATON_OK)
         bt_lease_fill(lease, pool, w, bt_pool_hold_locked(pool, w, t->wait.tid, BT_OP_IDLE));
     if (status == BATON_CLOSED) {
@@ -154,7 +155,8 @@ void bt_ticket_drop(struct bt_ticket **ticket) {
         return;
     *ticket = NULL;
     bt_lock_acquire(&t->pool->lock);
-    bt_gate_withdraw(&t->pool->gate, &t->wait.waiter);
+    if (bt_gate_withdraw(&t->pool->gate, &t->wait.waiter))
+        bt_meter_left_locked(t->pool, &t->wait, BATON_CANCELLED);
     bool granted = t->wait.waiter.state == BT_WAITER_GRANTED;
     bt_lock_release(&t->pool->lock);
     if (granted) {
