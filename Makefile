@@ -10,7 +10,7 @@ BUILD      := tools/build --jobs $(JOBS)
 CTEST       = ctest --test-dir build/$(1) --output-on-failure --no-label-summary --parallel $(JOBS)
 
 .DEFAULT_GOAL := all
-.PHONY: all deps demo test bench install sanitize asan ubsan tsan tsa mutants lint format clean help
+.PHONY: all deps demo test bench install deb sanitize asan ubsan tsan tsa mutants lint format clean help
 
 all: deps ## build the baton command (build/release/bin/baton)
 	@$(BUILD) release baton
@@ -30,8 +30,12 @@ bench: deps ## what the guard and the gate cost, and streaming throughput
 	@build/release/bin/baton_bench
 
 install: deps ## install under $(PREFIX); DESTDIR is honoured
-	@$(BUILD) --prefix $(PREFIX) release baton
+	@$(BUILD) --prefix $(PREFIX) release baton libbaton
 	@DESTDIR=$(DESTDIR) cmake --install build/release
+
+deb: deps ## a Debian package, build/deb/*.deb; needs a system libllama
+	@$(BUILD) --prefix /usr deb baton libbaton
+	@cd build/deb && cpack
 
 sanitize: asan ubsan tsan ## the tests under each sanitizer
 

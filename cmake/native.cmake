@@ -25,6 +25,20 @@ endif()
 add_library(baton_native_libraries INTERFACE)
 add_library(baton::native ALIAS baton_native_libraries)
 target_link_libraries(baton_native_libraries INTERFACE PkgConfig::LLAMA)
+
+# Speech recognition is there if libwhisper is. Before 1.9.5 the draws of a state depended on what it had drawn before.
+set(BATON_WHISPER_SOURCES src/native/whisper.c src/native/whisper_file.c src/native/whisper_full.c
+    src/native/whisper_state.c)
+pkg_check_modules(LIBWHISPER IMPORTED_TARGET whisper>=1.9.5)
+if(LIBWHISPER_FOUND)
+    target_link_libraries(baton_native_libraries INTERFACE PkgConfig::LIBWHISPER)
+    set_source_files_properties(src/native/whisper_none.c PROPERTIES HEADER_FILE_ONLY ON)
+    string(REPLACE "-dev" "" BATON_WHISPER_VERSION ${LIBWHISPER_VERSION}) # Debian's release calls itself so
+    pkg_get_variable(BATON_WHISPER_INCLUDE whisper includedir)
+else()
+    set_source_files_properties(${BATON_WHISPER_SOURCES} PROPERTIES HEADER_FILE_ONLY ON)
+    message(STATUS "libwhisper 1.9.5 or later was not found: this build has no speech recognition")
+endif()
 if(BATON_PRIVATE_PREFIX)
     message(STATUS "libllama ${LLAMA_llama_VERSION}: private prefix ${BATON_PREFIX}")
     install(CODE "message(STATUS \"note: this build runs with the libraries in ${BATON_PREFIX}, also once installed: keep \
@@ -33,11 +47,17 @@ else()
     message(STATUS "libllama ${LLAMA_llama_VERSION}: ${LLAMA_llama_LIBDIR}")
 endif()
 
+# A program that uses libbaton starts with the C library that its native libraries need, or does not start.
+set(BATON_USER_LINK_OPTIONS)
+if(BATON_PRIVATE_PREFIX)
+    set(BATON_USER_LINK_OPTIONS -Wl,--dynamic-linker=${BATON_PREFIX}/lib/ld-linux-x86-64.so.2 -Wl,--disable-new-dtags
+        -Wl,-rpath,${BATON_PREFIX}/lib -Wl,--allow-shlib-undefined)
+endif()
+
 # How a program that contains baton_native is linked.
 function(baton_program target)
     if(BATON_PRIVATE_PREFIX)
-        target_link_options(${target} PRIVATE -Wl,--dynamic-linker=${BATON_PREFIX}/lib/ld-linux-x86-64.so.2
-            -Wl,--disable-new-dtags -Wl,-rpath,${BATON_PREFIX}/lib -Wl,--allow-shlib-undefined)
+        target_link_options(${target} PRIVATE ${BATON_USER_LINK_OPTIONS})
         set_target_properties(${target} PROPERTIES SKIP_BUILD_RPATH ON)
     endif()
 endfunction()

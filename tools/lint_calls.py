@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""Holds src/native/calls.def against the installed llama.h: every exported function is classified, no other is, and
-each classification names an argument that is what it says. On another version than the pinned one, what is missing is
-said and counts as EXCLUSIVE. Usage: lint_calls.py --header llama.h --version 0.7.0 [--table calls.def]"""
+"""Holds src/native/calls.def against the installed llama.h, or calls_whisper.def against whisper.h: every exported
+function is classified, no other is, and each classification names an argument that is what it says. On another version
+than the pinned one, what is missing is said and counts as EXCLUSIVE.
+Usage: lint_calls.py --header llama.h --version 0.7.0 [--table calls.def] [--export LLAMA_API]"""
 
 import argparse
 import os
@@ -19,7 +20,7 @@ def parse_table(text):
     problems, calls, also = [], {}, set()
     pinned = re.search(r"pinned: \S+ (\S+)", text)
     if not pinned:
-        problems.append('no line "pinned: llama.h VERSION"')
+        problems.append('no line "pinned: HEADER VERSION"')
     text = re.sub(r"/\*.*?\*/", " ", text, flags=re.S)
     text = re.sub(r"^[ \t]*#[^\n]*", " ", text, flags=re.M)
     for kind_of_row, name, effect, kind, arg in re.findall(
@@ -35,10 +36,10 @@ def parse_table(text):
     return pinned.group(1) if pinned else "", calls, also, problems
 
 
-def check(header_text, table_text, version):
+def check(header_text, table_text, version, export="LLAMA_API"):
     """(errors, warnings)"""
     pinned, calls, also, errors = parse_table(table_text)
-    functions = {f.name: f for f in native_header.functions(header_text)}
+    functions = {f.name: f for f in native_header.functions(header_text, export)}
     differences = []
     for name, f in functions.items():
         if name not in calls:
@@ -65,9 +66,10 @@ def main():
     p.add_argument("--header", required=True)
     p.add_argument("--version", required=True)
     p.add_argument("--table", default=os.path.join(here, "src/native/calls.def"))
+    p.add_argument("--export", default="LLAMA_API", help="the macro that marks what is exported")
     args = p.parse_args()
     with open(args.header) as header, open(args.table) as table:
-        errors, warnings = check(header.read(), table.read(), args.version)
+        errors, warnings = check(header.read(), table.read(), args.version, args.export)
     for text in warnings:
         print("warning: " + text)
     for text in errors:

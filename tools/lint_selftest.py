@@ -23,6 +23,23 @@ LLAMA_API DEPRECATED(size_t llama_older(struct llama_context * ctx,
     "in two " "pieces");
 LLAMA_API const char * llama_version(void);
 """
+WHISPER_HEADER = """
+    WHISPER_DEPRECATED(
+        WHISPER_API struct whisper_context * whisper_init(const char * path),
+        "use (x) instead"
+    );
+    struct whisper_timings { float sample_ms; };
+    WHISPER_API struct whisper_timings * whisper_get_timings(struct whisper_context * ctx);
+    WHISPER_API int whisper_full_with_state(struct whisper_context * ctx, struct whisper_state * state,
+        struct whisper_full_params params);
+    int whisper_not_exported(struct whisper_context * ctx);
+"""
+WHISPER_TABLE = """/* pinned: whisper.h 1.0 */
+BT_CALL(whisper_init, CREATE, NONE, -1)
+BT_CALL(whisper_get_timings, READ, WHISPER, 0)
+BT_CALL(whisper_full_with_state, EXCLUSIVE, STATE, 1)
+BT_ALSO(whisper_full_with_state, SHARED, WHISPER, 0)
+"""
 TABLE = """/* pinned: llama.h 1.0 */
 BT_CALL(llama_decode, EXCLUSIVE, CONTEXT, 0)
 BT_ALSO(llama_decode, READ, BATCH, 1)
@@ -44,6 +61,14 @@ class Calls(unittest.TestCase):
 
     def test_a_complete_table_passes(self):
         self.assertEqual(self.errors(), ([], []))
+
+    def test_another_library_s_header_is_held_to_its_table(self):
+        def errors(table):
+            return lint_calls.check(WHISPER_HEADER, table, "1.0", "WHISPER_API")
+        self.assertEqual(errors(WHISPER_TABLE), ([], []))
+        self.assertTrue(errors(WHISPER_TABLE.replace("STATE, 1", "STATE, 0"))[0])
+        self.assertTrue(errors(WHISPER_TABLE + "BT_CALL(whisper_not_exported, READ, WHISPER, 0)")[0])
+        self.assertTrue(errors(WHISPER_TABLE.replace("BT_ALSO(whisper_full_with_state, SHARED, WHISPER, 0)", ""))[0])
 
     def test_an_unclassified_function_fails_on_the_pinned_version_and_warns_on_another(self):
         more = HEADER + "LLAMA_API void llama_new(struct llama_context * ctx);"

@@ -22,7 +22,7 @@ def _strip(text):
 def _open_deprecated(text):
     """DEPRECATED(declaration, "hint"); with the export macro inside or in front becomes  MARK declaration;"""
     out, at = [], 0
-    for m in re.finditer(r"\bDEPRECATED\s*\(", text):
+    for m in re.finditer(r"\b(?:WHISPER_)?DEPRECATED\s*\(", text):
         if m.start() < at:
             continue
         depth, i, quoted = 1, m.end(), False
@@ -78,6 +78,10 @@ KINDS = {  # object kind -> the type of an argument that is one
     "SAMPLER": r"\bstruct llama_sampler \*",
     "BATCH": r"\bstruct llama_batch_ext \*|\bstruct llama_batch\b(?! ?\*)",
     "ADAPTER": r"\bstruct llama_adapter_lora \*(?! ?\*)",
+    "WHISPER": r"\bstruct whisper_context \*",
+    "STATE": r"\bstruct whisper_state \*",
+    "VAD": r"\bstruct whisper_vad_context \*",
+    "SPEECH": r"\bstruct whisper_vad_segments \*",
 }
 
 

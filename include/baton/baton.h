@@ -422,7 +422,8 @@ typedef struct baton_snapshot {
     uint64_t granted, contended;            /* leases; asks that found every context held, whatever came of them */
     uint64_t refused, timed_out, cancelled; /* of these: refused at once; while they waited, the other two */
     uint64_t wait_us[BATON_BUCKETS];        /* of the granted: how long they waited, in microseconds */
-    uint64_t hold_ms[BATON_BUCKETS]; /* of the released: how long they held, in milliseconds, reset not included */
+    uint64_t hold_ms[BATON_BUCKETS]; /* of the released: milliseconds from the grant to the end of the last native call,
+                                        or to the reset */
 } baton_snapshot;
 
 /* Takes a snapshot, without any lock and without a word to those who acquire and release. What may be inconsistent:
@@ -473,6 +474,9 @@ typedef struct baton_outcome {
     uint32_t answer_tokens;
     int64_t queue_ns, run_ns; /* waited; ran */
     char text[256];           /* one line, when status is not BATON_OK */
+    /* of run_ns: until the first token, and after it. With an owner thread the company's share is in both */
+    int64_t prefill_ns, decode_ns;
+    double prompt_per_s, answer_per_s; /* tokens per second of the two; 0: too few to say */
 } baton_outcome;
 
 /* The next piece.

@@ -3,9 +3,9 @@
  * A baton_llama is a model with its contexts, shared as its policy says. Everything on it may be called from any thread
  * at once; what cannot run at once is queued or refused. What runs where:
  *   owner = caller  generate and stream_next run native code on the calling thread, under a lease that covers the whole
- *                   answer. Contexts can be used by hand (baton_llama_acquire).
+ *                   answer. Contexts can be used by hand (baton_llama_run).
  *   owner = thread  each context has a thread of baton's that batches `sequences` requests; callers wait for text.
- *                   Contexts cannot be touched from outside; baton_llama_run_in_owner runs your function there.
+ *                   Contexts cannot be touched from outside; baton_llama_run runs your function there.
  * Tokens, text and metadata need no context: those functions never wait.
  *
  * Exact (the default without GPU layers): an answer depends on the prompt, the parameters and the seed alone, to the
@@ -23,6 +23,22 @@ extern "C" {
 
 typedef struct baton_llama baton_llama;
 
+/* A LoRA adapter: a GGUF file, made for the model that it is opened with. */
+typedef struct baton_llama_lora {
+    const char *path;
+    float scale; /* 1: as it was trained */
+} baton_llama_lora;
+
+/* What becomes of the vectors of a text's tokens. */
+typedef enum baton_pooling {
+    BATON_POOLING_OFF,  /* the handle generates */
+    BATON_POOLING_NONE, /* a vector per token; not by baton_llama_embed: BATON_UNSUPPORTED at open */
+    BATON_POOLING_MEAN,
+    BATON_POOLING_CLS,  /* the first token's */
+    BATON_POOLING_LAST, /* the last token's */
+    BATON_POOLING_RANK  /* scores of a query with a document: baton_llama_rerank */
+} baton_pooling;
+
 /* How a model is opened. */
 typedef struct baton_llama_params {
     size_t size;
@@ -36,10 +52,14 @@ typedef struct baton_llama_params {
     /* Called on the opening thread as the model loads, 0 to 1; false stops it: BATON_CANCELLED. May be NULL. */
     bool (*progress)(void *arg, float done);
     void *progress_arg;
-    const baton_policy *policy; /* NULL: BATON_POLICY */
+    const baton_policy *policy;    /* NULL: BATON_POLICY */
+    const baton_llama_lora *loras; /* part of the handle: every context has them from the first answer on */
+    size_t n_loras;
+    baton_pooling pooling; /* other than OFF: the handle embeds or ranks, and does not generate; needs owner = caller.
+                              `sequences` texts then go through a context together, unless it is exact */
 } baton_llama_params;
 #define BATON_LLAMA_PARAMS                                                                                             \
-    { sizeof(baton_llama_params), NULL, 0, 0, 0, -1, NULL, NULL, NULL }
+    { sizeof(baton_llama_params), NULL, 0, 0, 0, -1, NULL, NULL, NULL, NULL, 0, BATON_POOLING_OFF }
 
 /* Opens a model and makes its contexts.
  *   llama   out; ended by baton_llama_close
@@ -94,6 +114,43 @@ BATON_API baton_status baton_llama_tokenize(const baton_llama *llama, const char
 BATON_API baton_status baton_llama_detokenize(const baton_llama *llama, const int32_t *tokens, size_t n, char **text,
                                               size_t *len, baton_error *err) BATON_MUST_USE;
 
+/* The bytes of one token as they are: perhaps a part of a character, none for a control token.
+ *   bytes, len  out; NUL-terminated; freed with baton_free
+ * Returns: BATON_OK, _INVALID (not in the vocabulary), _NO_MEMORY. Threads: any. Blocks: never. Since: 0.1.0. */
+BATON_API baton_status baton_llama_piece(const baton_llama *llama, int32_t token, char **bytes, size_t *len,
+                                         baton_error *err) BATON_MUST_USE;
+
+/* What a model says of itself. A token that its vocabulary lacks is -1. */
+typedef struct baton_llama_details {
+    size_t size;
+    uint64_t params;
+    int layers, width, heads, heads_kv;
+    int embedding_width; /* floats in a vector */
+    int scores;          /* outputs of its rank head; 0: it has none */
+    bool generates;      /* it continues a text; else it only embeds or ranks */
+    int32_t bos, eos, eot, sep, newline, pad;
+    bool add_bos, add_eos; /* baton_llama_tokenize with `special` puts them there */
+} baton_llama_details;
+
+/* Fills *details, whose size the caller has set. Threads: any. Blocks: never. Since: 0.1.0. */
+BATON_API void baton_llama_get_details(const baton_llama *llama, baton_llama_details *details);
+
+/* Whether a token ends an answer. Returns: false for one that is not in the vocabulary. Threads: any. Blocks: never.
+ * Since: 0.1.0. */
+BATON_API bool baton_llama_is_end(const baton_llama *llama, int32_t token);
+
+/* The i-th key and value of the model's metadata, from 0 until BATON_END.
+ *   key, value  out; text; values that are lists are ""; freed with baton_free, each
+ * Returns: BATON_OK, _END, _NO_MEMORY. Threads: any. Blocks: never. Since: 0.1.0. */
+BATON_API baton_status baton_llama_metadata(const baton_llama *llama, int i, char **key, char **value,
+                                            baton_error *err) BATON_MUST_USE;
+
+/* The value of one key of the metadata, "general.architecture".
+ *   value  out; freed with baton_free
+ * Returns: BATON_OK, _NOT_FOUND, _NO_MEMORY. Threads: any. Blocks: never. Since: 0.1.0. */
+BATON_API baton_status baton_llama_metadata_get(const baton_llama *llama, const char *key, char **value,
+                                                baton_error *err) BATON_MUST_USE;
+
 /* Frees what baton has given: tokens, texts. NULL is harmless. Threads: any. Blocks: never. Since: 0.1.0. */
 BATON_API void baton_free(void *memory);
 
@@ -128,7 +185,7 @@ typedef struct baton_sampling {
 #define BATON_SAMPLING                                                                                                 \
     { sizeof(baton_sampling), 0, 1, 0, 0, 0, 0, 1, 64, 0, NULL, 0 }
 
-/* What is asked. Exactly one of prompt, messages and tokens. */
+/* What is asked. Exactly one of prompt, messages and tokens; with a state, none of them goes on with the answer. */
 typedef struct baton_llama_ask {
     size_t size;
     const baton_request *request;  /* NULL: BATON_REQUEST */
@@ -141,9 +198,17 @@ typedef struct baton_llama_ask {
     const char *const *stops; /* the answer ends before the first of these; at most 16 */
     size_t n_stops;
     const baton_sampling *sampling; /* NULL: BATON_SAMPLING, always the likeliest token */
+    const char *grammar;            /* GBNF whose start is the rule "root": the answer is of it. NULL: any text. What is
+                                       wrong with it is BATON_INVALID, with the line, before anything is run or, with an
+                                       owner thread, as the outcome */
+    /* A conversation that baton_llama_save_state has saved: prompt or tokens (a prompt without the model's own
+     * beginning; not messages) come after it. With neither, the answer under way goes on as if it had never stopped:
+     * give the sampling, stops and grammar that it had. Needs the same model and adapters */
+    const void *state;
+    size_t state_size;
 } baton_llama_ask;
 #define BATON_LLAMA_ASK                                                                                                \
-    { sizeof(baton_llama_ask), NULL, NULL, NULL, 0, NULL, 0, -1, NULL, 0, NULL }
+    { sizeof(baton_llama_ask), NULL, NULL, NULL, 0, NULL, 0, -1, NULL, 0, NULL, NULL, NULL, 0 }
 
 /* An answer, whole. Belongs to the request that asked: nobody else's call can change it. */
 typedef struct baton_result {
@@ -176,10 +241,113 @@ BATON_API void baton_result_free(baton_result *result);
 BATON_API baton_status baton_llama_stream(baton_llama *llama, const baton_llama_ask *ask, baton_stream **stream,
                                           baton_error *err) BATON_MUST_USE;
 
+/* Asks, and calls `on_delta` with each piece on this thread as it comes.
+ *   on_delta  false stops the answer. It may ask other models; asking this one gets BATON_REENTRANT when it would have
+ *             to wait, whatever the policy: the answer that it would wait for waits for this callback. It may close the
+ *             model: the answer then ends
+ *   outcome   out, may be NULL: exactly one. BATON_CANCELLED when on_delta stopped it (what was delivered is cut), or
+ *             BATON_OK when that was its last piece
+ * Returns: the outcome's status, or a refusal as for generate: then nothing was delivered. Threads: any. Blocks: until
+ * the answer is complete or cut. Since: 0.1.0. */
+BATON_API baton_status baton_llama_generate_cb(baton_llama *llama, const baton_llama_ask *ask,
+                                               bool (*on_delta)(void *arg, const baton_delta *delta), void *arg,
+                                               baton_outcome *outcome, baton_error *err) BATON_MUST_USE;
+
 /* Ends the request of that id, queued or running, with BATON_CANCELLED, within one native step; touches no other.
  * Returns: true if there was one. An answer that is complete at that moment stays complete. Threads: any, callbacks
  * too. Blocks: never. Since: 0.1.0. */
 BATON_API bool baton_llama_cancel(baton_llama *llama, uint64_t id);
+
+/* Empties the caches of the model's contexts, those that are in use after they are given back.
+ *   request  NULL: BATON_REQUEST. BATON_REFUSE: the idle contexts are emptied, and BATON_BUSY names who holds another
+ *            one. BATON_WAIT: all of them are waited for, within queue_ms for each; of two threads that reset at once
+ *            one may get BATON_WOULD_DEADLOCK
+ * Returns: BATON_OK: all are empty. Refusals as for generate. With an owner thread BATON_UNSUPPORTED: what it keeps is
+ * reused within a flow only, so a request with a new flow finds nothing. Threads: any. Blocks: under BATON_WAIT.
+ * Since: 0.1.0. */
+BATON_API baton_status baton_llama_reset(baton_llama *llama, const baton_request *request,
+                                         baton_error *err) BATON_MUST_USE;
+
+/*
+ * Conversations that outlive their context: owner = caller
+ */
+
+/* The conversation of a stream so far, prompt and answer, as bytes that an ask goes on from (baton_llama_ask's state):
+ * here, in another handle of this model, or in another process.
+ *   stream       between two reads, or read to its end; goes on unharmed
+ *   state, size  out; freed with baton_free. They are checked when they come back: damage and other models are
+ *                BATON_INVALID
+ * Returns: BATON_OK. _AGAIN: nothing was read from the stream yet. _BUSY: another thread is in a call on it. _STALE:
+ * its lease is gone. _UNSUPPORTED: of an owner thread; open the model with BATON_OWNER_CALLER, or keep the text and ask
+ * with the same flow, which finds its prefix in the cache. _NO_MEMORY. Threads: any, one at a time. Blocks: for a copy.
+ * Since: 0.1.0. */
+BATON_API baton_status baton_llama_save_state(baton_stream *stream, void **state, size_t *size,
+                                              baton_error *err) BATON_MUST_USE;
+
+/* The same into a file, which is replaced whole or not at all.
+ * Returns: as baton_llama_save_state; _IO. Threads: any, one at a time. Blocks: for the disk. Since: 0.1.0. */
+BATON_API baton_status baton_llama_save_state_file(baton_stream *stream, const char *path,
+                                                   baton_error *err) BATON_MUST_USE;
+
+/* Reads such a file, and checks that it is one and whole.
+ *   state, size  out; freed with baton_free
+ * Returns: BATON_OK, _NOT_FOUND, _IO, _INVALID (no saved state, or damaged), _NO_MEMORY. Threads: any. Blocks: for the
+ * disk. Since: 0.1.0. */
+BATON_API baton_status baton_llama_load_state(const char *path, void **state, size_t *size,
+                                              baton_error *err) BATON_MUST_USE;
+
+/*
+ * Vectors and scores: of a handle that was opened with a pooling
+ */
+
+/* Vectors of texts, in their order. */
+typedef struct baton_embeddings {
+    float *values; /* n x dim, one text after the other */
+    size_t n;
+    int dim;
+    baton_pooling pooling;
+    bool normalised;
+    uint32_t *tokens; /* n: how many each text had */
+} baton_embeddings;
+
+/* The vector of one text.
+ *   request    NULL: BATON_REQUEST
+ *   text       NUL-terminated
+ *   normalise  true: of length 1
+ *   out        freed with baton_embeddings_free, whatever was returned
+ * Returns: BATON_OK. Refusals as for generate. _TOO_LONG (both numbers in the text; a text is never cut in silence),
+ * _INVALID (no tokens), _UNSUPPORTED (the handle generates: open one with a pooling), _CANCELLED, _RUN_TIMEOUT.
+ * Threads: any. Blocks: under BATON_WAIT until there is a context; while it is computed. Since: 0.1.0. */
+BATON_API baton_status baton_llama_embed(baton_llama *llama, const baton_request *request, const char *text,
+                                         bool normalise, baton_embeddings *out, baton_error *err) BATON_MUST_USE;
+
+/* The vectors of n texts under one lease; an error names the text by its number, and there are then none.
+ * Parameters and returns as for embed. Threads: any. Blocks: as embed. Since: 0.1.0. */
+BATON_API baton_status baton_llama_embed_batch(baton_llama *llama, const baton_request *request,
+                                               const char *const *texts, size_t n, bool normalise,
+                                               baton_embeddings *out, baton_error *err) BATON_MUST_USE;
+
+/* Frees vectors and clears the struct. Twice is harmless. Threads: any. Blocks: never. Since: 0.1.0. */
+BATON_API void baton_embeddings_free(baton_embeddings *embeddings);
+
+/* The same, one vector at a time: for more texts than vectors fit into memory. The lease is held from the first to the
+ * last.
+ *   next       gives the next text, valid until it is called again; NULL: there are no more
+ *   on_vector  takes its vector, valid for the call; false stops: BATON_CANCELLED
+ *              Both run on this thread and may use other models; using this one gets BATON_REENTRANT
+ * Returns: as embed. Threads: any. Blocks: as embed. Since: 0.1.0. */
+BATON_API baton_status baton_llama_embed_each(baton_llama *llama, const baton_request *request,
+                                              const char *(*next)(void *arg),
+                                              bool (*on_vector)(void *arg, const float *values, int dim), void *arg,
+                                              bool normalise, baton_error *err) BATON_MUST_USE;
+
+/* How well each of n documents answers a query: larger is better, the scale is the model's own.
+ *   scores  out: n of the caller's floats
+ * Returns: as embed; _UNSUPPORTED: the handle was not opened with BATON_POOLING_RANK, which a model without a rank head
+ * refuses at open. Threads: any. Blocks: as embed. Since: 0.1.0. */
+BATON_API baton_status baton_llama_rerank(baton_llama *llama, const baton_request *request, const char *query,
+                                          const char *const *documents, size_t n, float *scores,
+                                          baton_error *err) BATON_MUST_USE;
 
 /*
  * llama.h by hand

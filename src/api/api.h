@@ -3,22 +3,14 @@
 #ifndef BT_API_H
 #define BT_API_H
 
+#include <pthread.h>
+#include <stdatomic.h>
+
 #include "api/io.h"
+#include "base/list.h"
 #include "baton/llama.h"
 #include "lease/caller.h"
-
-/* A baton_llama is immutable after open; what changes is in its pool (owner = caller) or behind its I/O thread (owner =
- * thread). */
-struct baton_llama {
-    baton_policy policy;
-    baton_llama_info info;
-    /* one of the two */
-    struct bt_caller *caller;
-    struct bt_io *io;
-};
-
-/* The rest of an open: info from the model that is there. */
-void bt_llama_fill_info(baton_llama *l);
+#include "owner/saved.h"
 
 /* Copies a size-first struct of a program's over the preset of this library's: fields that the program does not know
  * keep their preset, fields that this library does not know are left out. False: its size is no size. */
@@ -37,15 +29,57 @@ static inline baton_status bt_told(baton_status status, baton_error *err) {
 }
 
 /* Where a policy or a request makes no sense, the text says which number. */
-baton_status bt_check_policy(const baton_policy *p, baton_error *err);
+baton_status bt_check_policy(const baton_policy *p, bool embeds, baton_error *err);
 /* The request with what it leaves to the policy filled in. */
 baton_status bt_take_request(const baton_request *theirs, const baton_policy *policy, baton_request *mine,
                              baton_error *err);
 
-/* Takes inner. */
-baton_status bt_stream_of_io(struct bt_io_stream *inner, baton_stream **stream, baton_error *err);
-/* Under a lease of its own, within the limits. */
+/* Takes inner. `resumed`: how many tokens of its answer are not this request's. */
+baton_status bt_stream_of_io(struct bt_io_stream *inner, uint32_t resumed, baton_stream **stream, baton_error *err);
+/* Under a lease of its own, within the limits. saved->n_tokens 0: nothing to go on from. */
 baton_status bt_stream_of_caller(struct bt_caller *c, const struct bt_submit *ask, const struct bt_limits *limits,
-                                 baton_stream **stream, baton_error *err);
+                                 const struct bt_saved *saved, baton_stream **stream, baton_error *err);
+
+struct baton_llama {
+    /* set at open */
+    baton_policy policy;
+    baton_llama_info info;
+    baton_pooling pooling;
+    struct bt_caller *caller; /* one of the two */
+    struct bt_io *io;
+    /* any thread */
+    _Atomic int refs; /* one of the open handle, one of each callback under way */
+    /* under lock */
+    pthread_mutex_t lock;
+    struct bt_list callbacks; /* of bt_callback */
+};
+const struct bt_model *bt_llama_model(const baton_llama *llama);
+/* Of an open: a handle without a model yet, NULL when out of memory; and its info, once the model is there. */
+baton_llama *bt_llama_new(const baton_policy *policy);
+void bt_llama_fill_info(baton_llama *l);
+void bt_llama_unref(baton_llama *llama);
+
+/* Somebody's code under way on a thread, from inside an answer of this model: on the stack of who called it. */
+struct bt_callback {
+    struct bt_list link;
+    unsigned tid;
+};
+void bt_callback_enter(baton_llama *llama, struct bt_callback *c);
+void bt_callback_leave(baton_llama *llama, struct bt_callback *c);
+
+/* The request with its gaps filled. From inside a callback of this model it never waits: what it would wait for waits
+ * for the callback. */
+baton_status bt_llama_request(baton_llama *llama, const baton_request *theirs, baton_request *mine, baton_error *err);
+/* What was refused from inside a callback is _REENTRANT. */
+baton_status bt_llama_verdict(baton_llama *llama, baton_status status, baton_error *err);
+/* A lease of owner = caller for the request; *mine is what was asked for. */
+baton_status bt_llama_acquire(baton_llama *llama, const baton_request *theirs, baton_request *mine,
+                              struct bt_lease *lease, baton_error *err);
+
+/* NUL-terminated; the buffer's bytes become the caller's, or are freed. len may be NULL. */
+baton_status bt_give_text(struct bt_buf *b, char **text, size_t *len, baton_error *err);
+
+/* Of an owner thread's stream: _UNSUPPORTED. */
+baton_status bt_stream_save(baton_stream *stream, struct bt_buf *out, baton_error *err);
 
 #endif

@@ -70,7 +70,7 @@ void baton_log_set(baton_log_level level, void (*handler)(void *arg, baton_log_l
     bt_log_set_level(level);
 }
 
-baton_status bt_check_policy(const baton_policy *p, baton_error *err) {
+baton_status bt_check_policy(const baton_policy *p, bool embeds, baton_error *err) {
     if (p->contexts < 1 || p->contexts > BT_CONTEXTS_MAX)
         return bt_fail(err, BATON_INVALID, "contexts is %d: 1 to %d are possible", p->contexts, BT_CONTEXTS_MAX);
     if (p->sequences < 1 || p->sequences > BT_SEQUENCES_MAX)
@@ -86,7 +86,7 @@ baton_status bt_check_policy(const baton_policy *p, baton_error *err) {
         return bt_fail(err, BATON_UNSUPPORTED, "owner = process is not in this version: use BATON_OWNER_THREAD");
     if (p->owner != BATON_OWNER_CALLER && p->owner != BATON_OWNER_THREAD)
         return bt_fail(err, BATON_INVALID, "owner is %d, which is none", (int)p->owner);
-    if (p->owner == BATON_OWNER_CALLER && p->sequences > 1)
+    if (p->owner == BATON_OWNER_CALLER && p->sequences > 1 && !embeds)
         return bt_fail(err, BATON_INVALID,
                        "%d sequences need a thread that batches them: set owner to "
                        "BATON_OWNER_THREAD, or sequences to 1 and contexts to more",

@@ -57,6 +57,7 @@ struct bt_io_stream {
     pthread_cond_t changed;
     struct bt_buf text; /* come and not yet read */
     uint32_t tokens, unread, taken;
+    int64_t first_ns; /* when the first token came */
     bool over, dropped;
     int fd; /* eventfd, readable while next would not block; -1: nobody asked for one */
     baton_outcome outcome;
@@ -127,7 +128,8 @@ static void tell_news(struct bt_io_stream *s) {
 static void on_text(void *arg, const char *text, size_t len) {
     struct bt_io_stream *s = arg;
     pthread_mutex_lock(&s->lock);
-    s->tokens++;
+    if (s->tokens++ == 0)
+        s->first_ns = bt_now_ns();
     bt_buf_add(&s->text, text, len);
     if (len > 0) {
         s->unread++;
@@ -151,6 +153,8 @@ static void on_done(void *arg, const struct bt_outcome *o) {
                                  .answer_tokens = o->answer_tokens,
                                  .queue_ns = o->queue_ns,
                                  .run_ns = o->run_ns};
+    s->outcome.decode_ns = s->tokens ? BT_MIN(bt_now_ns() - s->first_ns, o->run_ns) : 0;
+    s->outcome.prefill_ns = o->run_ns - s->outcome.decode_ns;
     snprintf(s->outcome.text, sizeof s->outcome.text, "%s", o->error);
     pthread_cond_signal(&s->changed);
     if (s->fd >= 0)

@@ -1,12 +1,13 @@
-/* The binding for libllama: one model under one policy. Owns no state: a baton_llama is immutable after open (api.h).
- */
+/* The binding for libllama: one model under one policy. A baton_llama is immutable after open; what changes is in its
+ * pool (owner = caller) or behind its I/O thread (owner = thread). */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "api/api.h"
 
-static const struct bt_model *model_of(const baton_llama *llama) {
+const struct bt_model *bt_llama_model(const baton_llama *llama) {
     return llama->caller ? bt_caller_model(llama->caller) : bt_io_model(llama->io);
 }
 
@@ -42,9 +43,20 @@ static baton_status open_pool(baton_llama *l, const struct bt_model_params *mode
     return BATON_OK;
 }
 
+static struct bt_model_params model_params(const char *path, const baton_llama_params *p) {
+    _Static_assert(sizeof(baton_llama_lora) == sizeof(struct bt_lora), "the same two fields");
+    return (struct bt_model_params){.path = path,
+                                    .chat_template = p->chat_template,
+                                    .gpu_layers = p->gpu_layers,
+                                    .progress = p->progress,
+                                    .progress_arg = p->progress_arg,
+                                    .loras = (const struct bt_lora *)p->loras,
+                                    .n_loras = p->loras ? p->n_loras : 0};
+}
+
 void bt_llama_fill_info(baton_llama *l) {
     struct bt_model_info info;
-    model_of(l)->ops->info(model_of(l), &info);
+    bt_llama_model(l)->ops->info(bt_llama_model(l), &info);
     snprintf(l->info.name, sizeof l->info.name, "%s", info.name);
     snprintf(l->info.description, sizeof l->info.description, "%s", info.description);
     l->info.vocab_size = info.vocab_size;
@@ -54,6 +66,31 @@ void bt_llama_fill_info(baton_llama *l) {
     l->info.weight_bytes = info.bytes;
     l->info.has_chat_template = info.has_chat_template;
     l->info.recurrent = info.recurrent;
+}
+
+static baton_status check_pooling(const baton_llama_params *p, const baton_policy *policy, baton_error *err) {
+    if ((unsigned)p->pooling > BATON_POOLING_RANK)
+        return bt_fail(err, BATON_INVALID, "pooling is %d, which is none", (int)p->pooling);
+    if (p->pooling == BATON_POOLING_NONE)
+        return bt_fail(err, BATON_UNSUPPORTED,
+                       "a vector per token is not in this version: pool them with "
+                       "BATON_POOLING_MEAN, _CLS or _LAST");
+    if (p->pooling != BATON_POOLING_OFF && policy->owner != BATON_OWNER_CALLER)
+        return bt_fail(err, BATON_UNSUPPORTED,
+                       "an owner thread generates only: open a handle that embeds with BATON_OWNER_CALLER; it waits "
+                       "and refuses all the same");
+    return BATON_OK;
+}
+
+baton_llama *bt_llama_new(const baton_policy *policy) {
+    baton_llama *l = calloc(1, sizeof *l);
+    if (!l)
+        return NULL;
+    l->policy = *policy;
+    atomic_store(&l->refs, 1);
+    bt_list_init(&l->callbacks);
+    pthread_mutex_init(&l->lock, NULL);
+    return l;
 }
 
 baton_status baton_llama_open(baton_llama **llama, const char *path, const baton_llama_params *params,
@@ -67,26 +104,25 @@ baton_status baton_llama_open(baton_llama **llama, const char *path, const baton
         return bt_misuse(err, BATON_MISUSE,
                          "parameters without their size: make them with BATON_LLAMA_PARAMS and "
                          "BATON_POLICY");
-    baton_status status = bt_check_policy(&policy, err);
+    baton_status status = bt_check_policy(&policy, p.pooling != BATON_POOLING_OFF, err);
+    if (!status)
+        status = check_pooling(&p, &policy, err);
     if (status)
         return status;
-    baton_llama *l = calloc(1, sizeof *l);
+    baton_llama *l = bt_llama_new(&policy);
     if (!l)
         return bt_fail(err, BATON_NO_MEMORY, "no memory for a model");
-    struct bt_model_params model = {.path = path,
-                                    .chat_template = p.chat_template,
-                                    .gpu_layers = p.gpu_layers,
-                                    .progress = p.progress,
-                                    .progress_arg = p.progress_arg};
+    struct bt_model_params model = model_params(path, &p);
     struct bt_context_params context = {.sequences = policy.sequences,
                                         .ctx = p.ctx,
                                         .threads = p.threads,
-                                        .exact = p.exact < 0 ? p.gpu_layers == 0 : p.exact != 0};
-    l->policy = policy;
+                                        .exact = p.exact < 0 ? p.gpu_layers == 0 : p.exact != 0,
+                                        .pooling = (enum bt_pooling)p.pooling};
+    l->pooling = p.pooling;
     status =
         policy.owner == BATON_OWNER_CALLER ? open_pool(l, &model, &context, err) : open_front(l, &model, &context, err);
     if (status) {
-        free(l);
+        bt_llama_unref(l);
         return status;
     }
     bt_llama_fill_info(l);
@@ -103,6 +139,13 @@ void baton_llama_close(baton_llama **llama) {
         bt_caller_close(&l->caller, BT_CLOSE_CANCEL);
     else
         bt_io_close(&l->io);
+    bt_llama_unref(l);
+}
+
+void bt_llama_unref(baton_llama *l) {
+    if (atomic_fetch_sub(&l->refs, 1) > 1)
+        return;
+    pthread_mutex_destroy(&l->lock);
     free(l);
 }
 
@@ -112,49 +155,39 @@ void baton_llama_get_info(const baton_llama *llama, baton_llama_info *info) {
     info->size = size;
 }
 
-baton_status baton_llama_tokenize(const baton_llama *llama, const char *text, size_t len, bool special,
-                                  int32_t **tokens, size_t *n, baton_error *err) {
-    const struct bt_model *m = model_of(llama);
-    return m->ops->tokenize(m, text, len, special, special, tokens, n, err);
-}
-
-baton_status baton_llama_detokenize(const baton_llama *llama, const int32_t *tokens, size_t n, char **text, size_t *len,
-                                    baton_error *err) {
-    const struct bt_model *m = model_of(llama);
-    struct bt_buf bytes = BT_BUF_INIT, clean = BT_BUF_INIT;
-    *text = NULL;
-    for (size_t i = 0; i < n; i++) {
-        if (tokens[i] < 0 || tokens[i] >= llama->info.vocab_size) {
-            bt_buf_free(&bytes);
-            return bt_fail(err, BATON_INVALID, "token %d at index %zu is not in the vocabulary (0 to %d)",
-                           (int)tokens[i], i, llama->info.vocab_size - 1);
-        }
-        m->ops->piece(m, tokens[i], &bytes);
-    }
-    bt_utf8_clean(&clean, (const char *)bytes.data, bytes.len);
-    bt_buf_add(&clean, "", 1);
-    bool failed = bytes.failed || clean.failed;
-    bt_buf_free(&bytes);
-    if (failed) {
-        bt_buf_free(&clean);
-        return bt_fail(err, BATON_NO_MEMORY, "no memory for the text of %zu tokens", n);
-    }
-    *text = (char *)clean.data;
-    *len = clean.len - 1;
-    return BATON_OK;
-}
-
 /* An ask of a program's, checked and with its gaps filled. Borrows what the program's borrows. */
 struct asked {
     baton_request request;
     struct bt_submit submit;
     struct bt_limits limits;
+    struct bt_saved saved; /* n_tokens 0: none */
+    bt_token *joined;      /* malloc: saved tokens and what comes after them */
 };
+
+static void asked_free(struct asked *a) {
+    bt_saved_free(&a->saved);
+    free(a->joined);
+}
 
 static baton_status take_sampling(const baton_sampling *theirs, struct bt_sampling *s, baton_error *err) {
     baton_sampling mine = BATON_SAMPLING;
     if (!BT_TAKE(mine, theirs))
         return bt_misuse(err, BATON_MISUSE, "a baton_sampling without its size: make it with BATON_SAMPLING");
+    const struct {
+        const char *name;
+        float value;
+    } numbers[] = {{"temperature", mine.temperature},
+                   {"top_p", mine.top_p},
+                   {"min_p", mine.min_p},
+                   {"presence_penalty", mine.presence_penalty},
+                   {"frequency_penalty", mine.frequency_penalty},
+                   {"repeat_penalty", mine.repeat_penalty}};
+    for (size_t i = 0; i < BT_COUNT(numbers); i++)
+        if (!isfinite(numbers[i].value))
+            return bt_fail(err, BATON_INVALID, "%s is no finite number", numbers[i].name);
+    for (size_t i = 0; i < mine.n_bias; i++)
+        if (isnan(mine.bias[i].bias))
+            return bt_fail(err, BATON_INVALID, "the bias at index %zu is no number", i);
     _Static_assert(sizeof(baton_logit_bias) == sizeof(struct bt_logit_bias), "the same two fields");
     *s = (struct bt_sampling){.temperature = mine.temperature,
                               .top_p = mine.top_p,
@@ -170,16 +203,66 @@ static baton_status take_sampling(const baton_sampling *theirs, struct bt_sampli
     return BATON_OK;
 }
 
-static baton_status take_ask(const baton_llama *llama, const baton_llama_ask *theirs, struct asked *a,
-                             baton_error *err) {
+/* A new turn after a saved conversation: all of it is the prompt. */
+static baton_status join(const struct bt_model *m, struct asked *a, baton_error *err) {
+    struct bt_submit *s = &a->submit;
+    bt_token *made = NULL;
+    const bt_token *more = s->tokens;
+    size_t n = s->n_tokens;
+    if (s->kind == BT_PROMPT_TEXT) {
+        baton_status status = m->ops->tokenize(m, s->text.data, s->text.len, false, true, &made, &n, err);
+        if (status)
+            return status;
+        more = made;
+    }
+    a->joined = malloc((a->saved.n_tokens + n) * sizeof *a->joined);
+    if (a->joined) {
+        memcpy(a->joined, a->saved.tokens, a->saved.n_tokens * sizeof *a->joined);
+        if (n)
+            memcpy(a->joined + a->saved.n_tokens, more, n * sizeof *more);
+    }
+    free(made);
+    s->kind = BT_PROMPT_TOKENS;
+    s->tokens = a->joined;
+    s->n_tokens = a->saved.n_tokens + n;
+    return a->joined ? BATON_OK : bt_fail(err, BATON_NO_MEMORY, "no memory for %zu tokens", s->n_tokens);
+}
+
+static baton_status take_state(const struct bt_model *m, const baton_llama_ask *ask, struct asked *a,
+                               baton_error *err) {
+    struct bt_submit *s = &a->submit;
+    if (ask->messages)
+        return bt_fail(err, BATON_UNSUPPORTED,
+                       "messages cannot come after a saved conversation: a template writes "
+                       "whole chats. Give the new turn as prompt or tokens");
+    baton_status status = bt_saved_get(ask->state, ask->state_size, &a->saved, err);
+    if (status)
+        return status;
+    if (ask->prompt || ask->tokens)
+        return join(m, a, err);
+    s->kind = BT_PROMPT_TOKENS;
+    s->tokens = a->saved.tokens;
+    s->n_tokens = a->saved.n_prompt;
+    s->resume = a->saved.tokens + a->saved.n_prompt;
+    s->n_resume = a->saved.n_tokens - a->saved.n_prompt;
+    s->resume_held = a->saved.held;
+    return BATON_OK;
+}
+
+static baton_status take_ask(baton_llama *llama, const baton_llama_ask *theirs, struct asked *a, baton_error *err) {
     baton_llama_ask ask = BATON_LLAMA_ASK;
     if (!theirs || !BT_TAKE(ask, theirs))
         return bt_misuse(err, BATON_MISUSE, "an ask without its size: make it with BATON_LLAMA_ASK");
-    if ((ask.prompt != NULL) + (ask.messages != NULL) + (ask.tokens != NULL) != 1)
+    int given = (ask.prompt != NULL) + (ask.messages != NULL) + (ask.tokens != NULL);
+    memset(a, 0, sizeof *a);
+    if (llama->pooling != BATON_POOLING_OFF)
+        return bt_fail(err, BATON_UNSUPPORTED,
+                       "this handle embeds and does not generate: open another one with BATON_POOLING_OFF");
+    if (given > 1 || given + (ask.state != NULL) == 0)
         return bt_misuse(err, BATON_MISUSE, "an ask has exactly one of prompt, messages and tokens");
     if (ask.n_stops > BT_STOPS_MAX)
         return bt_fail(err, BATON_INVALID, "%zu stop strings: at most %d are possible", ask.n_stops, BT_STOPS_MAX);
-    baton_status status = bt_take_request(ask.request, &llama->policy, &a->request, err);
+    baton_status status = bt_llama_request(llama, ask.request, &a->request, err);
     if (status)
         return status;
     struct bt_submit *s = &a->submit;
@@ -196,7 +279,9 @@ static baton_status take_ask(const baton_llama *llama, const baton_llama_ask *th
         s->stops[s->n_stops++] = (struct bt_text){ask.stops[i], strlen(ask.stops[i])};
     a->limits = (struct bt_limits){a->request.when_full == BATON_WAIT ? BT_WAIT : BT_REFUSE, a->request.priority,
                                    a->request.queue_ms, a->request.run_ms};
-    return take_sampling(ask.sampling, &s->sampling, err);
+    status = take_sampling(ask.sampling, &s->sampling, err);
+    s->sampling.grammar = ask.grammar;
+    return status || !ask.state ? status : take_state(bt_llama_model(llama), &ask, a, err);
 }
 
 baton_status baton_llama_stream(baton_llama *llama, const baton_llama_ask *ask, baton_stream **stream,
@@ -204,13 +289,22 @@ baton_status baton_llama_stream(baton_llama *llama, const baton_llama_ask *ask, 
     struct asked a;
     *stream = NULL;
     baton_status status = take_ask(llama, ask, &a, err);
-    if (status)
+    if (status) { /* misuse among it has been told */
+        asked_free(&a);
         return status;
-    if (llama->caller)
-        return bt_told(bt_stream_of_caller(llama->caller, &a.submit, &a.limits, stream, err), err);
-    struct bt_io_stream *inner;
-    status = bt_io_submit(llama->io, &a.submit, &a.limits, &inner, err);
-    return status ? bt_told(status, err) : bt_stream_of_io(inner, stream, err);
+    }
+    if (llama->caller) {
+        status = bt_stream_of_caller(llama->caller, &a.submit, &a.limits, &a.saved, stream, err);
+    } else {
+        struct bt_io_stream *inner;
+        if (a.submit.max_tokens >= 0)
+            a.submit.max_tokens += (int32_t)a.submit.n_resume;
+        status = bt_io_submit(llama->io, &a.submit, &a.limits, &inner, err);
+        if (!status)
+            status = bt_stream_of_io(inner, (uint32_t)a.submit.n_resume, stream, err);
+    }
+    asked_free(&a);
+    return bt_llama_verdict(llama, status, err);
 }
 
 baton_status baton_llama_generate(baton_llama *llama, const baton_llama_ask *ask, baton_result *result,
@@ -262,18 +356,15 @@ baton_status baton_llama_run(baton_llama *llama, const baton_request *request,
                              void (*run)(void *arg, struct llama_context *context), void *arg, baton_error *err) {
     struct native_run r = {run, arg};
     baton_request mine;
-    baton_status status = bt_take_request(request, &llama->policy, &mine, err);
-    if (status)
-        return status;
-    if (llama->io)
-        return bt_told(bt_io_visit(llama->io, run_native, &r, err), err);
-    struct bt_ask ask = {mine.when_full == BATON_WAIT ? BT_WAIT : BT_REFUSE, mine.queue_ms, mine.id, mine.flow,
-                         mine.priority};
     struct bt_lease lease;
     void *context;
-    status = bt_lease_acquire(bt_caller_pool(llama->caller), &ask, &lease, err);
+    if (llama->io) {
+        baton_status checked = bt_take_request(request, &llama->policy, &mine, err);
+        return checked ? checked : bt_told(bt_io_visit(llama->io, run_native, &r, err), err);
+    }
+    baton_status status = bt_llama_acquire(llama, request, &mine, &lease, err);
     if (status)
-        return bt_told(status, err);
+        return status;
     status = bt_lease_begin(&lease, BT_OP_USER, &context, err);
     if (!status) {
         struct bt_context *c = context;

@@ -1,6 +1,4 @@
 /* llama.h by hand: leases on a model's contexts, and contexts that the program made. State: the pool's. */
-#include <stdlib.h>
-
 #include "api/api.h"
 
 /* Not followed by Clang's analysis: a lease under another name is another lease to it. */
@@ -62,7 +60,7 @@ baton_status baton_llama_adopt(baton_llama **llama, struct llama_context *const 
         return bt_misuse(err, BATON_MISUSE,
                          "parameters without their size: make them with BATON_LLAMA_ADOPT_PARAMS and BATON_POLICY");
     policy.contexts = n;
-    baton_status status = bt_check_policy(&policy, err);
+    baton_status status = bt_check_policy(&policy, false, err);
     if (status)
         return status;
     if (policy.owner != BATON_OWNER_CALLER)
@@ -72,13 +70,12 @@ baton_status baton_llama_adopt(baton_llama **llama, struct llama_context *const 
     for (int i = 0; i < n; i++)
         if (!contexts || !contexts[i])
             return bt_misuse(err, BATON_MISUSE, "context %d of the %d to be adopted is NULL", i, n);
-    baton_llama *l = calloc(1, sizeof *l);
+    baton_llama *l = bt_llama_new(&policy);
     if (!l)
         return bt_fail(err, BATON_NO_MEMORY, "no memory for a model");
-    l->policy = policy;
     status = adopt(l, contexts, n, &p, err);
     if (status)
-        free(l);
+        bt_llama_unref(l);
     else
         *llama = l;
     return status;

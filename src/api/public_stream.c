@@ -14,7 +14,8 @@ struct baton_stream {
     struct bt_io_stream *io; /* one of the two */
     struct bt_caller_stream *caller;
     uint64_t id;
-    uint32_t prompt_tokens, tokens;
+    uint32_t prompt_tokens, reused_tokens, tokens;
+    uint32_t resumed; /* of the answer: not this request's */
     int64_t queue_ns, started_ns;
 };
 
@@ -25,7 +26,7 @@ static baton_stream *stream_new(baton_error *err) {
     return s;
 }
 
-baton_status bt_stream_of_io(struct bt_io_stream *inner, baton_stream **stream, baton_error *err) {
+baton_status bt_stream_of_io(struct bt_io_stream *inner, uint32_t resumed, baton_stream **stream, baton_error *err) {
     baton_stream *s = stream_new(err);
     baton_outcome ignored;
     if (!s) {
@@ -33,6 +34,7 @@ baton_status bt_stream_of_io(struct bt_io_stream *inner, baton_stream **stream, 
         return BATON_NO_MEMORY;
     }
     s->io = inner;
+    s->resumed = resumed;
     s->id = bt_io_stream_id(inner);
     *stream = s;
     return BATON_OK;
@@ -56,7 +58,7 @@ static baton_status prompt_of(const struct bt_caller *c, const struct bt_submit 
 }
 
 baton_status bt_stream_of_caller(struct bt_caller *c, const struct bt_submit *ask, const struct bt_limits *limits,
-                                 baton_stream **stream, baton_error *err) {
+                                 const struct bt_saved *saved, baton_stream **stream, baton_error *err) {
     const bt_token *prompt;
     bt_token *made;
     size_t n;
@@ -72,7 +74,12 @@ baton_status bt_stream_of_caller(struct bt_caller *c, const struct bt_submit *as
                          .sampling = &ask->sampling,
                          .stops = ask->stops,
                          .n_stops = ask->n_stops,
-                         .run_ms = BT_MAX(limits->run_ms, 0)};
+                         .run_ms = BT_MAX(limits->run_ms, 0),
+                         .resume = ask->resume,
+                         .n_resume = ask->n_resume,
+                         .cache = saved->cache,
+                         .cache_size = saved->cache_size,
+                         .cached = saved->cached};
     if (!status)
         status = bt_caller_stream_open(c, &want, &run, &s->caller, err);
     free(made);
@@ -82,6 +89,7 @@ baton_status bt_stream_of_caller(struct bt_caller *c, const struct bt_submit *as
     }
     s->id = bt_caller_stream_id(s->caller);
     s->prompt_tokens = (uint32_t)n;
+    s->reused_tokens = (uint32_t)BT_MIN((size_t)saved->cached, n);
     s->started_ns = bt_now_ns();
     s->queue_ns = s->started_ns - asked_ns;
     *stream = s;
@@ -137,12 +145,37 @@ static void close_caller(baton_stream *s, baton_outcome *o) {
     o->status = bt_caller_stream_close(&s->caller, &result, &err);
     o->finish = o->status ? BATON_FINISH_NONE : (baton_finish)result.finish;
     o->prompt_tokens = s->prompt_tokens;
+    o->reused_tokens = s->reused_tokens;
+    o->prefill_ns = (int64_t)result.prefill_ns;
+    o->decode_ns = (int64_t)result.decode_ns;
     o->answer_tokens = (uint32_t)result.n_tokens;
     o->queue_ns = s->queue_ns;
     o->run_ns = bt_now_ns() - s->started_ns;
     if (o->status)
         snprintf(o->text, sizeof o->text, "%.*s", (int)sizeof o->text - 1, err.text);
     bt_run_result_free(&result);
+}
+
+/* The first token comes with the prompt; the others have the time after it. */
+static void reckon_rates(baton_outcome *o) {
+    uint32_t computed = o->prompt_tokens - BT_MIN(o->reused_tokens, o->prompt_tokens);
+    if (o->prefill_ns > 0 && o->answer_tokens > 0)
+        o->prompt_per_s = computed * (double)BT_NS_PER_S / (double)o->prefill_ns;
+    if (o->decode_ns > 0 && o->answer_tokens > 1)
+        o->answer_per_s = (o->answer_tokens - 1) * (double)BT_NS_PER_S / (double)o->decode_ns;
+}
+
+baton_status bt_stream_save(baton_stream *stream, struct bt_buf *out, baton_error *err) {
+    if (stream->io)
+        return bt_fail(err, BATON_UNSUPPORTED,
+                       "an owner thread does not give out its caches: open the model with BATON_OWNER_CALLER, or keep "
+                       "the text and ask with the same flow, which finds its prefix");
+    if (atomic_exchange(&stream->busy, true))
+        return bt_fail(err, BATON_BUSY, "another thread is in a call on stream %llu: one at a time may use it",
+                       (unsigned long long)stream->id);
+    baton_status status = bt_caller_stream_save(stream->caller, out, err);
+    atomic_store(&stream->busy, false);
+    return status;
 }
 
 baton_status baton_stream_close(baton_stream **stream, baton_outcome *outcome) {
@@ -155,6 +188,8 @@ baton_status baton_stream_close(baton_stream **stream, baton_outcome *outcome) {
         bt_io_stream_close(s->io, &mine);
     else
         close_caller(s, &mine);
+    mine.answer_tokens -= BT_MIN(s->resumed, mine.answer_tokens);
+    reckon_rates(&mine);
     if (outcome)
         *outcome = mine;
     bt_buf_free(&s->text);

@@ -80,13 +80,24 @@ static void on_done(void *arg, const struct bt_outcome *outcome) {
     a->request = NULL;
 }
 
-static bool read_all(FILE *from, struct bt_buf *text) {
+/* An exit code, 0 for success. */
+static int read_prompt(struct bt_buf *text) {
     char piece[4096];
     size_t n;
-    while ((n = fread(piece, 1, sizeof piece, from)) > 0)
+    while ((n = fread(piece, 1, sizeof piece, stdin)) > 0)
         bt_buf_add(text, piece, n);
+    if (ferror(stdin) || text->failed) {
+        fprintf(stderr, "baton ask: the prompt cannot be read from stdin\n");
+        return 1;
+    }
+    const void *nul = text->len > 0 ? memchr(text->data, 0, text->len) : NULL;
+    if (nul) {
+        fprintf(stderr, "baton ask: the prompt has a NUL at byte %zu: only text can be asked\n",
+                (size_t)((const unsigned char *)nul - text->data));
+        return 2;
+    }
     bt_buf_add(text, "", 1);
-    return !ferror(from) && !text->failed;
+    return text->failed ? 1 : 0;
 }
 
 static void submit_of(const struct options *o, const char *prompt, bool chat, struct bt_chat_message messages[2],
@@ -167,9 +178,10 @@ int bt_cmd_ask(int argc, char **argv) {
     struct bt_buf from_stdin = BT_BUF_INIT;
     const char *prompt = operands[0];
     if (strcmp(prompt, "-") == 0) {
-        if (!read_all(stdin, &from_stdin)) {
-            fprintf(stderr, "baton ask: the prompt cannot be read from stdin\n");
-            return 1;
+        code = read_prompt(&from_stdin);
+        if (code) {
+            bt_buf_free(&from_stdin);
+            return code;
         }
         prompt = (const char *)from_stdin.data;
     }

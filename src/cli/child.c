@@ -4,13 +4,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-extern char **environ;
 
 /* The first line of its stdout ends in its port. */
 static int read_port(int fd) {
@@ -31,6 +29,15 @@ static int read_port(int fd) {
     return strncmp(line, "listening on ", 13) == 0 && colon ? (int)strtol(colon + 1, NULL, 10) : 0;
 }
 
+/* In the child; async-signal-safe calls only. It ends with its parent, however that ends. */
+static void become(const char *program, char **argv, int out, pid_t parent) {
+    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    if (null >= 0 && prctl(PR_SET_PDEATHSIG, SIGTERM) == 0 && getppid() == parent && dup2(null, STDIN_FILENO) >= 0 &&
+        dup2(out, STDOUT_FILENO) >= 0 && dup2(null, STDERR_FILENO) >= 0)
+        execv(program, argv);
+    _exit(127);
+}
+
 baton_status bt_child_start(struct bt_child *c, const char *program, const char *const *args, baton_error *err) {
     char *argv[32] = {(char *)program, (char *)"serve", (char *)"--port", (char *)"0"};
     int out[2], n = 4;
@@ -38,18 +45,16 @@ baton_status bt_child_start(struct bt_child *c, const char *program, const char 
         argv[n++] = (char *)*args;
     if (pipe2(out, O_CLOEXEC))
         return bt_fail(err, BATON_IO, "no pipe for a server: %s", strerror(errno));
-    posix_spawn_file_actions_t actions;
-    posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-    posix_spawn_file_actions_adddup2(&actions, out[1], STDOUT_FILENO);
-    posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
-    int rc = posix_spawn(&c->pid, program, &actions, NULL, argv, environ);
-    posix_spawn_file_actions_destroy(&actions);
+    pid_t parent = getpid();
+    c->pid = fork();
+    if (c->pid == 0)
+        become(program, argv, out[1], parent);
+    int error = errno;
     close(out[1]);
     c->out = out[0];
-    if (rc) {
+    if (c->pid < 0) {
         close(c->out);
-        return bt_fail(err, BATON_IO, "%s cannot be started: %s", program, strerror(rc));
+        return bt_fail(err, BATON_IO, "%s cannot be started: %s", program, strerror(error));
     }
     c->port = read_port(c->out);
     if (c->port == 0) {

@@ -13,7 +13,7 @@ struct bt_child {
 };
 
 /* Starts `program serve --port 0` with those further arguments (NULL-terminated) and waits for its listening line.
- * Its stderr is dropped. BATON_IO: it did not come up. */
+ * Its stderr is dropped, and it ends with the thread that started it. BATON_IO: it did not come up. */
 baton_status bt_child_start(struct bt_child *c, const char *program, const char *const *args, baton_error *err);
 
 /* SIGTERM, then waits. Returns its exit code; 128 + n for signal n. */

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -16,11 +17,13 @@
 
 enum { HANG_MS = 5000, EXIT_WRONG = 10, EXIT_ERROR = 11, RACE_TOKENS = 48 };
 
-/* In the child: a crash is its own affair, and silent. */
-static void trial(struct bt_race *race, enum bt_race_lock lock) {
+/* In the child: a crash is its own affair, and silent. One that hangs does not outlive the demo. */
+static void trial(struct bt_race *race, enum bt_race_lock lock, pid_t parent) {
     struct rlimit none = {0, 0};
     enum bt_race_verdict verdict = BT_RACE_ERROR;
     int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != parent)
+        _exit(EXIT_ERROR);
     setrlimit(RLIMIT_CORE, &none);
     dup2(null, STDERR_FILENO);
     if (bt_race_trial(race, lock, &verdict, NULL))
@@ -55,9 +58,9 @@ static baton_status trials(const struct bt_demo *d, struct bt_race *race, enum b
                            struct bt_demo_row *row, baton_error *err) {
     for (int i = 0; i < d->trials; i++) {
         fflush(NULL);
-        pid_t pid = fork();
+        pid_t parent = getpid(), pid = fork();
         if (pid == 0)
-            trial(race, lock);
+            trial(race, lock, parent);
         if (pid < 0)
             return bt_fail(err, BATON_IO, "no child process for a trial: %s", strerror(errno));
         judge(pid, row);

@@ -1,8 +1,11 @@
 /* The `baton` command: finds the subcommand and runs it. */
 #include "cli/cli.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 static const struct {
     const char *name;
@@ -21,7 +24,15 @@ static void usage(FILE *to) {
     fprintf(to, "\nbaton COMMAND --help tells all about one; baton --version says which baton this is\n");
 }
 
-int main(int argc, char **argv) {
+/* A standard descriptor that is closed would be given to the first socket, and what is printed sent there. These fail
+ * as a closed one does. */
+static void hold_standard_descriptors(void) {
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && errno == EBADF)
+            (void)!open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY);
+}
+
+static int run(int argc, char **argv) {
     const char *name = argc > 1 ? argv[1] : "";
     if (strcmp(name, "--version") == 0) {
         struct bt_buf versions = BT_BUF_INIT;
@@ -41,4 +52,14 @@ int main(int argc, char **argv) {
         fprintf(stderr, "baton: there is no command %.60s\n\n", name);
     usage(stderr);
     return 2;
+}
+
+int main(int argc, char **argv) {
+    hold_standard_descriptors();
+    int code = run(argc, argv);
+    if (fflush(stdout) != 0 || ferror(stdout)) {
+        fprintf(stderr, "baton: stdout cannot be written: some of the output is lost\n");
+        code = BT_MAX(code, 1);
+    }
+    return code;
 }

@@ -3,6 +3,7 @@
 #include "serve/server.h"
 
 #include <limits.h>
+#include <signal.h>
 
 struct options {
     const char *host, *key_file;
@@ -123,6 +124,7 @@ int bt_cmd_serve(int argc, char **argv) {
     baton_error err = {.text = ""};
     bt_model_options_apply(&model, &p.front.model, &p.front.context);
     bt_log_set_level((baton_log_level)o.log);
+    signal(SIGPIPE, SIG_IGN); /* whoever read the log may go */
     if (bt_serve(&p, &err) != BATON_OK)
         return bt_cli_failed("serve", &err);
     return 0;

@@ -170,6 +170,15 @@ int bt_gate_position(const struct bt_gate *g, const struct bt_waiter *w) {
     return -1;
 }
 
+uint64_t bt_gate_free(const struct bt_gate *g) {
+    return ~g->busy[0] & ((UINT64_C(1) << g->slots) - 1);
+}
+
+void bt_gate_settle(struct bt_gate *g, uint64_t free_slots) {
+    g->busy[0] = ~free_slots & ((UINT64_C(1) << g->slots) - 1);
+    g->used = __builtin_popcountll(g->busy[0]);
+}
+
 static int count_busy(const struct bt_gate *g) {
     int n = 0;
     for (int slot = 0; slot < BT_GATE_SLOTS_MAX; slot++)

@@ -83,6 +83,12 @@ struct bt_waiter *bt_gate_each(const struct bt_gate *g, const struct bt_waiter *
 /* Place in the queue: 0 is next; -1 if not queued. */
 int bt_gate_position(const struct bt_gate *g, const struct bt_waiter *w);
 
+/* For a shell that, while nobody queues and the gate is open, grants and takes back slots by itself just as bt_gate_ask
+ * and bt_gate_give would: the free slots as bits, and how the gate learns what has become of them. Only of gates of at
+ * most 63 slots. What was granted so is not in the counters. */
+uint64_t bt_gate_free(const struct bt_gate *g);
+void bt_gate_settle(struct bt_gate *g, uint64_t free_slots);
+
 /* True if G1 to G4's structure holds. For tests and debug builds: walks everything. */
 bool bt_gate_check(const struct bt_gate *g);
 

@@ -57,7 +57,8 @@ struct bt_front_info {
 /* Loads the model and starts an owner per context; blocks until all are ready or one has failed. */
 baton_status bt_front_open(const struct bt_front_params *params, struct bt_front **front, baton_error *err);
 
-/* Cancels what runs, waits for the last native call, frees. on_done is called (BATON_CLOSED) for what was alive. */
+/* Cancels what runs, waits for the last native call, frees. on_done is called (BATON_CLOSED) for what was alive. Never
+ * from inside a handler. */
 void bt_front_close(struct bt_front **front);
 
 const struct bt_front_info *bt_front_info(const struct bt_front *f);

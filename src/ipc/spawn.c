@@ -107,7 +107,6 @@ void bt_spawn_close(struct bt_spawn **spawn) {
         close(s->owners[i].visits[0]);
         close(s->owners[i].visits[1]);
     }
-    if (s->model)
-        s->model->ops->free(s->model);
+    bt_model_close(s->model);
     free(s);
 }

@@ -48,7 +48,7 @@ static baton_status open_pool(struct bt_caller *c, const struct bt_context_param
     int n = 0;
     c->exact = params->exact && params->pooling == BT_POOL_OFF;
     while (n < contexts && !status) {
-        status = c->model->ops->context(c->model, params, &list[n], err);
+        status = bt_context_open(c->model, params, &list[n], err);
         if (status)
             break;
         c->exact = c->exact && bt_exact_selftest(list[n], c->model, 1);
@@ -142,8 +142,7 @@ void bt_caller_close(struct bt_caller **caller, enum bt_close how) {
 void bt_caller_unref(struct bt_caller *c) {
     if (atomic_fetch_sub(&c->refs, 1) != 1)
         return;
-    if (c->model)
-        c->model->ops->free(c->model);
+    bt_model_close(c->model);
     free(c);
 }
 

@@ -68,6 +68,10 @@ uint64_t bt_caller_stream_id(const struct bt_caller_stream *s); /* for bt_pool_c
  * two threads at once: _BUSY, and from a callback of its own native call: _REENTRANT; both leave it unharmed. */
 baton_status bt_caller_stream_next(struct bt_caller_stream *s, struct bt_delta *delta, baton_error *err);
 
+/* The conversation so far into *out, as bt_saved_get takes it: native code runs here. Between two pulls, or after the
+ * last. As next for its errors; _AGAIN: nothing was pulled yet. */
+baton_status bt_caller_stream_save(struct bt_caller_stream *s, struct bt_buf *out, baton_error *err);
+
 /* Between two pulls: the thread may end, the stream goes on wherever it is pulled next. */
 baton_status bt_caller_stream_park(struct bt_caller_stream *s, baton_error *err);
 

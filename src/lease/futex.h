@@ -17,6 +17,8 @@
 #include "base/base.h"
 #include "baton/annotate.h"
 
+_Static_assert(sizeof((struct timespec){0}.tv_sec) == sizeof(long), "this futex call takes the kernel's timespec");
+
 /* False when the deadline (CLOCK_MONOTONIC) has passed; else look at the word again: wakes may be spurious. */
 static inline bool bt_futex_wait(_Atomic uint32_t *word, uint32_t while_it_is, int64_t deadline_ns) {
     struct timespec at = {.tv_sec = deadline_ns / BT_NS_PER_S, .tv_nsec = deadline_ns % BT_NS_PER_S};

@@ -1,9 +1,10 @@
 /* Leases: acquire, use, hand on, release. The state is the pool's (pool.h); a lease is a name for it.
  *
- * A slot changes hands under the lock. In between it belongs to its lease, and what arbitrates there is the guard word:
- * begin, give and release each win it by one compare-and-swap from an idle word, then look at the generation once more,
- * because a copy of the lease may have been released in the same instant. (Only if the very same thread acquired again
- * within the same coarse millisecond is the word the same one; then the generation tells.) */
+ * A slot changes hands by the word of free slots or under the lock (pool.h). In between it belongs to its lease, and
+ * what arbitrates there is the guard word: begin, give and release each win it by one compare-and-swap from an idle
+ * word, then look at the generation once more, because a copy of the lease may have been released in the same instant.
+ * (Only if the very same thread acquired again within the same coarse millisecond is the word the same one; then the
+ * generation tells.) */
 #include "lease/pool.h"
 
 #include <string.h>
@@ -16,10 +17,6 @@ static struct bt_slot *slot_of(const struct bt_lease *lease) {
     return BT_LIKELY(generation == lease->generation) ? slot : NULL;
 }
 
-void bt_lease_fill(struct bt_lease *lease, struct bt_pool *pool, const struct bt_waiter *w, uint64_t generation) {
-    *lease = (struct bt_lease){.pool = pool, .slot = w->slot, .generation = generation, .id = w->id};
-}
-
 /* True if that thread waits in the queue, asleep, until `deadline_ns` or later. */
 static bool sleeps_locked(const struct bt_pool *pool, unsigned tid, int64_t deadline_ns) BATON_REQUIRES(pool->lock) {
     for (struct bt_waiter *w = NULL; (w = bt_gate_each(&pool->gate, w));) {
@@ -30,9 +27,24 @@ static bool sleeps_locked(const struct bt_pool *pool, unsigned tid, int64_t dead
     return false;
 }
 
+bool bt_lease_stuck_locked(const struct bt_pool *pool, unsigned tid, int64_t deadline_ns) {
+    int mine = 0, stuck = 0;
+    for (int i = 0; i < pool->n; i++) {
+        baton_guard_word word = baton_guard_read(&pool->slots[i].guard);
+        bool given = baton_guard_op(word) == BT_OP_GIVEN;
+        if (pool->slots[i].lost)
+            stuck++;
+        else if (baton_guard_tid(word) == tid && !given)
+            mine++;
+        else if (!given && sleeps_locked(pool, baton_guard_tid(word), deadline_ns))
+            stuck++;
+    }
+    return mine > 0 && mine + stuck == pool->n;
+}
+
 baton_status bt_lease_conflict_locked(const struct bt_pool *pool, const struct bt_ask *ask, int64_t deadline_ns) {
     unsigned self = baton_guard_self();
-    int mine = 0, stuck = 0;
+    int mine = 0;
     bool inside = false;
     for (int i = 0; i < pool->n; i++) {
         baton_guard_word word = baton_guard_read(&pool->slots[i].guard);
@@ -45,13 +57,7 @@ baton_status bt_lease_conflict_locked(const struct bt_pool *pool, const struct b
         return BATON_REENTRANT;
     if (mine == 0 || ask->when_full == BT_REFUSE)
         return BATON_OK;
-    for (int i = 0; i < pool->n; i++) {
-        baton_guard_word word = baton_guard_read(&pool->slots[i].guard);
-        unsigned tid = baton_guard_tid(word);
-        bool waits = tid != self && baton_guard_op(word) != BT_OP_GIVEN && sleeps_locked(pool, tid, deadline_ns);
-        stuck += waits || pool->slots[i].lost;
-    }
-    return mine + stuck == pool->n ? BATON_WOULD_DEADLOCK : BATON_OK;
+    return bt_lease_stuck_locked(pool, self, deadline_ns) ? BATON_WOULD_DEADLOCK : BATON_OK;
 }
 
 /* Sleeps until there is a verdict. Whoever finds a deadline passed takes everybody out whose deadline has. */
@@ -73,7 +79,7 @@ static __attribute__((noinline)) baton_status acquire_contended(struct bt_pool *
     BATON_RELEASE(pool->lock) {
     if (pool->gate.closed) {
         bt_pool_fail(pool, BATON_CLOSED, ask, 0, err);
-        bt_lock_release(&pool->lock);
+        bt_pool_unlock(pool);
         return BATON_CLOSED;
     }
     int64_t now = bt_now_ns();
@@ -84,7 +90,7 @@ static __attribute__((noinline)) baton_status acquire_contended(struct bt_pool *
     bt_meter_asked_locked(pool, wait, status);
     wait->in_the_way = bt_pool_in_the_way(pool);
     bt_pool_ref(pool);
-    bt_lock_release(&pool->lock);
+    bt_pool_unlock(pool);
     if (status == BATON_AGAIN)
         status = sleep_for_verdict(pool, wait);
     if (status != BATON_OK) {
@@ -109,30 +115,41 @@ baton_status bt_lease_check_ask(const struct bt_pool *pool, const struct bt_ask 
 
 const struct bt_ask bt_ask_refuse = {.when_full = BT_REFUSE, .priority = 1};
 
-/* By itself because Clang's analysis does not look into functions that may or may not acquire. */
-static inline baton_status acquire(struct bt_pool *pool, const struct bt_ask *ask, struct bt_lease *lease,
-                                   baton_error *err) BATON_EXCLUDES(pool->lock) {
+/* The lowest free slot, taken, if nobody queues; else -1, and the gate is to be asked. */
+static int take_free(struct bt_pool *pool) {
+    uint64_t word = atomic_load_explicit(&pool->free, memory_order_relaxed);
+    while (BT_LIKELY(word && !(word & BT_POOL_LOCKED)))
+        if (atomic_compare_exchange_weak_explicit(&pool->free, &word, word & (word - 1), memory_order_acquire,
+                                                  memory_order_relaxed))
+            return __builtin_ctzll(word);
+    return -1;
+}
+
+/* Analysed by itself: Clang does not look into functions that may or may not acquire. */
+static __attribute__((noinline)) baton_status acquire_by_gate(struct bt_pool *pool, const struct bt_ask *ask,
+                                                              struct bt_lease *lease, baton_error *err)
+    BATON_EXCLUDES(pool->lock) {
     struct bt_wait wait = {
         .waiter = {.id = ask->id, .flow = ask->flow, .priority = ask->priority, .deadline_ns = BT_NEVER_NS},
         .verdict = BATON_AGAIN,
         .tid = baton_guard_self(),
         .fd = -1,
     };
-    bt_lock_acquire(&pool->lock);
+    bt_pool_lock(pool);
     if (wait.waiter.id == 0)
         wait.waiter.id = BT_ID_FRESH | ++pool->ids;
-    if (BT_UNLIKELY(pool->gate.used == pool->gate.slots || pool->gate.closed)) {
+    if (pool->gate.used == pool->gate.slots || pool->gate.closed) {
         baton_status status = acquire_contended(pool, &wait, ask, err);
         if (status == BATON_OK) {
-            bt_lease_fill(lease, pool, &wait.waiter, wait.generation);
+            *lease = wait.lease;
             bt_pool_say(pool, lease->id, "acquired context %d after it had waited", lease->slot);
         }
         return status;
     }
     /* nothing reads the time of an ask that was granted at once */
     bt_gate_ask(&pool->gate, &wait.waiter, ask->when_full, 0);
-    bt_lease_fill(lease, pool, &wait.waiter, bt_pool_hold_locked(pool, &wait.waiter, wait.tid, BT_OP_IDLE));
-    bt_lock_release(&pool->lock);
+    bt_pool_hold(pool, wait.waiter.slot, wait.waiter.id, baton_guard_make(wait.tid, BT_OP_IDLE), lease);
+    bt_pool_unlock(pool);
     bt_pool_say(pool, lease->id, "acquired context %d", lease->slot);
     return BATON_OK;
 }
@@ -147,7 +164,18 @@ baton_status bt_lease_acquire(struct bt_pool *pool, const struct bt_ask *ask, st
     baton_status status = bt_lease_check_ask(pool, ask, err);
     if (BT_UNLIKELY(status != BATON_OK))
         return status;
-    return acquire(pool, ask, lease, err);
+    int at = take_free(pool);
+    if (BT_UNLIKELY(at < 0))
+        return acquire_by_gate(pool, ask, lease, err);
+    bt_pool_hold(pool, at, ask->id, baton_guard_make(baton_guard_self(), BT_OP_IDLE), lease);
+    bt_pool_say(pool, lease->id, "acquired context %d", lease->slot);
+    return BATON_OK;
+}
+
+/* What is between two holders for a moment: its time is that of the word before, as the clock would cost more than all
+ * the rest. */
+static baton_guard_word brief_word(baton_guard_word was) {
+    return (baton_guard_word)baton_guard_self() << 42 | (baton_guard_word)BT_OP_RESET << 32 | (uint32_t)was;
 }
 
 /* Wins the slot's word for `op` on this thread. *was: what it was before. */
@@ -166,7 +194,8 @@ static baton_status claim(const struct bt_lease *lease, enum bt_op op, const cha
                 return bt_lease_fail_stale(lease, err);
             return bt_lease_fail_inside(lease, what, word, err);
         }
-        if (BT_UNLIKELY(baton_guard_take(&slot->guard, word, op) != 0))
+        baton_guard_word mine = op == BT_OP_RESET ? brief_word(word) : baton_guard_make(baton_guard_self(), op);
+        if (BT_UNLIKELY(!bt_slot_swap(slot, word, mine)))
             continue;
         if (BT_UNLIKELY(!slot_of(lease))) {
             bt_slot_publish(slot, word);
@@ -228,12 +257,13 @@ static baton_status release(struct bt_lease *lease, enum bt_release how, baton_e
     if (BT_UNLIKELY(status))
         return status;
     struct bt_pool *pool = lease->pool;
-    if (how == BT_RESET && pool->reset)
+    if (how == BT_RESET && pool->reset) {
+        baton_guard_mark(&slot->guard, BT_OP_RESET);
         pool->reset(slot->context);
+    }
     bt_pool_say(pool, lease->id, "releases context %d", lease->slot);
     *lease = (struct bt_lease){0};
-    bt_lock_acquire(&pool->lock);
-    bt_pool_give_slot_locked(pool, slot);
+    bt_pool_give_slot(pool, slot);
     return BATON_OK;
 }
 
@@ -242,11 +272,10 @@ BATON_NO_ANALYSIS baton_status bt_lease_release(struct bt_lease *lease, enum bt_
     return release(lease, how, err);
 }
 
-/* A new generation for the same holding, under the lock as every change of a generation is. */
-static uint64_t renew(struct bt_pool *pool, struct bt_slot *slot) BATON_EXCLUDES(pool->lock) {
-    bt_lock_acquire(&pool->lock);
-    uint64_t generation = atomic_fetch_add_explicit(&slot->generation, 1, memory_order_release) + 1;
-    bt_lock_release(&pool->lock);
+/* A new generation for the same holding, by the one that has won the word. */
+static uint64_t renew(struct bt_slot *slot) {
+    uint64_t generation = atomic_load_explicit(&slot->generation, memory_order_relaxed) + 1;
+    atomic_store_explicit(&slot->generation, generation, memory_order_release);
     return generation;
 }
 
@@ -259,7 +288,7 @@ BATON_NO_ANALYSIS baton_status bt_lease_give(struct bt_lease *lease, struct bt_l
     if (status != BATON_OK)
         return status;
     struct bt_lease given = *lease;
-    given.generation = renew(lease->pool, slot);
+    given.generation = renew(slot);
     *lease = (struct bt_lease){0};
     *parcel = given;
     baton_guard_mark(&slot->guard, BT_OP_GIVEN);
@@ -281,7 +310,7 @@ baton_status bt_lease_take(struct bt_lease *parcel, struct bt_lease *lease, bato
         return bt_fail(err, BATON_MISUSE, "request %llu was not given: give it first", (unsigned long long)parcel->id);
     }
     struct bt_lease taken = *parcel;
-    taken.generation = renew(parcel->pool, slot);
+    taken.generation = renew(slot);
     *parcel = (struct bt_lease){0};
     *lease = taken;
     baton_guard_mark(&slot->guard, BT_OP_IDLE);
@@ -291,18 +320,18 @@ baton_status bt_lease_take(struct bt_lease *parcel, struct bt_lease *lease, bato
 bool bt_pool_cancel(struct bt_pool *pool, uint64_t id) {
     if (!pool || id == 0)
         return false;
-    bt_lock_acquire(&pool->lock);
+    bt_pool_lock(pool);
     struct bt_waiter *w = bt_gate_find(&pool->gate, id);
     bool found = w && bt_gate_withdraw(&pool->gate, w);
     _Atomic uint32_t *word = found ? bt_pool_verdict_locked(pool, w, BATON_CANCELLED) : NULL;
     for (int i = 0; !found && i < pool->n; i++) {
         struct bt_slot *slot = &pool->slots[i];
-        if (slot->holder.state != BT_WAITER_GRANTED || slot->holder.id != id)
+        if (atomic_load_explicit(&slot->id, memory_order_acquire) != id)
             continue;
         atomic_store_explicit(&slot->cancelled, true, memory_order_release);
         found = true;
     }
-    bt_lock_release(&pool->lock);
+    bt_pool_unlock(pool);
     if (word)
         bt_futex_wake(word, 1);
     bt_pool_say(pool, id, found ? "is cancelled" : "was to be cancelled, and is not here");
@@ -311,5 +340,8 @@ bool bt_pool_cancel(struct bt_pool *pool, uint64_t id) {
 
 bool bt_lease_cancelled(const struct bt_lease *lease) {
     struct bt_slot *slot = slot_of(lease);
-    return slot && atomic_load_explicit(&slot->cancelled, memory_order_acquire) && slot_of(lease) == slot;
+    return slot &&
+           (atomic_load_explicit(&slot->cancelled, memory_order_acquire) ||
+            atomic_load_explicit(&lease->pool->stop, memory_order_acquire)) &&
+           slot_of(lease) == slot;
 }

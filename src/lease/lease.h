@@ -13,8 +13,9 @@
  * For Clang's analysis a lease is one thing that can be held, and being inside its context another, which goes by the
  * name of the member `pool`: begin takes it, end gives it back, release and give must not have it (baton/annotate.h).
  *
- * Locking: one small lock per pool around the gate's state. Never held across a native call or a callback; never two
- * locks at once. begin and end take none. */
+ * Locking: while nobody queues a free context is taken and given back by one compare-and-swap on the pool's word of
+ * free slots. Else one small lock per pool around the gate's state. Never held across a native call or a callback;
+ * never two locks at once. begin and end take none. */
 #ifndef BT_LEASE_H
 #define BT_LEASE_H
 
@@ -76,7 +77,8 @@ baton_status bt_pool_open(const struct bt_pool_params *params, struct bt_pool **
  *                    thread, between its native calls
  *   _REENTRANT       every context of the pool is this thread's and it is inside a native call of one: a callback
  *   _WOULD_DEADLOCK  wait: this thread holds every context; or all are held by threads that wait for another one here,
- *                    this one included, and none of them would give up before this one's deadline
+ *                    this one included, and none of them would give up before this one's deadline;
+ *                    or came to be so because a thread ended inside a native call
  *   _QUEUE_FULL, _QUEUE_TIMEOUT, _CANCELLED, _CLOSED, _MISUSE, _NO_MEMORY
  * A free context is granted whatever else this thread holds. ask may be NULL: refuse. */
 baton_status bt_lease_acquire(struct bt_pool *pool, const struct bt_ask *ask, struct bt_lease *lease, baton_error *err)

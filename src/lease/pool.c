@@ -110,13 +110,15 @@ baton_status bt_pool_open(const struct bt_pool_params *params, struct bt_pool **
     pool->finisher = 0;
     for (int i = 0; i < pool->n; i++) {
         pool->slots[i].context = params->contexts[i];
-        pool->slots[i].holder = (struct bt_waiter){0};
+        atomic_store(&pool->slots[i].id, 0);
         pool->slots[i].lost = false;
     }
     bt_meter_reset(pool);
+    atomic_store(&pool->stop, false);
     atomic_store(&pool->dead, 0);
     atomic_store(&pool->refs, 1);
-    bt_lock_release(&pool->lock);
+    atomic_store(&pool->free, BT_POOL_LOCKED);
+    bt_pool_unlock(pool);
     bt_lock_acquire(&registry_lock);
     bt_list_append(&registry.live, &pool->link);
     bt_lock_release(&registry_lock);
@@ -124,30 +126,28 @@ baton_status bt_pool_open(const struct bt_pool_params *params, struct bt_pool **
     return BATON_OK;
 }
 
-uint64_t bt_pool_hold_locked(struct bt_pool *pool, const struct bt_waiter *w, unsigned tid, enum bt_op op) {
-    struct bt_slot *slot = &pool->slots[w->slot];
-    uint64_t generation = atomic_load_explicit(&slot->generation, memory_order_relaxed) + 1;
-    uint64_t change = atomic_load_explicit(&slot->meter.change, memory_order_relaxed) | 1;
-    baton_guard_word word = baton_guard_make(tid, op);
-    slot->holder = *w;
-    bt_list_init(&slot->holder.link);
-    atomic_store_explicit(&slot->meter.change, change, memory_order_release);
-    atomic_store_explicit(&slot->meter.request, w->id, memory_order_release);
-    atomic_store_explicit(&slot->meter.since_ms, (uint32_t)word, memory_order_release);
-    bt_meter_add(&slot->meter.grants, 1);
-    /* the flag after the generation: who reads it for an old lease sees then that the lease is old */
-    atomic_store_explicit(&slot->generation, generation, memory_order_release);
-    atomic_store_explicit(&slot->cancelled, false, memory_order_release);
-    bt_slot_publish(slot, word);
-    atomic_store_explicit(&slot->meter.change, change + 1, memory_order_release);
-    return generation;
+void bt_pool_lock(struct bt_pool *pool) {
+    bt_lock_acquire(&pool->lock);
+    uint64_t word = atomic_load_explicit(&pool->free, memory_order_relaxed);
+    if (word & BT_POOL_LOCKED)
+        return;
+    word = atomic_fetch_or_explicit(&pool->free, BT_POOL_LOCKED, memory_order_acquire);
+    bt_gate_settle(&pool->gate, word);
+}
+
+void bt_pool_unlock(struct bt_pool *pool) {
+    const struct bt_gate *g = &pool->gate;
+    if (g->queued == 0 && !g->closed && g->slots <= BT_POOL_FAST_MAX)
+        atomic_store_explicit(&pool->free, bt_gate_free(g), memory_order_release);
+    bt_lock_release(&pool->lock);
 }
 
 _Atomic uint32_t *bt_pool_verdict_locked(struct bt_pool *pool, struct bt_waiter *w, baton_status status) {
     struct bt_wait *wait = BT_CONTAINER(w, struct bt_wait, waiter);
     bt_meter_left_locked(pool, wait, status);
     if (status == BATON_OK)
-        wait->generation = bt_pool_hold_locked(pool, w, wait->tid, wait->fd < 0 ? BT_OP_IDLE : BT_OP_GIVEN);
+        bt_pool_hold(pool, w->slot, w->id, baton_guard_make(wait->tid, wait->fd < 0 ? BT_OP_IDLE : BT_OP_GIVEN),
+                     &wait->lease);
     else
         wait->in_the_way = bt_pool_in_the_way(pool);
     if (wait->fd >= 0) {
@@ -170,10 +170,10 @@ static void wake_one(_Atomic uint32_t *word) {
 void bt_pool_expire(struct bt_pool *pool) {
     int64_t now = bt_now_ns();
     for (struct bt_waiter *w;;) {
-        bt_lock_acquire(&pool->lock);
+        bt_pool_lock(pool);
         w = bt_gate_expire(&pool->gate, now);
         _Atomic uint32_t *word = w ? bt_pool_verdict_locked(pool, w, BATON_QUEUE_TIMEOUT) : NULL;
-        bt_lock_release(&pool->lock);
+        bt_pool_unlock(pool);
         if (!w)
             return;
         wake_one(word);
@@ -205,43 +205,69 @@ static bool may_finish_locked(struct bt_pool *pool) BATON_REQUIRES(pool->lock) {
     return true;
 }
 
+/* True if the slot was given back without the gate. */
+static bool give_fast(struct bt_pool *pool, struct bt_slot *slot) {
+    uint64_t word = atomic_load_explicit(&pool->free, memory_order_relaxed);
+    if (word & BT_POOL_LOCKED) /* the guard keeps its word, so that the refused are told who it is */
+        return false;
+    uint64_t bit = UINT64_C(1) << (slot - pool->slots);
+    bt_slot_publish(slot, 0); /* before: after, it may be somebody else's */
+    while (!(word & BT_POOL_LOCKED))
+        if (atomic_compare_exchange_weak_explicit(&pool->free, &word, word | bit, memory_order_release,
+                                                  memory_order_relaxed))
+            return true;
+    return false;
+}
+
 /* The slot's word becomes the next holder's, or 0: to Clang's analysis a store like any other. Returns whom to wake. */
 static BATON_NO_ANALYSIS _Atomic uint32_t *pass_on_locked(struct bt_pool *pool, struct bt_slot *slot)
     BATON_REQUIRES(pool->lock) BATON_RELEASE(slot->guard) {
-    uint64_t generation = atomic_load_explicit(&slot->generation, memory_order_relaxed);
-    atomic_store_explicit(&slot->generation, generation + 1, memory_order_release);
-    struct bt_slot_meter *m = &slot->meter;
-    /* on a clock of milliseconds that another core may have read a moment later: never less than none */
-    int32_t held_ms =
-        (int32_t)((uint32_t)baton_guard_read(&slot->guard) - atomic_load_explicit(&m->since_ms, memory_order_relaxed));
-    uint64_t change = atomic_load_explicit(&m->change, memory_order_relaxed) | 1;
-    atomic_store_explicit(&m->change, change, memory_order_release);
-    bt_meter_add(&m->held_ms, (uint64_t)BT_MAX(held_ms, 0));
-    bt_meter_add(&pool->meter.hold_ms[bt_bucket((uint64_t)BT_MAX(held_ms, 0))], 1);
-    struct bt_waiter *next = bt_gate_give(&pool->gate, &slot->holder, pool->gate.queued ? bt_now_ns() : 0);
+    struct bt_waiter holder = {.state = BT_WAITER_GRANTED, .slot = (int)(slot - pool->slots)};
+    struct bt_waiter *next = bt_gate_give(&pool->gate, &holder, pool->gate.queued ? bt_now_ns() : 0);
     if (next)
         return bt_pool_verdict_locked(pool, next, BATON_OK);
     bt_slot_publish(slot, 0);
-    atomic_store_explicit(&m->change, change + 1, memory_order_release);
     return NULL;
 }
 
-void bt_pool_give_slot_locked(struct bt_pool *pool, struct bt_slot *slot) {
+static void give_by_gate(struct bt_pool *pool, struct bt_slot *slot) BATON_EXCLUDES(pool->lock)
+    BATON_RELEASE(slot->guard) {
+    bt_pool_lock(pool);
     _Atomic uint32_t *word = pass_on_locked(pool, slot);
     bool last = BT_UNLIKELY(pool->closing) && may_finish_locked(pool);
-    bt_lock_release(&pool->lock);
+    bt_pool_unlock(pool);
     wake_one(word);
     if (last)
         finish(pool);
 }
 
+/* By whoever has the slot. Until when it was used is in the guard's word: the clock is not read once more for it. */
+static void meter_use(struct bt_slot *slot) {
+    struct bt_slot_meter *m = &slot->meter;
+    int32_t ms =
+        (int32_t)((uint32_t)baton_guard_read(&slot->guard) - atomic_load_explicit(&m->since_ms, memory_order_relaxed));
+    uint64_t held_ms = (uint64_t)BT_MAX(ms, 0); /* two cores may read the clock a moment apart */
+    bt_meter_add(&m->held_ms, held_ms);
+    bt_meter_add(&m->hold_ms[bt_bucket(held_ms)], 1);
+}
+
+/* Not analysed: give_fast may have given the word away, or not. */
+BATON_NO_ANALYSIS void bt_pool_give_slot(struct bt_pool *pool, struct bt_slot *slot) {
+    uint64_t generation = atomic_load_explicit(&slot->generation, memory_order_relaxed);
+    atomic_store_explicit(&slot->generation, generation + 1, memory_order_release);
+    atomic_store_explicit(&slot->id, 0, memory_order_relaxed);
+    meter_use(slot);
+    if (BT_UNLIKELY(!give_fast(pool, slot)))
+        give_by_gate(pool, slot);
+}
+
 /* One waiter at a time, so that the lock is not held over all of them. */
 static void empty_queue(struct bt_pool *pool) BATON_EXCLUDES(pool->lock) {
     for (struct bt_waiter *w;;) {
-        bt_lock_acquire(&pool->lock);
+        bt_pool_lock(pool);
         w = bt_gate_close(&pool->gate);
         _Atomic uint32_t *word = w ? bt_pool_verdict_locked(pool, w, BATON_CLOSED) : NULL;
-        bt_lock_release(&pool->lock);
+        bt_pool_unlock(pool);
         if (!w)
             return;
         wake_one(word);
@@ -263,14 +289,13 @@ baton_status bt_pool_close(struct bt_pool **handle, enum bt_close how, baton_err
     if (!pool || !ref_if_live(pool))
         return BATON_OK;
     empty_queue(pool);
-    bt_lock_acquire(&pool->lock);
+    bt_pool_lock(pool);
     pool->closing = true;
-    for (int i = 0; how == BT_CLOSE_CANCEL && i < pool->n; i++)
-        if (pool->slots[i].holder.state == BT_WAITER_GRANTED)
-            atomic_store_explicit(&pool->slots[i].cancelled, true, memory_order_release);
+    if (how == BT_CLOSE_CANCEL) /* not slot by slot: one that was just granted is about to clear its flag */
+        atomic_store_explicit(&pool->stop, true, memory_order_release);
     bool last = may_finish_locked(pool);
     bool mine = held_by_locked(pool, baton_guard_self()) || pool->finisher == baton_guard_self();
-    bt_lock_release(&pool->lock);
+    bt_pool_unlock(pool);
     if (last)
         finish(pool);
     while (!mine && !atomic_load(&pool->dead))
@@ -289,9 +314,9 @@ void bt_pool_presets(const struct bt_pool *pool, enum bt_when_full *when_full, i
 }
 
 int bt_pool_queued(struct bt_pool *pool) {
-    bt_lock_acquire(&pool->lock);
+    bt_pool_lock(pool);
     int queued = pool->gate.queued;
-    bt_lock_release(&pool->lock);
+    bt_pool_unlock(pool);
     return queued;
 }
 
@@ -315,18 +340,39 @@ static bool end_key_made;
 static pthread_once_t end_once = PTHREAD_ONCE_INIT;
 static _Thread_local bool watched;
 
+/* A context was lost: who sleeps for it while holding the others would do so for ever. */
+static void wake_the_stuck(struct bt_pool *pool) BATON_EXCLUDES(pool->lock) {
+    for (struct bt_waiter *w;;) {
+        _Atomic uint32_t *word = NULL;
+        bt_pool_lock(pool);
+        for (w = NULL; !word && (w = bt_gate_each(&pool->gate, w));) {
+            const struct bt_wait *wait = BT_CONTAINER(w, struct bt_wait, waiter);
+            if (wait->fd >= 0 || !bt_lease_stuck_locked(pool, wait->tid, w->deadline_ns))
+                continue;
+            bt_gate_withdraw(&pool->gate, w);
+            word = bt_pool_verdict_locked(pool, w, BATON_WOULD_DEADLOCK);
+        }
+        bt_pool_unlock(pool);
+        if (!word)
+            return;
+        wake_one(word);
+    }
+}
+
 static void lose_slot(struct bt_pool *pool, struct bt_slot *slot, baton_guard_word word) BATON_EXCLUDES(pool->lock) {
     bt_log(BATON_LOG_ERROR,
            "%s: thread %u ended inside a native call (%s); its context is lost. Return from the native call before the "
            "thread ends",
            pool->name, baton_guard_tid(word), bt_op_text((enum bt_op)baton_guard_op(word)));
-    bt_lock_acquire(&pool->lock);
+    bt_pool_lock(pool);
     slot->lost = true;
     bool all = ++pool->lost == pool->n;
     bool last = may_finish_locked(pool);
-    bt_lock_release(&pool->lock);
+    bt_pool_unlock(pool);
     if (all) /* nobody would ever be served again */
         empty_queue(pool);
+    else
+        wake_the_stuck(pool);
     if (last)
         finish(pool);
 }
@@ -343,11 +389,10 @@ static void end_in_pool(struct bt_pool *pool, unsigned tid) BATON_EXCLUDES(pool-
             bt_log(BATON_LOG_WARN,
                    "%s: thread %u ended while it held a lease (request %llu); released. Release it before the thread "
                    "ends, or hand it on with give and take",
-                   pool->name, tid, (unsigned long long)slot->holder.id);
+                   pool->name, tid, (unsigned long long)atomic_load(&slot->id));
             if (pool->reset)
                 pool->reset(slot->context);
-            bt_lock_acquire(&pool->lock);
-            bt_pool_give_slot_locked(pool, slot);
+            bt_pool_give_slot(pool, slot);
         }
     }
 }

@@ -1,7 +1,8 @@
-/* Snapshots of pools, and the meters that they read. Written under the pool's lock (a record of who waits, counters),
- * read without: a record carries a count that is odd while it changes, and is read again until the count stands still.
- * Each store of a record is a release and each load of it an acquire, so that who has seen a new field sees the count
- * changed, too. Counters are single words: each is right, two of them need not be of the same moment. */
+/* Snapshots of pools, and the meters that they read. Written by whoever has the slot, and under the pool's lock for
+ * those who wait; read without: a record carries a count that is odd while it changes, and is read again until the
+ * count stands still. Each store of a record is a release and each load of it an acquire, so that who has seen a new
+ * field sees the count changed, too. Counters are single words: each is right, two of them need not be of the same
+ * moment. */
 #include "lease/pool.h"
 
 #include <stdlib.h>
@@ -16,12 +17,14 @@ void bt_meter_reset(struct bt_pool *pool) {
     m->queued = 0;
     m->contended = m->refused = m->timed_out = m->cancelled = 0;
     for (int i = 0; i < BATON_BUCKETS; i++)
-        m->wait_us[i] = m->hold_ms[i] = 0;
+        m->wait_us[i] = 0;
     for (int i = 0; i < BT_LISTED_MAX; i++)
         m->listed[i].id = 0;
     for (int i = 0; i < pool->n; i++) {
-        pool->slots[i].meter.request = pool->slots[i].meter.grants = pool->slots[i].meter.held_ms = 0;
+        pool->slots[i].meter.grants = pool->slots[i].meter.held_ms = 0;
         pool->slots[i].meter.since_ms = 0;
+        for (int k = 0; k < BATON_BUCKETS; k++)
+            pool->slots[i].meter.hold_ms[k] = 0;
     }
 }
 
@@ -89,10 +92,12 @@ static void read_slot(const struct bt_slot *slot, int64_t open_ms, baton_context
         word = baton_guard_read(&slot->guard);
         since_ms = atomic_load_explicit(&m->since_ms, memory_order_acquire);
         held_ms = atomic_load_explicit(&m->held_ms, memory_order_acquire);
-        u->request = atomic_load_explicit(&m->request, memory_order_acquire);
+        u->request = atomic_load_explicit(&slot->id, memory_order_acquire);
         u->grants = atomic_load_explicit(&m->grants, memory_order_acquire);
         after = atomic_load_explicit(&m->change, memory_order_relaxed);
     } while ((before != after || before % 2) && ++tries < TRIES);
+    if (u->request == 0) /* about to be given back */
+        word = 0;
     u->held = word != 0;
     u->lost = slot->lost;
     u->inside = word && bt_op_inside(baton_guard_op(word));
@@ -103,7 +108,7 @@ static void read_slot(const struct bt_slot *slot, int64_t open_ms, baton_context
         u->held_ms = baton_guard_ms((word & ~(uint64_t)UINT32_MAX) | since_ms);
         bt_thread_name(u->tid, u->thread, sizeof u->thread);
     } else {
-        u->request = 0;
+        u->request = 0; /* about to be held */
     }
     double share = open_ms > 0 ? (double)(held_ms + (uint64_t)u->held_ms) / (double)open_ms : 0;
     u->utilisation = BT_MIN(share, 1); /* two clocks */
@@ -174,7 +179,8 @@ baton_status bt_pool_snapshot(const struct bt_pool *pool, baton_snapshot *s, bat
     s->cancelled = atomic_load_explicit(&m->cancelled, memory_order_relaxed);
     for (int i = 0; i < BATON_BUCKETS; i++) {
         s->wait_us[i] = atomic_load_explicit(&m->wait_us[i], memory_order_relaxed);
-        s->hold_ms[i] = atomic_load_explicit(&m->hold_ms[i], memory_order_relaxed);
+        for (int k = 0; k < pool->n; k++)
+            s->hold_ms[i] += atomic_load_explicit(&pool->slots[k].meter.hold_ms[i], memory_order_relaxed);
         waited += s->wait_us[i];
     }
     /* whoever was granted a context at once is counted here alone, not on the way there */

@@ -92,9 +92,15 @@ static uint32_t enter(struct bt_caller_stream *s) {
     return was;
 }
 
+/* Clang's analysis follows one function at a time; the lease is held from open to close. */
+static void holds_lease(const struct bt_caller_stream *s) BATON_ASSERT_HELD(s->lease) {
+    (void)s;
+}
+
 /* By whoever is inside for good: nobody else knows the stream any more. */
 static baton_status finish(struct bt_caller_stream *s, struct bt_run_result *result, baton_error *err) {
     baton_error ignored;
+    holds_lease(s);
     bt_generator_stop(s->generator, BATON_CANCELLED, "the stream was closed before its end");
     bt_lease_release(&s->lease, BT_RESET, &ignored); /* stale: its thread ended, and the slot is somebody else's */
     baton_status outcome = bt_generator_outcome(s->generator, err);
@@ -116,30 +122,35 @@ static bool leave(struct bt_caller_stream *s) {
     return false;
 }
 
+/* By itself because Clang's analysis does not look into functions that may or may not acquire. */
+static baton_status begin(struct bt_caller_stream *s, enum bt_op op, void **context, baton_error *err)
+    BATON_TRY_ACQUIRE(0, s->lease.pool) {
+    if (s->parked) {
+        struct bt_lease taken;
+        baton_status status = bt_lease_take(&s->lease, &taken, err);
+        if (status)
+            return status;
+        s->lease = taken;
+        s->parked = false;
+    }
+    return bt_lease_begin(&s->lease, op, context, err);
+}
+
 static baton_status pull(struct bt_caller_stream *s, struct bt_delta *delta, baton_error *err) {
     void *context;
     baton_status status = bt_generator_outcome(s->generator, err);
     if (status != BATON_AGAIN) /* it has ended: no native code is needed to say so */
         return bt_generator_next(s->generator, NULL, delta, err);
-    if (s->parked) {
-        struct bt_lease taken;
-        status = bt_lease_take(&s->lease, &taken, err);
-        if (!status)
-            s->lease = taken;
-        s->parked = status != BATON_OK;
-    } else {
-        status = BATON_OK;
-    }
-    if (!status)
-        status = bt_lease_begin(&s->lease, BT_OP_STREAM, &context, err);
-    if (status == BATON_STALE)
+    holds_lease(s);
+    status = begin(s, BT_OP_STREAM, &context, err);
+    if (status) {
+        if (status != BATON_STALE)
+            return status;
         bt_generator_stop(s->generator, status,
                           "the thread that pulled this stream last has ended, and its lease with it: park the stream "
                           "before the thread ends");
-    if (status == BATON_STALE)
         return bt_generator_next(s->generator, NULL, delta, err);
-    if (status)
-        return status;
+    }
     status = bt_generator_next(s->generator, context, delta, err);
     bt_lease_end(&s->lease);
     return status;
@@ -157,6 +168,20 @@ baton_status bt_caller_stream_next(struct bt_caller_stream *s, struct bt_delta *
     return bt_fail(err, BATON_CANCELLED, "the stream was closed from inside its native call");
 }
 
+baton_status bt_caller_stream_save(struct bt_caller_stream *s, struct bt_buf *out, baton_error *err) {
+    void *context;
+    uint32_t inside = enter(s);
+    if (inside != NOBODY)
+        return refused(s, "save", inside, err);
+    baton_status status = begin(s, BT_OP_STATE, &context, err);
+    if (!status) {
+        status = bt_generator_save(s->generator, context, out, err);
+        bt_lease_end(&s->lease);
+    }
+    leave(s);
+    return status;
+}
+
 baton_status bt_caller_stream_park(struct bt_caller_stream *s, baton_error *err) {
     struct bt_lease parcel;
     uint32_t inside = enter(s);
@@ -164,6 +189,7 @@ baton_status bt_caller_stream_park(struct bt_caller_stream *s, baton_error *err)
         return refused(s, "park", inside, err);
     baton_status status = BATON_OK;
     if (!s->parked) {
+        holds_lease(s);
         status = bt_lease_give(&s->lease, &parcel, err);
         if (!status)
             s->lease = parcel;

@@ -63,10 +63,12 @@ baton_status bt_pool_fail(const struct bt_pool *pool, baton_status status, const
     case BATON_WOULD_DEADLOCK:
         if (pool->n == 1)
             return bt_fail(err, status, "waiting would never end: %s", who);
-        return bt_fail(err, status,
-                       "waiting would never end: each of the %d contexts of %s is held by this thread, or by one that "
-                       "waits here for another one. Hold one context at a time, or open more",
-                       pool->n, pool->name);
+        return bt_fail(
+            err, status,
+            "waiting would never end: each of the %d contexts of %s is held by this thread, or by one that "
+            "waits here for another one, or was lost with a thread that ended inside it. Hold one context at a "
+            "time, or open more",
+            pool->n, pool->name);
     case BATON_QUEUE_FULL:
         return bt_fail(err, status, "%d wait already, which is all the queue takes: %s", pool->gate.queue_max, who);
     case BATON_QUEUE_TIMEOUT:

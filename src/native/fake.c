@@ -53,7 +53,11 @@ void bt_fake_stats_reset(void) {
 }
 
 static void model_free(struct bt_model *base) {
-    free(BT_CONTAINER(base, struct bt_fake_model, base));
+    struct bt_fake_model *m = BT_CONTAINER(base, struct bt_fake_model, base);
+    if (m->adapters)
+        bt_log(BATON_LOG_ERROR, "fake native: %d adapters outlive their model", m->adapters);
+    pthread_mutex_destroy(&m->adapters_lock);
+    free(m);
     bt_fake_count(&bt_fake_counters.models, -1);
 }
 
@@ -89,6 +93,12 @@ static const struct bt_model_ops model_ops = {
     .chat = bt_fake_chat,
     .context = bt_fake_context_open,
     .sampler = bt_fake_sampler_open,
+    .details = bt_fake_details,
+    .metadata = bt_fake_metadata,
+    .detokenize = bt_fake_detokenize,
+    .pair = bt_fake_pair,
+    .adapter = bt_fake_adapter_open,
+    .adapter_free = bt_fake_adapter_free,
 };
 
 static baton_status set_knob(struct bt_fake_model *m, const char *name, size_t len, const char *value,
@@ -143,6 +153,7 @@ baton_status bt_fake_open(const struct bt_model_params *params, struct bt_model 
     if (!m)
         return bt_fail(err, BATON_NO_MEMORY, "no memory for a fake model");
     m->base.ops = &model_ops;
+    pthread_mutex_init(&m->adapters_lock, NULL);
 #define BT_FAKE_PRESET(name, preset, least, text) m->name = (preset);
     BT_FAKE_KNOBS(BT_FAKE_PRESET)
 #undef BT_FAKE_PRESET

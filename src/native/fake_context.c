@@ -23,6 +23,7 @@ struct fake_context {
     /* fixed at creation */
     struct bt_fake_model *model;
     int sequences, capacity, batch;
+    enum bt_pooling pooling;
     /* any thread */
     _Atomic int64_t inside;
     /* whoever is inside */
@@ -31,6 +32,7 @@ struct fake_context {
     float *logits; /* overwritten by every decode, as libllama's are */
     int *output;   /* row -> place in logits, -1: it wanted none */
     int n_rows;
+    uint64_t salt; /* of its adapters; 0: none */
     bool (*abort)(void *arg);
     void *abort_arg;
 };
@@ -61,7 +63,7 @@ static void leave(struct fake_context *c) {
 }
 
 static enum bt_decode check_rows(struct fake_context *c, const struct bt_row *rows, int n) {
-    if (n < 1 || n > c->batch)
+    if (n < 1 || n > c->batch || c->pooling != BT_POOL_OFF)
         return BT_DECODE_INVALID;
     memset(c->added, 0, (size_t)c->sequences * sizeof *c->added);
     bool full = false;
@@ -108,6 +110,8 @@ static void apply(struct fake_context *c, const struct bt_row *rows, int n) {
         struct sequence *s = &c->seqs[rows[i].seq];
         struct bt_fake_cell *before = s->n ? &s->cells[s->n - 1] : NULL;
         s->cells[s->n] = bt_fake_next_cell(before, rows[i].pos, rows[i].token);
+        if (c->salt)
+            s->cells[s->n].hash = bt_mix64(s->cells[s->n].hash ^ c->salt);
         s->n++;
         c->output[i] = rows[i].want_logits ? outputs++ : -1;
         if (rows[i].want_logits)
@@ -214,6 +218,150 @@ static void context_set_abort(struct bt_context *base, bool (*abort_hook)(void *
     leave(c);
 }
 
+/* The fake's states: a head, and the cells as they are. */
+struct state_head {
+    uint64_t magic, salt, sum;
+    int64_t n;
+};
+enum { STATE_MAGIC = 0xba70f };
+
+static uint64_t sum_of(const struct bt_fake_cell *cells, int64_t n) {
+    uint64_t sum = (uint64_t)n;
+    for (int64_t i = 0; i < n; i++)
+        sum = bt_mix64(bt_mix64(bt_mix64(sum ^ cells[i].hash) ^ cells[i].prompt) ^
+                       ((uint64_t)(uint32_t)cells[i].answered << 32 | (uint32_t)cells[i].last));
+    return sum;
+}
+
+static size_t context_state_size(struct bt_context *base, int seq) {
+    struct fake_context *c = enter(base);
+    bool have = seq >= 0 && seq < c->sequences && c->pooling == BT_POOL_OFF;
+    size_t size = have ? sizeof(struct state_head) + (size_t)c->seqs[seq].n * sizeof(struct bt_fake_cell) : 0;
+    leave(c);
+    return size;
+}
+
+static size_t context_state_get(struct bt_context *base, int seq, unsigned char *to, size_t size) {
+    size_t need = context_state_size(base, seq);
+    if (need == 0 || size < need)
+        return 0;
+    struct fake_context *c = enter(base);
+    const struct sequence *s = &c->seqs[seq];
+    struct state_head head = {STATE_MAGIC, c->salt, sum_of(s->cells, s->n), s->n};
+    memcpy(to, &head, sizeof head);
+    memcpy(to + sizeof head, s->cells, (size_t)s->n * sizeof *s->cells);
+    leave(c);
+    return need;
+}
+
+static baton_status check_state(const struct fake_context *c, int seq, const unsigned char *from, size_t size,
+                                struct bt_fake_cell *cells, size_t n, baton_error *err) {
+    struct state_head head;
+    if (seq < 0 || seq >= c->sequences)
+        return bt_fail(err, BATON_INVALID, "there is no sequence %d to restore into", seq);
+    memcpy(&head, from, sizeof head);
+    memcpy(cells, from + sizeof head, n * sizeof *cells);
+    if (head.magic != STATE_MAGIC || head.n != (int64_t)n || head.sum != sum_of(cells, head.n))
+        return bt_fail(err, BATON_INVALID, "the saved state of %zu bytes is damaged or cut off", size);
+    if (head.salt != c->salt)
+        return bt_fail(err, BATON_INVALID, "the saved state was made with other adapters than this context has");
+    if (head.n > c->capacity)
+        return bt_fail(err, BATON_TOO_LONG, "the saved state has %lld tokens and the context holds %d",
+                       (long long)head.n, c->capacity);
+    return BATON_OK;
+}
+
+static baton_status context_state_set(struct bt_context *base, int seq, const unsigned char *from, size_t size,
+                                      baton_error *err) {
+    size_t n = size >= sizeof(struct state_head) ? (size - sizeof(struct state_head)) / sizeof(struct bt_fake_cell) : 0;
+    if (size < sizeof(struct state_head) || size != sizeof(struct state_head) + n * sizeof(struct bt_fake_cell))
+        return bt_fail(err, BATON_INVALID, "%zu bytes are no saved state: it is cut off", size);
+    struct bt_fake_cell *cells = malloc(n * sizeof *cells + 1);
+    if (!cells)
+        return bt_fail(err, BATON_NO_MEMORY, "no memory for a state of %zu tokens", n);
+    struct fake_context *c = enter(base);
+    baton_status status = check_state(c, seq, from, size, cells, n, err);
+    if (!status) {
+        memcpy(c->seqs[seq].cells, cells, n * sizeof *cells);
+        c->seqs[seq].n = (int32_t)n;
+        c->n_rows = 0;
+    }
+    leave(c);
+    free(cells);
+    return status;
+}
+
+static baton_status context_set_adapters(struct bt_context *base, struct bt_adapter *const *adapters,
+                                         const float *scales, size_t n, baton_error *err) {
+    struct fake_context *c = enter(base);
+    baton_status status = BATON_OK;
+    uint64_t salt = 0;
+    for (size_t i = 0; i < n && !status; i++) {
+        uint32_t bits;
+        memcpy(&bits, &scales[i], sizeof bits);
+        if (!adapters[i] || adapters[i]->model != &c->model->base)
+            status = bt_fail(err, BATON_INVALID, "adapter %zu was opened for another model", i);
+        else
+            salt = bt_mix64(salt ^ BT_CONTAINER(adapters[i], const struct bt_fake_adapter, base)->salt ^ bits);
+    }
+    if (!status && salt != c->salt) {
+        c->salt = salt;
+        c->n_rows = 0;
+        for (int i = 0; i < c->sequences; i++)
+            c->seqs[i].n = 0;
+    }
+    leave(c);
+    return status;
+}
+
+static int context_embed_width(const struct bt_context *base) {
+    const struct fake_context *c = of(base);
+    return c->pooling == BT_POOL_OFF ? 0 : c->pooling == BT_POOL_RANK ? (int)c->model->scores : BT_FAKE_WIDTH;
+}
+
+static void vector_of(uint64_t hash, int width, bool normalise, float *out) {
+    double length = 0;
+    for (int i = 0; i < width; i++) {
+        out[i] = (float)(bt_mix64(hash + (uint64_t)i) >> 40) * 0x1p-23f - 1;
+        length += (double)out[i] * out[i];
+    }
+    for (int i = 0; normalise && length > 0 && i < width; i++)
+        out[i] = (float)(out[i] / sqrt(length));
+}
+
+static baton_status embed_one(struct fake_context *c, const struct bt_input *input, size_t number, bool normalise,
+                              float **out, baton_error *err) {
+    int width = context_embed_width(&c->base);
+    uint64_t hash = c->salt ^ (uint64_t)c->pooling;
+    if (input->n == 0)
+        return bt_fail(err, BATON_INVALID, "input %zu has no tokens", number);
+    if (input->n > (size_t)c->capacity)
+        return bt_fail(err, BATON_TOO_LONG, "input %zu has %zu tokens and the context holds %d", number, input->n,
+                       c->capacity);
+    if (spend(c, c->model->step_us + c->model->token_us * (int64_t)input->n, false))
+        return bt_fail(err, BATON_CANCELLED, "embedding was aborted");
+    for (size_t i = 0; i < input->n; i++) {
+        hash = bt_mix64(hash ^ (uint64_t)(uint32_t)input->tokens[i]);
+        if (c->pooling == BT_POOL_NONE || i + 1 == input->n) {
+            vector_of(hash, width, normalise && c->pooling != BT_POOL_RANK, *out);
+            *out += width;
+        }
+    }
+    return BATON_OK;
+}
+
+static baton_status context_embed(struct bt_context *base, const struct bt_input *inputs, size_t n, bool normalise,
+                                  float *out, baton_error *err) {
+    struct fake_context *c = enter(base);
+    baton_status status = BATON_OK;
+    if (c->pooling == BT_POOL_OFF)
+        status = bt_fail(err, BATON_UNSUPPORTED, "this context generates: open one with a pooling to embed");
+    for (size_t i = 0; i < n && !status; i++)
+        status = embed_one(c, &inputs[i], i, normalise, &out, err);
+    leave(c);
+    return status;
+}
+
 static int context_capacity(const struct bt_context *base) {
     return of(base)->capacity;
 }
@@ -255,6 +403,12 @@ static const struct bt_context_ops context_ops = {
     .pos_max = context_pos_max,
     .native = context_native,
     .set_abort = context_set_abort,
+    .state_size = context_state_size,
+    .state_get = context_state_get,
+    .state_set = context_state_set,
+    .set_adapters = context_set_adapters,
+    .embed_width = context_embed_width,
+    .embed = context_embed,
 };
 
 static bool allocate(struct fake_context *c) {
@@ -278,6 +432,8 @@ baton_status bt_fake_context_open(struct bt_model *base, const struct bt_context
         return bt_fail(err, BATON_INVALID,
                        "a context needs at least one sequence (got %d) and no negative size (%d, %d)",
                        params->sequences, params->ctx, params->chunk);
+    if (params->pooling == BT_POOL_RANK && m->scores == 0)
+        return bt_fail(err, BATON_UNSUPPORTED, "the fake has no rank head: the knob scores gives it one");
     if (m->context_fail)
         return bt_fail(err, BATON_NO_MEMORY, "the knob context_fail says that no context can be made");
     struct fake_context *c = calloc(1, sizeof *c);
@@ -286,6 +442,7 @@ baton_status bt_fake_context_open(struct bt_model *base, const struct bt_context
     c->base.ops = &context_ops;
     c->model = m;
     c->sequences = params->sequences;
+    c->pooling = params->pooling;
     c->capacity = params->ctx ? params->ctx : (int)m->ctx_train;
     c->batch = BT_MAX(params->chunk ? params->chunk : 512, params->sequences);
     if (!allocate(c)) {

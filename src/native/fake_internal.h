@@ -24,7 +24,8 @@
     X(hang_at, 0, 0, "that decode never ends, unless aborted")                                                         \
     X(load_fail, 0, 0, "1: the model cannot be loaded")                                                                \
     X(load_us, 0, 0, "time of a load")                                                                                 \
-    X(context_fail, 0, 0, "1: no context can be made")
+    X(context_fail, 0, 0, "1: no context can be made")                                                                 \
+    X(scores, 0, 0, "outputs of its rank head")
 
 struct bt_fake_model {
     struct bt_model base;
@@ -32,6 +33,15 @@ struct bt_fake_model {
     BT_FAKE_KNOBS(BT_FAKE_FIELD)
 #undef BT_FAKE_FIELD
     _Atomic int64_t decodes; /* by all its contexts */
+    pthread_mutex_t adapters_lock;
+    int adapters; /* alive; under the lock */
+};
+
+enum { BT_FAKE_WIDTH = 16 }; /* of an embedding */
+
+struct bt_fake_adapter {
+    struct bt_adapter base;
+    uint64_t salt;
 };
 
 struct bt_fake_counters {
@@ -59,6 +69,17 @@ struct bt_fake_cell {
 struct bt_fake_cell bt_fake_next_cell(const struct bt_fake_cell *before, int32_t pos, bt_token token);
 void bt_fake_logits(const struct bt_fake_model *m, const struct bt_fake_cell *cell, float *logits);
 
+/* fake_details.c */
+void bt_fake_details(const struct bt_model *m, struct bt_model_details *details);
+bool bt_fake_metadata(const struct bt_model *m, int i, struct bt_buf *key, struct bt_buf *value);
+baton_status bt_fake_detokenize(const struct bt_model *m, const bt_token *tokens, size_t n, bool special,
+                                struct bt_buf *out, baton_error *err);
+baton_status bt_fake_pair(const struct bt_model *m, const char *query, const char *document, bt_token **tokens,
+                          size_t *n, baton_error *err);
+baton_status bt_fake_adapter_open(struct bt_model *m, const char *path, struct bt_adapter **a, baton_error *err);
+void bt_fake_adapter_free(struct bt_model *m, struct bt_adapter *a);
+
+const char *bt_fake_special(bt_token token); /* its name; NULL: it is text */
 size_t bt_fake_piece(bt_token token, char piece[16]);
 baton_status bt_fake_tokenize(const struct bt_model *m, const char *text, size_t len, bool add_special,
                               bool parse_special, bt_token **tokens, size_t *n, baton_error *err);

@@ -43,6 +43,13 @@ size_t bt_fake_piece(bt_token token, char piece[16]) {
     return len;
 }
 
+const char *bt_fake_special(bt_token token) {
+    for (size_t i = 0; i < BT_COUNT(specials); i++)
+        if (specials[i].token == token)
+            return specials[i].text;
+    return NULL;
+}
+
 static const struct special *special_at(const char *text, size_t len) {
     for (size_t i = 0; i < BT_COUNT(specials); i++) {
         size_t n = strlen(specials[i].text);

@@ -1,11 +1,12 @@
-/* libllama's process-wide part: backends by exact path, its log, its versions. State: the one-time start, and per
- * thread the buffer that collects the causes of a failure. */
+/* The native libraries' process-wide part: backends by exact path, the one log, libllama's versions. State: the
+ * one-time start, and per thread the buffer that collects the causes of a failure. */
 #include "native/llama_internal.h"
 
 #include <dlfcn.h>
 #include <glob.h>
 #include <limits.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,7 +17,7 @@ static baton_error start_error; /* written under `started` only */
 static _Thread_local struct bt_buf *listening;
 static _Thread_local enum ggml_log_level line_level; /* of the line that a CONT goes on */
 
-static void on_native_log(enum ggml_log_level level, const char *text, void *arg) {
+void bt_native_log(enum ggml_log_level level, const char *text, void *arg) {
     (void)arg;
     if (level != GGML_LOG_LEVEL_CONT)
         line_level = level;
@@ -83,7 +84,7 @@ static bool backend_dir(char dir[PATH_MAX], baton_error *err) {
 
 static void start(void) {
     char dir[PATH_MAX];
-    llama_log_set(on_native_log, NULL);
+    llama_log_set(bt_native_log, NULL);
     if (ggml_backend_reg_count() == 0) {
         if (!backend_dir(dir, &start_error))
             return;
@@ -101,6 +102,12 @@ baton_status bt_llama_start(baton_error *err) {
     if (start_error.status != BATON_OK)
         return bt_fail(err, start_error.status, "%s", start_error.text);
     return BATON_OK;
+}
+
+int bt_native_threads(int asked) {
+    cpu_set_t cpus;
+    int n = sched_getaffinity(0, sizeof cpus, &cpus) == 0 ? CPU_COUNT(&cpus) - 1 : 1;
+    return asked > 0 ? asked : BT_MAX(n, 1);
 }
 
 static char versions[512]; /* written under versions_once only */

@@ -2,7 +2,6 @@
  * of its lease or its owner loop. */
 #include "native/llama_internal.h"
 
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -21,7 +20,10 @@ static void context_free(struct bt_context *base) {
 
 static int context_capacity(const struct bt_context *base) {
     const struct bt_llama_context *c = of(base);
-    return c->pooling == BT_POOL_OFF ? (int)llama_n_ctx_seq(c->ctx) : bt_llama_embed_capacity(c);
+    int cells = (int)llama_n_ctx_seq(c->ctx);
+    if (c->pooling != BT_POOL_OFF)
+        cells = BT_MIN(cells, c->rows_max);
+    return c->model->learned_positions ? BT_MIN(cells, llama_model_n_ctx_train(c->model->model)) : cells;
 }
 
 static uint64_t context_memory(const struct bt_context *base) {
@@ -118,13 +120,6 @@ static const struct bt_context_ops context_ops = {
     .embed = bt_llama_embed,
 };
 
-/* One core is left to everybody else: ggml's threads spin, and on all cores they collapse beside any other work. */
-static int default_threads(void) {
-    cpu_set_t cpus;
-    int n = sched_getaffinity(0, sizeof cpus, &cpus) == 0 ? CPU_COUNT(&cpus) - 1 : 1;
-    return BT_MAX(n, 1);
-}
-
 static bool native_params(const struct bt_llama_model *m, const struct bt_context_params *params,
                           struct llama_context_params *p) {
     enum { GRAIN = 256 }; /* of the split cache: cells per sequence come in these */
@@ -136,7 +131,7 @@ static bool native_params(const struct bt_llama_model *m, const struct bt_contex
     p->n_ctx = (uint32_t)cells;
     p->n_seq_max = (uint32_t)params->sequences;
     p->n_batch = p->n_ubatch = (uint32_t)BT_MAX(params->chunk ? params->chunk : 512, params->sequences);
-    p->n_threads = p->n_threads_batch = params->threads ? params->threads : default_threads();
+    p->n_threads = p->n_threads_batch = bt_native_threads(params->threads);
     p->n_outputs_max = (uint32_t)BT_MIN(BT_LOGITS_MAX(params->sequences), (int)p->n_batch);
     p->no_perf = true;
     /* One buffer for all sequences would let neighbours change each other's logits. */
@@ -144,7 +139,7 @@ static bool native_params(const struct bt_llama_model *m, const struct bt_contex
     /* Flash attention takes another kernel for long chunks: logits would depend on how a prompt was cut. */
     p->flash_attn_type = params->exact ? LLAMA_FLASH_ATTN_TYPE_DISABLED : LLAMA_FLASH_ATTN_TYPE_AUTO;
     if (params->pooling != BT_POOL_OFF)
-        bt_llama_embed_params(params, p);
+        bt_llama_embed_params(m, params, p);
     return true;
 }
 
@@ -200,7 +195,7 @@ baton_status bt_llama_context_open(struct bt_model *base, const struct bt_contex
     if (!c)
         return bt_fail(err, BATON_NO_MEMORY, "no memory for a context");
     c->base.ops = &context_ops;
-    c->sequences = params->sequences;
+    c->sequences = (int)p.n_seq_max;
     c->vocab_size = m->vocab_size;
     c->model = m;
     c->pooling = params->pooling;

@@ -1,8 +1,8 @@
 /* Embeddings and rank scores, in a context that does nothing else.
  *
- * An exact context takes inputs one by one: then a vector is what it is alone, to the bit. Others take several at once,
- * in one cache (sequences of different lengths would be cut into several calls by the split one, and a pooled vector
- * would be that of the last piece). */
+ * An exact context takes inputs one by one, having one sequence: then a vector is what it is alone, to the bit. Others
+ * take several at once, in one cache (sequences of different lengths would be cut into several calls by the split one,
+ * and a pooled vector would be that of the last piece). */
 #include "native/llama_internal.h"
 
 #include <gguf.h>
@@ -22,20 +22,18 @@ static int metadata_number(const struct bt_llama_model *m, const char *name) {
     return *end == '\0' && number >= 0 && number <= INT32_MAX ? (int)number : -1;
 }
 
-/* libllama ends the process when it is to rank with a head that is not there: the file is asked. */
-static bool has_head(const char *path) {
+/* libllama ends the process when it is to rank with a head that is not there, or looks past the positions that were
+ * learned: the file is asked what it has. */
+void bt_llama_look_into(struct bt_llama_model *m) {
     struct gguf_init_params params = {.no_alloc = true};
-    struct gguf_context *g = gguf_init_from_file(path, params);
+    struct gguf_context *g = gguf_init_from_file(m->path, params);
     if (!g)
-        return false;
-    bool has = gguf_find_tensor(g, "cls.weight") >= 0 || gguf_find_tensor(g, "cls.output.weight") >= 0;
+        return;
+    bool head = gguf_find_tensor(g, "cls.weight") >= 0 || gguf_find_tensor(g, "cls.output.weight") >= 0;
+    if (head && metadata_number(m, "pooling_type") == LLAMA_POOLING_TYPE_RANK)
+        m->scores = (int)llama_model_n_cls_out(m->model);
+    m->learned_positions = gguf_find_tensor(g, "position_embd.weight") >= 0;
     gguf_free(g);
-    return has;
-}
-
-int bt_llama_scores(const struct bt_llama_model *m) {
-    bool ranks = metadata_number(m, "pooling_type") == LLAMA_POOLING_TYPE_RANK && has_head(m->path);
-    return ranks ? (int)llama_model_n_cls_out(m->model) : 0;
 }
 
 bool bt_llama_embeds_only(const struct bt_llama_model *m) {
@@ -58,7 +56,8 @@ baton_status bt_llama_embed_check(const struct bt_llama_model *m, enum bt_poolin
     return BATON_OK;
 }
 
-void bt_llama_embed_params(const struct bt_context_params *params, struct llama_context_params *p) {
+void bt_llama_embed_params(const struct bt_llama_model *m, const struct bt_context_params *params,
+                           struct llama_context_params *p) {
     static const enum llama_pooling_type types[] = {
         [BT_POOL_NONE] = LLAMA_POOLING_TYPE_NONE, [BT_POOL_MEAN] = LLAMA_POOLING_TYPE_MEAN,
         [BT_POOL_CLS] = LLAMA_POOLING_TYPE_CLS,   [BT_POOL_LAST] = LLAMA_POOLING_TYPE_LAST,
@@ -68,16 +67,14 @@ void bt_llama_embed_params(const struct bt_context_params *params, struct llama_
     p->embeddings = true;
     p->pooling_type = types[params->pooling];
     p->n_outputs_max = 0;
-    p->kv_unified = !params->exact;
+    /* libllama cannot build a pooling over several caches, and cuts several states into several calls */
+    if (params->exact || llama_model_is_recurrent(m->model) || llama_model_is_hybrid(m->model)) {
+        p->n_seq_max = 1;
+        p->n_ctx = cells;
+    }
+    p->kv_unified = true;
     /* An input goes through in one piece: pooling and attention in both directions need all of it at once. */
-    p->n_batch = p->n_ubatch = params->exact ? cells : BT_MAX(cells, BT_MIN(p->n_ctx, 2048U));
-}
-
-/* Positions that were learned and not computed end where training did, and libllama's process with them. */
-int bt_llama_embed_capacity(const struct bt_llama_context *c) {
-    int most = BT_MIN(c->rows_max, (int)llama_n_ctx_seq(c->ctx));
-    bool learned = llama_model_rope_type(c->model->model) == LLAMA_ROPE_TYPE_NONE;
-    return learned ? BT_MIN(most, llama_model_n_ctx_train(c->model->model)) : most;
+    p->n_batch = p->n_ubatch = p->n_seq_max == 1 ? cells : BT_MAX(cells, BT_MIN(p->n_ctx, 2048U));
 }
 
 int bt_llama_embed_width(const struct bt_context *base) {
@@ -97,7 +94,7 @@ static void copy(float *out, const float *in, int width, bool normalise) {
 }
 
 static baton_status check(const struct bt_llama_context *c, const struct bt_input *inputs, size_t n, baton_error *err) {
-    size_t most = (size_t)bt_llama_embed_capacity(c);
+    size_t most = (size_t)c->base.ops->capacity(&c->base);
     if (c->pooling == BT_POOL_OFF)
         return bt_fail(err, BATON_UNSUPPORTED, "this context generates: open one with a pooling to embed");
     for (size_t i = 0; i < n; i++) {
@@ -116,7 +113,7 @@ static baton_status check(const struct bt_llama_context *c, const struct bt_inpu
 
 /* As many inputs from the first on as go through together. */
 static size_t load(struct bt_llama_context *c, const struct bt_input *inputs, size_t n) {
-    size_t most = c->exact ? 1 : (size_t)c->sequences, count = 0;
+    size_t most = (size_t)c->sequences, count = 0;
     struct llama_batch *b = &c->batch;
     b->n_tokens = 0;
     while (count < BT_MIN(n, most) && (size_t)b->n_tokens + inputs[count].n <= (size_t)c->rows_max) {

@@ -15,10 +15,11 @@ struct bt_llama_model {
     const struct llama_vocab *vocab;
     int vocab_size;
     char *path;
-    char *chat_template;  /* NULL: the model's own */
-    uint64_t fingerprint; /* of the file: states of another model are refused */
-    int scores;           /* outputs of its rank head; 0: it has none */
-    bool borrowed;        /* the program's: not freed here */
+    char *chat_template;    /* NULL: the model's own */
+    uint64_t fingerprint;   /* of the file: states of another model are refused */
+    int scores;             /* outputs of its rank head; 0: it has none */
+    bool learned_positions; /* they end where training did, and the process with them */
+    bool borrowed;          /* the program's: not freed here */
     /* libllama keeps the adapters of a model in a set that it does not guard */
     pthread_mutex_t adapters_lock;
 };
@@ -48,6 +49,14 @@ static inline struct bt_llama_model *bt_llama_model_of(const struct bt_model *m)
 
 /* Loads the backends, once per process. */
 baton_status bt_llama_start(baton_error *err);
+
+/* The one logger of ggml, libllama and libwhisper: process-wide in all three, each setting it overwrites the others'.
+ */
+void bt_native_log(enum ggml_log_level level, const char *text, void *arg);
+
+/* Threads of a native call; `asked` 0: one core is left to everybody else, because ggml's threads spin, and on all
+ * cores they collapse beside any other work. */
+int bt_native_threads(int asked);
 
 /* What the native library says at error level on this thread between the two calls goes to `causes`, a line each. */
 void bt_llama_listen(struct bt_buf *causes);
@@ -94,10 +103,10 @@ baton_status bt_llama_state_set(struct bt_context *c, int seq, const unsigned ch
 
 /* llama_embed.c */
 bool bt_llama_embeds_only(const struct bt_llama_model *m);
-int bt_llama_scores(const struct bt_llama_model *m); /* outputs of a rank head that the file really has */
+void bt_llama_look_into(struct bt_llama_model *m); /* fills what only the file knows */
 baton_status bt_llama_embed_check(const struct bt_llama_model *m, enum bt_pooling pooling, baton_error *err);
-void bt_llama_embed_params(const struct bt_context_params *params, struct llama_context_params *p);
-int bt_llama_embed_capacity(const struct bt_llama_context *c);
+void bt_llama_embed_params(const struct bt_llama_model *m, const struct bt_context_params *params,
+                           struct llama_context_params *p);
 int bt_llama_embed_width(const struct bt_context *c);
 baton_status bt_llama_embed(struct bt_context *c, const struct bt_input *inputs, size_t n, bool normalise, float *out,
                             baton_error *err);

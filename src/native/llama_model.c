@@ -198,7 +198,7 @@ static baton_status open_model(struct bt_llama_model *m, const struct bt_model_p
     m->vocab = llama_model_get_vocab(m->model);
     m->vocab_size = llama_vocab_n_tokens(m->vocab);
     m->fingerprint = bt_llama_fingerprint(m->path);
-    m->scores = bt_llama_scores(m);
+    bt_llama_look_into(m);
     return check_kind(m, err);
 }
 
@@ -228,6 +228,7 @@ static baton_status borrow_model(struct llama_context *first, const char *chat_t
     m->base.ops = &model_ops;
     pthread_mutex_init(&m->adapters_lock, NULL);
     m->borrowed = true;
+    m->learned_positions = true; /* perhaps: only the file would tell */
     m->model = (struct llama_model *)llama_get_model(first);
     m->path = strdup("the program's own model");
     m->chat_template = chat_template ? strdup(chat_template) : NULL;

@@ -11,7 +11,7 @@ struct header {
     uint64_t model, adapters;
     uint64_t size, sum; /* of libllama's bytes */
     int32_t cells;
-    uint32_t exact;
+    uint16_t exact, sequences;
 };
 
 static uint64_t sum_of(const unsigned char *bytes, size_t size) {
@@ -49,7 +49,8 @@ size_t bt_llama_state_get(struct bt_context *base, int seq, unsigned char *to, s
                        .size = written,
                        .sum = sum_of(to + sizeof h, written),
                        .cells = llama_memory_seq_pos_max(c->memory, seq) + 1,
-                       .exact = c->exact};
+                       .exact = c->exact,
+                       .sequences = (uint16_t)c->sequences};
     memcpy(to, &h, sizeof h);
     return sizeof h + written;
 }
@@ -70,6 +71,11 @@ static baton_status check(const struct bt_llama_context *c, const unsigned char 
     if (h->exact != c->exact)
         return bt_fail(err, BATON_INVALID, "the saved state was made in a context that is%s exact; this one is%s",
                        h->exact ? "" : " not", c->exact ? "" : " not");
+    if (h->sequences != c->sequences)
+        return bt_fail(err, BATON_INVALID,
+                       "the saved state is of a context with %d sequences and this one has %d: libllama restores into "
+                       "as many only",
+                       h->sequences, c->sequences);
     if (h->cells > (int32_t)llama_n_ctx_seq(c->ctx))
         return bt_fail(err, BATON_TOO_LONG, "the saved state has %d tokens and the context holds %u", h->cells,
                        llama_n_ctx_seq(c->ctx));

@@ -16,12 +16,19 @@ struct bt_context;
 struct bt_sampler;
 struct bt_adapter;
 
+struct bt_lora {
+    const char *path; /* borrowed */
+    float scale;
+};
+
 struct bt_model_params {
     const char *path;          /* borrowed; NULL: the built-in model. "fake:KEY=VALUE,..." is the fake native */
     const char *chat_template; /* borrowed; NULL: the model's own */
     int gpu_layers;            /* < 0: all that fit */
     bool (*progress)(void *arg, float done); /* may be NULL; false stops the load */
     void *progress_arg;
+    const struct bt_lora *loras; /* borrowed; every context that bt_context_open makes has them */
+    size_t n_loras;
 };
 
 struct bt_model_info {
@@ -164,11 +171,11 @@ struct bt_context_ops {
     /* Called between graph nodes on the CPU while a decode runs; true aborts the whole decode, neighbours too. */
     void (*set_abort)(struct bt_context *c, bool (*abort)(void *arg), void *arg);
 
-    /* One sequence's cache as bytes that this or another context of the same model and the same adapters goes on from,
-     * token for token. Logits are not in it: keep the last token out of the cache, or decode it again. state_get
-     * returns the bytes written, 0 when `size` is less than state_size said. state_set: _INVALID for bytes that are
-     * damaged or of another model, _TOO_LONG for a sequence that this context has no room for; the sequence is then as
-     * it was, after any other failure it is empty. */
+    /* One sequence's cache as bytes that this or another context of the same model, as many sequences and the same
+     * adapters goes on from, token for token. Logits are not in it: keep the last token out of the cache, or decode it
+     * again. state_get returns the bytes written, 0 when `size` is less than state_size said. state_set: _INVALID for
+     * bytes that are damaged or of another model, _TOO_LONG for a sequence that this context has no room for; the
+     * sequence is then as it was, after any other failure it is empty. */
     size_t (*state_size)(struct bt_context *c, int seq);
     size_t (*state_get)(struct bt_context *c, int seq, unsigned char *to, size_t size);
     baton_status (*state_set)(struct bt_context *c, int seq, const unsigned char *from, size_t size, baton_error *err);
@@ -193,6 +200,10 @@ struct bt_sampler_ops {
 /* Every implementation's objects begin with these; an adapter is told apart by its model. */
 struct bt_model {
     const struct bt_model_ops *ops;
+    /* set by bt_model_open */
+    struct bt_adapter **adapters;
+    float *scales;
+    size_t n_adapters;
 };
 struct bt_context {
     const struct bt_context_ops *ops;
@@ -205,8 +216,13 @@ struct bt_adapter {
 };
 
 /* Opens a model: the fake when the path says so, else libllama. Blocks while it loads. BATON_BAD_MODEL, _NOT_FOUND,
- * _CANCELLED (progress said stop), _NO_MEMORY; *m is then NULL. */
+ * _CANCELLED (progress said stop), _NO_MEMORY; *m is then NULL. Ended by bt_model_close, or by its ops' free when no
+ * adapters were asked for. */
 baton_status bt_model_open(const struct bt_model_params *params, struct bt_model **m, baton_error *err);
+void bt_model_close(struct bt_model *m); /* after the last context of it; NULL is harmless */
+/* A context with the model's adapters set. */
+baton_status bt_context_open(struct bt_model *m, const struct bt_context_params *params, struct bt_context **c,
+                             baton_error *err);
 
 baton_status bt_llama_open(const struct bt_model_params *params, struct bt_model **m, baton_error *err);
 baton_status bt_fake_open(const struct bt_model_params *params, struct bt_model **m, baton_error *err);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "owner/owner.h"
+#include "owner/saved.h"
 #include "owner/text.h"
 
 struct bt_generator {
@@ -15,11 +16,15 @@ struct bt_generator {
     bool (*cancelled)(void *arg);
     void *arg;
     struct bt_text *stops; /* with their bytes behind */
+    size_t n_resume;       /* tokens of the answer that were there before */
     /* whoever pulls */
     struct bt_run_result result;
     baton_error outcome; /* status BATON_OK: it goes on */
     bool begun;
     int last_row;
+    unsigned char *cache; /* until begun; NULL: none */
+    size_t cache_size;
+    int32_t cached;
     bt_token *tokens; /* prompt and answer */
     int32_t n, fed;
     struct bt_sampler *sampler;
@@ -105,24 +110,45 @@ static void take(struct bt_generator *g, bt_token token) {
         end(g, BT_FINISH_LENGTH);
 }
 
+/* The sequence gets what is known of its beginning. The last token has to be decoded here, for its logits; a library
+ * that cannot take back one cell begins anew. */
+static baton_status begin(struct bt_generator *g, struct bt_context *c, baton_error *err) {
+    g->begun = true;
+    c->ops->seq_rm(c, g->seq, 0, -1);
+    if (!g->cache)
+        return BATON_OK;
+    baton_status status = c->ops->state_set(c, g->seq, g->cache, g->cache_size, err);
+    free(g->cache);
+    g->cache = NULL;
+    if (status)
+        return status;
+    int32_t keep = BT_MIN(g->cached, g->n - 1), there = c->ops->pos_max(c, g->seq) + 1;
+    if (there < keep || (there > keep && !c->ops->seq_rm(c, g->seq, keep, -1))) {
+        c->ops->seq_rm(c, g->seq, 0, -1);
+        keep = 0;
+    }
+    g->fed = keep;
+    return BATON_OK;
+}
+
 static baton_status step(struct bt_generator *g, struct bt_context *c, baton_error *err) {
     if (g->max_tokens == 0) {
         end(g, BT_FINISH_LENGTH);
         return BATON_OK;
     }
-    if (!g->begun)
-        c->ops->seq_rm(c, g->seq, 0, -1);
-    g->begun = true;
     int64_t from = bt_now_ns();
-    baton_status status = feed(g, c, err);
-    bt_token token = status ? -1 : c->ops->sample(c, g->sampler, g->last_row, g->result.n_tokens);
+    baton_status status = g->begun ? BATON_OK : begin(g, c, err);
+    if (!status)
+        status = feed(g, c, err);
+    bt_token token = status ? -1 : c->ops->sample(c, g->sampler, g->last_row, g->n_resume + g->result.n_tokens);
     *(g->result.n_tokens ? &g->result.decode_ns : &g->result.prefill_ns) += (uint64_t)(bt_now_ns() - from);
     if (status)
         return status;
     if (token < 0 && token != BT_TOKEN_END)
         return bt_fail(err, BATON_FAILED, "the native library computed logits that are no numbers");
     take(g, token);
-    return g->result.text.failed ? bt_fail(err, BATON_NO_MEMORY, "no memory for the answer") : BATON_OK;
+    bool lost = g->result.text.failed || g->text.pending.failed || g->piece.failed;
+    return lost ? bt_fail(err, BATON_NO_MEMORY, "no memory for the answer") : BATON_OK;
 }
 
 baton_status bt_generator_next(struct bt_generator *g, struct bt_context *c, struct bt_delta *d, baton_error *err) {
@@ -147,6 +173,25 @@ baton_status bt_generator_next(struct bt_generator *g, struct bt_context *c, str
     if (g->outcome.status == BATON_END)
         return bt_fail(err, BATON_END, "the answer is complete");
     return bt_fail(err, g->outcome.status, "%s", g->outcome.text);
+}
+
+baton_status bt_generator_save(struct bt_generator *g, struct bt_context *c, struct bt_buf *out, baton_error *err) {
+    if (!g->begun)
+        return bt_fail(err, BATON_AGAIN, "nothing was generated yet: read a piece first");
+    struct bt_saved s = {.tokens = g->tokens,
+                         .n_tokens = (size_t)g->n,
+                         .n_prompt = g->result.n_prompt,
+                         .cache_size = c->ops->state_size(c, g->seq),
+                         .cached = g->fed,
+                         .held = (uint32_t)g->text.pending.len};
+    unsigned char *cache;
+    if (!bt_saved_begin(out, &s, &cache))
+        return bt_fail(err, BATON_NO_MEMORY, "no memory for a state of %zu bytes", s.cache_size);
+    size_t written = c->ops->state_get(c, g->seq, cache, s.cache_size);
+    if (written == 0)
+        return bt_fail(err, BATON_FAILED, "the native library gives no state of this sequence");
+    bt_saved_end(out, written);
+    return BATON_OK;
 }
 
 void bt_generator_stop(struct bt_generator *g, baton_status why, const char *text) {
@@ -188,22 +233,74 @@ static bool copy_stops(struct bt_generator *g, const struct bt_run *run) {
     return true;
 }
 
+static baton_status check_prompt(const struct bt_generator *g, const struct bt_run *run, baton_error *err) {
+    struct bt_model_info info;
+    g->m->ops->info(g->m, &info);
+    for (size_t i = 0; i < run->n_prompt; i++)
+        if (run->prompt[i] < 0 || run->prompt[i] >= info.vocab_size)
+            return bt_fail(err, BATON_INVALID, "token %d at index %zu of the prompt is not in the vocabulary (0 to %d)",
+                           (int)run->prompt[i], i, info.vocab_size - 1);
+    return BATON_OK;
+}
+
+/* The sampler and the text machine are brought to where the answer was left; its text was delivered then. */
+static baton_status replay(struct bt_generator *g, const struct bt_run *run, baton_error *err) {
+    struct bt_buf delivered = BT_BUF_INIT;
+    bool over = false;
+    for (size_t i = 0; i < run->n_resume && !over; i++) {
+        bt_token token = run->resume[i];
+        g->sampler->ops->accept(g->sampler, token);
+        g->piece.len = 0;
+        g->m->ops->piece(g->m, token, &g->piece);
+        over = bt_textout_push(&g->text, g->piece.data, g->piece.len, &delivered);
+    }
+    bool failed = delivered.failed || g->text.pending.failed || g->piece.failed;
+    bt_buf_free(&delivered);
+    if (over)
+        end(g, BT_FINISH_STOP);
+    return failed ? bt_fail(err, BATON_NO_MEMORY, "no memory for the text of an answer that goes on") : BATON_OK;
+}
+
+static baton_status keep_cache(struct bt_generator *g, const struct bt_run *run, baton_error *err) {
+    if (!run->cache)
+        return BATON_OK;
+    g->cache = malloc(run->cache_size ? run->cache_size : 1);
+    if (!g->cache)
+        return bt_fail(err, BATON_NO_MEMORY, "no memory for a state of %zu bytes", run->cache_size);
+    memcpy(g->cache, run->cache, run->cache_size);
+    g->cache_size = run->cache_size;
+    g->cached = run->cached;
+    return BATON_OK;
+}
+
 static baton_status prepare(struct bt_generator *g, const struct bt_run *run, baton_error *err) {
-    size_t room = (size_t)g->capacity;
+    size_t room = (size_t)g->capacity, known = run->n_prompt + run->n_resume;
+    baton_status status = check_prompt(g, run, err);
+    if (status)
+        return status;
     if (run->n_prompt == 0)
         return bt_fail(err, BATON_INVALID, "the prompt has no tokens: there is nothing to continue");
-    if (run->n_prompt >= room)
-        return bt_fail(err, BATON_TOO_LONG, "the prompt has %zu tokens and the context holds %zu", run->n_prompt, room);
+    if (known >= room)
+        return bt_fail(err, BATON_TOO_LONG, "the prompt has %zu tokens and the context holds %zu", known, room);
     g->tokens = malloc(room * sizeof *g->tokens);
     g->rows = malloc((size_t)g->chunk * sizeof *g->rows);
     g->result.tokens = malloc(room * sizeof *g->tokens);
     if (!g->tokens || !g->rows || !g->result.tokens || !copy_stops(g, run))
         return bt_fail(err, BATON_NO_MEMORY, "no memory for %zu tokens", room);
     memcpy(g->tokens, run->prompt, run->n_prompt * sizeof *run->prompt);
-    g->n = (int32_t)run->n_prompt;
+    if (run->n_resume)
+        memcpy(g->tokens + run->n_prompt, run->resume, run->n_resume * sizeof *run->resume);
+    g->n = (int32_t)known;
+    g->n_resume = run->n_resume;
     g->result.n_prompt = run->n_prompt;
     g->result.partial = true; /* until it is known to be whole */
-    return g->m->ops->sampler(g->m, run->sampling, run->prompt, run->n_prompt, &g->sampler, err);
+    struct bt_sampling sampling = *run->sampling;
+    if (sampling.penalty_last_n < 0 || sampling.penalty_last_n > g->capacity)
+        sampling.penalty_last_n = g->capacity;
+    status = g->m->ops->sampler(g->m, &sampling, run->prompt, run->n_prompt, &g->sampler, err);
+    if (!status)
+        status = keep_cache(g, run, err);
+    return status ? status : replay(g, run, err);
 }
 
 baton_status bt_generator_open(const struct bt_model *m, int capacity, int seq, const struct bt_run *run,
@@ -242,6 +339,7 @@ void bt_generator_free(struct bt_generator *g) {
     bt_buf_free(&g->text.pending);
     bt_buf_free(&g->piece);
     bt_run_result_free(&g->result);
+    free(g->cache);
     free(g->stops);
     free(g->tokens);
     free(g->rows);

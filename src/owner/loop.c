@@ -293,7 +293,7 @@ static baton_status open_loop(struct bt_loop *l, const struct bt_owner_params *p
     l->visits = params->visits;
     bt_list_init(&l->waiting);
     l->model->ops->info(l->model, &l->info);
-    baton_status status = l->model->ops->context(l->model, &context, &l->context, err);
+    baton_status status = bt_context_open(l->model, &context, &l->context, err);
     if (status)
         return status;
     l->capacity = l->context->ops->capacity(l->context);

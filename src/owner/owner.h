@@ -46,6 +46,12 @@ struct bt_run {
     bool (*cancelled)(void *arg); /* may be NULL; asked before each native call, and inside between graph nodes */
     void *arg;
     int64_t run_ms; /* from the opening; 0: no limit */
+    /* A conversation that goes on. All borrowed for the opening, which copies. */
+    const bt_token *resume; /* of the answer, made earlier: not in the result, and not counted by max_tokens */
+    size_t n_resume;
+    const unsigned char *cache; /* a state of the first `cached` of prompt and resume; NULL: none */
+    size_t cache_size;
+    int32_t cached;
 };
 struct bt_run_result {
     struct bt_buf text;
@@ -76,6 +82,9 @@ void bt_generator_start_clock(struct bt_generator *g); /* run_ms counts from her
 /* One native step. BATON_OK: a delta; _END: the answer is complete; else how it was cut (the delta may still hold text
  * that was held back), the same at every later pull. */
 baton_status bt_generator_next(struct bt_generator *g, struct bt_context *c, struct bt_delta *delta, baton_error *err);
+/* The conversation so far, as bt_saved_get takes it, into *out, which it empties first. The generator
+ * goes on unharmed. _AGAIN: not begun. */
+baton_status bt_generator_save(struct bt_generator *g, struct bt_context *c, struct bt_buf *out, baton_error *err);
 /* Ends it here: what there is is partial. Nothing happens if it has ended. */
 void bt_generator_stop(struct bt_generator *g, baton_status why, const char *text);
 /* BATON_OK: complete; _AGAIN: not ended; else how it was cut. */

@@ -129,6 +129,9 @@ static baton_status prepare(const struct bt_prepare *p, struct bt_owner_request 
         if (!r->tokens)
             status = bt_fail(err, BATON_NO_MEMORY, "no memory for %zu tokens", capacity);
     }
+    int *window = &r->ask.sampling.penalty_last_n;
+    if (*window < 0 || *window > p->capacity)
+        *window = p->capacity; /* there is no more to look back at, and samplers keep room for all of it */
     if (!status)
         status = m->ops->sampler(m, &r->ask.sampling, prompt, n, &r->sampler, err);
     if (!status) {

@@ -138,6 +138,8 @@ static void collect(struct bt_loop *l, const int *list, int n, const int32_t *sh
 static void give_up(struct bt_loop *l, struct bt_owner_request *r, enum bt_decode why) {
     if (r->cancelled) {
         bt_loop_finish(l, r, r->cancelled, BT_FINISH_NONE, baton_status_text(r->cancelled));
+    } else if (why == BT_DECODE_ABORTED) {
+        return; /* everything is about to end, with a word of its own */
     } else if (why == BT_DECODE_FULL && bt_owner_answered(r) > 0) {
         bt_loop_finish(l, r, BATON_OK, BT_FINISH_LENGTH, "");
     } else if (why == BT_DECODE_INVALID || why == BT_DECODE_FULL || ++r->retries >= FAILURES_MAX) {

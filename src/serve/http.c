@@ -40,6 +40,21 @@ void bt_conn_timer(struct bt_http_conn *c, int64_t ms) {
         evtimer_add(&c->timer, &tv);
 }
 
+static void accept_again(struct bt_http *h) {
+    struct timeval later = {0, BT_HTTP_RETRY_MS * 1000};
+    if (h->accepting || h->stopping)
+        return;
+    h->accepting = event_add(&h->accept, NULL) == 0;
+    if (!h->accepting)
+        evtimer_add(&h->retry, &later);
+}
+
+static void on_retry(evutil_socket_t fd, short what, void *arg) {
+    (void)fd;
+    (void)what;
+    accept_again(arg);
+}
+
 void bt_conn_gone(struct bt_http_conn *c) {
     struct bt_http *h = c->http;
     if (c->state == BT_CONN_DEAD)
@@ -52,8 +67,7 @@ void bt_conn_gone(struct bt_http_conn *c) {
     bt_list_remove(&c->dirty);
     bt_list_remove(&c->link);
     bt_list_append(&h->dead, &c->link);
-    if (!h->accepting && !h->stopping && event_add(&h->accept, NULL) == 0)
-        h->accepting = true; /* a descriptor is free again */
+    accept_again(h); /* a descriptor is free again */
     wake_soon(h);
     if (c->owes_gone) {
         c->owes_gone = false;
@@ -264,11 +278,16 @@ static void on_accept(evutil_socket_t fd, short what, void *arg) {
         socklen_t len = sizeof name;
         int conn = accept4(fd, (struct sockaddr *)&name, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (conn >= 0) {
+            h->starved = false;
             conn_open(h, conn, peer_of(&name));
         } else if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
-            bt_log(BATON_LOG_WARN, "no new connections until one closes: %s", strerror(errno));
+            struct timeval later = {0, BT_HTTP_RETRY_MS * 1000};
+            if (!h->starved)
+                bt_log(BATON_LOG_WARN, "no new connections for now: %s", strerror(errno));
+            h->starved = true;
             event_del(&h->accept); /* else the loop would spin on it */
             h->accepting = false;
+            evtimer_add(&h->retry, &later); /* the lack may not be ours: no close of ours may end it */
             return;
         } else if (errno != EINTR && errno != ECONNABORTED) {
             return;
@@ -314,6 +333,7 @@ baton_status bt_http_open(const struct bt_http_params *params, struct bt_http **
     bt_list_init(&h->dirty);
     bt_list_init(&h->dead);
     evtimer_assign(&h->wake, h->base, on_wake, h);
+    evtimer_assign(&h->retry, h->base, on_retry, h);
     baton_status st = http_bind(h, params->host, params->port, err);
     if (st == BATON_OK)
         event_assign(&h->accept, h->base, h->fd, EV_READ | EV_PERSIST, on_accept, h);
@@ -353,6 +373,7 @@ int bt_http_busy(const struct bt_http *h) {
 
 void bt_http_stop(struct bt_http *h) {
     h->stopping = true;
+    evtimer_del(&h->retry);
     if (h->fd >= 0) {
         event_del(&h->accept);
         close(h->fd);

@@ -24,6 +24,7 @@ enum {
     BT_HTTP_LINGER_MS = 2000,       /* how long a refused client may take to read why */
     BT_HTTP_SNDBUF = 32 << 10,      /* small, so that a reader that stops is felt soon */
     BT_HTTP_BACKLOG = 512,
+    BT_HTTP_RETRY_MS = 200, /* until the next try to accept, when there were no descriptors */
     BT_HTTP_REFUSED_MAX = 64, /* connections over the limit that are told so at a time; more are just closed */
 };
 

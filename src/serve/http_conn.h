@@ -41,7 +41,7 @@ struct bt_http_conn {
     char field[24], value[288]; /* cut: only short ones matter */
     char authorization[288];
     size_t field_len, value_len, authorization_len;
-    bool in_value, expects_continue, coded;
+    bool in_value, expects_continue, coded, transfer_coded;
     bool keep, http11;
     enum bt_http_method method;
 
@@ -59,7 +59,8 @@ struct bt_http {
     struct bt_http_handler handler;
     int fd, port;
     bool accepting, stopping, in_pass;
-    struct event accept, wake;
+    bool starved; /* of descriptors or memory, and has said so */
+    struct event accept, retry, wake;
     struct bt_list conns, dirty, dead;
     int n_conns;
     size_t bodies; /* bytes of bodies held */

@@ -25,6 +25,10 @@ void bt_conn_refuse(struct bt_http_conn *c, int status, const char *text) {
 static void header_done(struct bt_http_conn *c) {
     if (!c->in_value)
         return;
+    while (c->value_len > 0 && (c->value[c->value_len - 1] == ' ' || c->value[c->value_len - 1] == '\t'))
+        c->value_len--;
+    if (c->field_len == 17 && strncasecmp(c->field, "transfer-encoding", 17) == 0)
+        c->transfer_coded = !(c->value_len == 7 && strncasecmp(c->value, "chunked", 7) == 0) || c->transfer_coded;
     if (c->field_len == 6 && strncasecmp(c->field, "expect", 6) == 0)
         c->expects_continue = c->value_len == 12 && strncasecmp(c->value, "100-continue", 12) == 0;
     if (c->field_len == 16 && strncasecmp(c->field, "content-encoding", 16) == 0)
@@ -50,13 +54,19 @@ static int on_url(http_parser *p, const char *at, size_t len) {
 
 static int on_field(http_parser *p, const char *at, size_t len) {
     struct bt_http_conn *c = p->data;
+    if (c->state != BT_CONN_HEAD)
+        return 0; /* a trailer: says nothing that is heard */
     header_done(c);
+    if (memchr(at, ' ', len)) /* the parser overlooks it, a proxy in front may not: then they differ on where it ends */
+        return bt_conn_refuse(c, 400, "this is not HTTP/1.1: there is a space in the name of a header"), -1;
     add_cut(c->field, sizeof c->field, &c->field_len, at, len);
     return 0;
 }
 
 static int on_value(http_parser *p, const char *at, size_t len) {
     struct bt_http_conn *c = p->data;
+    if (c->state != BT_CONN_HEAD)
+        return 0;
     c->in_value = true;
     add_cut(c->value, sizeof c->value, &c->value_len, at, len);
     return 0;
@@ -122,6 +132,8 @@ static int on_headers(http_parser *p) {
     c->keep = keep && !has_body; /* a reply from here on leaves the body unread */
     if (p->http_major != 1)
         return bt_conn_refuse(c, 505, "the HTTP version is not 1.0 or 1.1"), -1;
+    if (c->transfer_coded)
+        return bt_conn_refuse(c, 501, "the body has a Transfer-Encoding that is not just chunked"), -1;
     if (!take_path(c))
         return bt_conn_refuse(c, 400, "the request target is not a path of at most 1023 bytes"), -1;
     c->state = BT_CONN_BUSY;
@@ -178,7 +190,8 @@ void bt_conn_reset(struct bt_http_conn *c) {
     c->head_bytes = c->body_raw = c->field_len = c->value_len = c->authorization_len = 0;
     c->url.len = 0;
     bt_conn_free_body(c);
-    c->in_value = c->expects_continue = c->coded = c->keep = c->http11 = c->begun = c->chunked = false;
+    c->in_value = c->expects_continue = c->coded = c->transfer_coded = c->keep = c->http11 = c->begun = c->chunked =
+        false;
     c->method = BT_HTTP_GET;
     c->path[0] = '\0';
     c->data = NULL;

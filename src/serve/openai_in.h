@@ -12,7 +12,12 @@
 #define BT_OPENAI_TEMPERATURE 0.8f
 #define BT_OPENAI_MIN_P 0.05f
 
-enum { BT_MESSAGES_MAX = 4096, BT_BIAS_MAX = 1024 };
+enum {
+    BT_MESSAGES_MAX = 4096,
+    BT_BIAS_MAX = 1024,
+    BT_VALUES_MAX = 1 << 20,     /* of any kind in a body, and token ids are most of them */
+    BT_CONTAINERS_MAX = 1 << 16, /* arrays and objects among them */
+};
 
 /* An error as the API tells it. */
 struct bt_api_error {

@@ -166,7 +166,8 @@ static int connections_possible(int wanted) {
     if (r.rlim_cur > (rlim_t)wanted + OTHER_DESCRIPTORS)
         return wanted;
     int possible = BT_MAX((int)r.rlim_cur - OTHER_DESCRIPTORS, 1);
-    bt_log(BATON_LOG_WARN, "%d connections at most: the limit of open files is %d (ulimit -n)", possible, (int)r.rlim_cur);
+    bt_log(BATON_LOG_WARN, "%d connections at most: the limit of open files is %d (ulimit -n)", possible,
+           (int)r.rlim_cur);
     return possible;
 }
 
@@ -204,7 +205,9 @@ static void say_what_is_served(const struct server *s) {
            info->contexts, info->contexts == 1 ? "" : "s", r->sequences, r->sequences == 1 ? "" : "s", r->ctx,
            (double)r->memory * info->contexts / (1 << 20));
     printf("listening on http://%s%s%s:%d\n", v6 ? "[" : "", host, v6 ? "]" : "", bt_http_port(s->http));
-    fflush(stdout);
+    if (fflush(stdout) != 0)
+        bt_log(BATON_LOG_WARN, "stdout cannot be written: the server goes on, on port %d", bt_http_port(s->http));
+    clearerr(stdout);
 }
 
 static baton_status serve(struct server *s, baton_error *err) {

@@ -60,6 +60,14 @@ static float get_float(struct reader *r) {
     r->bad |= !isfinite(x);
     return x;
 }
+/* As a float, but minus infinity forbids a token. */
+static float get_bias_value(struct reader *r) {
+    uint32_t bits = get_u32(r);
+    float x;
+    memcpy(&x, &bits, sizeof x);
+    r->bad |= isnan(x);
+    return x;
+}
 static struct bt_text get_text(struct reader *r) {
     struct bt_text t = {"", 0};
     uint32_t len = get_u32(r);
@@ -140,7 +148,7 @@ static baton_status get_bias(struct reader *r, struct bt_sampling *s) {
     s->bias = bias;
     for (s->n_bias = 0; s->n_bias < n; s->n_bias++) {
         bias[s->n_bias].token = get_i32(r);
-        bias[s->n_bias].bias = get_float(r);
+        bias[s->n_bias].bias = get_bias_value(r);
     }
     return BATON_OK;
 }

@@ -1,6 +1,7 @@
 /* The public API over the fake native. */
 #include "api_bodies.h"
 
+#include <math.h>
 #include <poll.h>
 #include <stdatomic.h>
 
@@ -335,6 +336,7 @@ static void what_cannot_be_is_refused_at_open_and_misuse_is_told(void **state) {
         assert_non_null(strstr(err.text, bad[i].word));
         assert_null(m);
     }
+    misuses = 0;
     baton_misuse_set(on_misuse, NULL);
     baton_policy zero = {0};
     params.policy = &zero;
@@ -349,6 +351,35 @@ static void what_cannot_be_is_refused_at_open_and_misuse_is_told(void **state) {
     baton_misuse_set(NULL, NULL);
     baton_llama_close(&m);
     baton_llama_close(&m);
+}
+
+static void numbers_that_are_none_are_refused_and_hurt_nobody(void **state) {
+    (void)state;
+    for (int p = 0; p < API_POLICIES; p++) {
+        baton_policy policy = api_policy(p);
+        baton_llama *m = api_open("fake:len=60", &policy, 256);
+        baton_llama_ask ask = endless();
+        baton_sampling sampling = BATON_SAMPLING;
+        baton_logit_bias bias = {'x', NAN};
+        baton_result r;
+        baton_error err;
+        ask.sampling = &sampling;
+        ask.max_tokens = 5;
+        sampling.temperature = INFINITY;
+        assert_int_equal(baton_llama_generate(m, &ask, &r, &err), BATON_INVALID);
+        assert_non_null(strstr(err.text, "temperature"));
+        baton_result_free(&r);
+        sampling.temperature = 0;
+        sampling.bias = &bias;
+        sampling.n_bias = 1;
+        assert_int_equal(baton_llama_generate(m, &ask, &r, &err), BATON_INVALID);
+        baton_result_free(&r);
+        bias.bias = -INFINITY;
+        assert_int_equal(baton_llama_generate(m, &ask, &r, &err), BATON_OK);
+        assert_null(strchr(r.text, 'x'));
+        baton_result_free(&r);
+        baton_llama_close(&m);
+    }
 }
 
 static void a_program_of_an_older_header_keeps_its_presets(void **state) {
@@ -385,6 +416,7 @@ int main(int argc, char **argv) {
         API_TEST(probe_P04_a_visit_that_calls_back_is_reentrant),
         API_TEST(probe_P04_who_would_wait_for_its_own_stream_is_told_and_so_is_the_handler),
         API_TEST(what_cannot_be_is_refused_at_open_and_misuse_is_told),
+        API_TEST(numbers_that_are_none_are_refused_and_hurt_nobody),
         API_TEST(a_program_of_an_older_header_keeps_its_presets),
     };
     return bt_test_run(tests, argc, argv);

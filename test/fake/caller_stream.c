@@ -405,6 +405,11 @@ static void a_request_that_cannot_be_is_refused_before_it_waits(void **state) {
     bad.n_prompt = 0;
     assert_int_equal(bt_caller_stream_open(c, &wait_long, &bad, &s, &err), BATON_INVALID);
     bad = run;
+    bad.prompt = (const bt_token[]){'a', 1 << 20};
+    bad.n_prompt = 2;
+    assert_int_equal(bt_caller_stream_open(c, &wait_long, &bad, &s, &err), BATON_INVALID);
+    assert_non_null(strstr(err.text, "index 1"));
+    bad = run;
     bad.sampling = &nonsense;
     assert_int_equal(bt_caller_stream_open(c, &wait_long, &bad, &s, &err), BATON_INVALID);
     assert_null(s);

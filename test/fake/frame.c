@@ -37,6 +37,7 @@ static void put_sample(struct bt_buf *b) {
     s.sampling.seed = 42;
     s.sampling.bias = bias;
     s.sampling.n_bias = 1;
+    s.sampling.grammar = "root ::= \"caf\xc3\xa9\"";
     bt_put_submit(b, &s);
 }
 
@@ -52,6 +53,7 @@ static void a_submit_comes_out_as_it_went_in(void **state) {
     assert_true(s.n_tokens == 3 && s.tokens[2] == 3 && s.n_resume == 2 && s.resume[0] == -1 && s.resume_held == 1);
     assert_true(s.max_tokens == -1 && s.window == 256 && s.n_stops == 2 && s.stops[0].len == 3);
     assert_true(s.sampling.temperature == 0.8f && s.sampling.seed == 42 && s.sampling.bias[0].bias == -1.5f);
+    assert_string_equal(s.sampling.grammar, "root ::= \"caf\xc3\xa9\"");
     bt_submit_free(&s);
     bt_buf_free(&b);
 }

@@ -198,6 +198,26 @@ static void probe_P05_a_thread_that_ends_inside_loses_its_context_only(void **st
     assert_log("context 0 is not freed");
 }
 
+static void probe_P05_who_waits_for_a_lost_context_while_holding_the_rest_is_told(void **state) {
+    (void)state;
+    struct bt_pool *pool = open_pool(2, 4);
+    struct visitor inside, v = {.pool = pool};
+    begin_log();
+    start_inside(&inside, pool);
+    assert_int_equal(pthread_create(&v.thread, NULL, holds_and_waits, &v), 0);
+    overlap_wait_until(v.inside);
+    v.go = true;
+    overlap_wait_until(bt_pool_queued(pool) == 1); /* rightly: the other one would have come back */
+    inside.exit_inside = true;
+    finish(&inside);
+    pthread_join(v.thread, NULL);
+    assert_int_equal(v.acquired, BATON_WOULD_DEADLOCK);
+    assert_non_null(strstr(v.err.text, "lost with a thread"));
+    assert_int_equal(v.released, BATON_OK);
+    assert_int_equal(bt_pool_close(&pool, BT_CLOSE_DRAIN, NULL), BATON_OK);
+    assert_log("ended inside a native call (decode)");
+}
+
 static bool readable(const struct bt_ticket *t, int timeout_ms) {
     struct pollfd p = {.fd = bt_ticket_fd(t), .events = POLLIN};
     return poll(&p, 1, timeout_ms) == 1;
@@ -294,6 +314,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(probe_P05_cancel_and_timeout_while_queued_leave_nothing_behind),
         cmocka_unit_test(probe_P05_a_thread_that_ends_while_holding_is_noticed),
         cmocka_unit_test(probe_P05_a_thread_that_ends_inside_loses_its_context_only),
+        cmocka_unit_test(probe_P05_who_waits_for_a_lost_context_while_holding_the_rest_is_told),
         cmocka_unit_test(probe_P09_two_coroutines_on_one_thread_never_interleave_and_never_freeze),
         cmocka_unit_test(probe_P09_a_ticket_tells_of_timeout_cancel_close_and_may_be_dropped),
         cmocka_unit_test(misuse_is_said_and_harmless),

@@ -216,6 +216,39 @@ static void probe_P06_contexts_of_a_pool_run_at_once_and_one_never_does(void **s
     close_pool(pool, 3);
 }
 
+/* Up to 63 slots have a bit each in the word of free slots; more go through the gate alone. The rules are the same. */
+static void pools_of_any_size_grant_the_lowest_free_slot(void **state) {
+    (void)state;
+    static const int sizes[] = {1, 2, 62, 63, 64, 65, 200, BT_GATE_SLOTS_MAX};
+    static void *pointers[BT_GATE_SLOTS_MAX];
+    static struct bt_lease leases[BT_GATE_SLOTS_MAX];
+    for (size_t s = 0; s < BT_COUNT(sizes); s++) {
+        int n = sizes[s];
+        const struct bt_pool_params params = {.contexts = pointers, .n_contexts = n, .queue_max = 4};
+        struct bt_pool *pool;
+        struct bt_lease none;
+        struct bt_ticket *ticket;
+        assert_int_equal(bt_pool_open(&params, &pool, NULL), BATON_OK);
+        for (int round = 0; round < 2; round++) { /* the second after the gate has had the slots, and a queue */
+            for (int i = 0; i < n; i++) {
+                leases[i] = must_acquire(pool);
+                assert_int_equal(leases[i].slot, i);
+                assert_true(i == 0 || leases[i].id != leases[i - 1].id);
+            }
+            assert_int_equal(bt_lease_acquire(pool, &refuse, &none, NULL), BATON_BUSY);
+            assert_int_equal(bt_lease_ask(pool, &wait_long, &none, &ticket, NULL), BATON_AGAIN);
+            assert_true(bt_pool_cancel(pool, leases[n / 2].id));
+            assert_true(bt_lease_cancelled(&leases[n / 2]));
+            assert_int_equal(bt_lease_release(&leases[n - 1], BT_KEEP, NULL), BATON_OK);
+            assert_int_equal(bt_lease_poll(&ticket, &leases[n - 1], NULL), BATON_OK);
+            assert_int_equal(leases[n - 1].slot, n - 1);
+            for (int i = n - 1; i >= 0; i--)
+                assert_int_equal(bt_lease_release(&leases[i], BT_KEEP, NULL), BATON_OK);
+        }
+        assert_int_equal(bt_pool_close(&pool, BT_CLOSE_DRAIN, NULL), BATON_OK);
+    }
+}
+
 static void probe_P08_nobody_reads_the_result_of_another(void **state) {
     (void)state;
     struct bt_pool *pool = open_pool(1, 8);
@@ -255,6 +288,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(probe_P03_what_was_handed_on_or_released_is_stale),
         cmocka_unit_test(probe_P03_made_on_one_thread_used_on_another_freed_on_a_third),
         cmocka_unit_test(probe_P06_contexts_of_a_pool_run_at_once_and_one_never_does),
+        cmocka_unit_test(pools_of_any_size_grant_the_lowest_free_slot),
         cmocka_unit_test(probe_P08_nobody_reads_the_result_of_another),
         cmocka_unit_test(probe_P30_the_waiter_beyond_the_bound_is_refused_at_once),
     };

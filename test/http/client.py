@@ -255,9 +255,9 @@ class Server:
         return poll(lambda: (h := self.health()) and all(h[k] == v for k, v in counts.items()) and h,
                     f"{counts}, but {self.health()}")
 
-    def memory(self):
+    def memory(self, what="VmRSS"):
         with open(f"/proc/{self.process.pid}/status") as f:
-            return int(re.search(r"VmRSS:\s*(\d+) kB", f.read()).group(1)) << 10
+            return int(re.search(what + r":\s*(\d+) kB", f.read()).group(1)) << 10
 
 
 def at_once(n, run):

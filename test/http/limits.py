@@ -144,7 +144,7 @@ def probe_P60_what_is_no_json_is_refused():
         b'{"prompt": "\xc0\xaf"}', b'{"prompt": "\xed\xa0\x80"}', b'{"prompt": "\\ud800"}', b'{"prompt": "a\\u0000b"}',
         b'{"prompt": "x", "temperature": NaN}', b'{"prompt": "x", "temperature": Infinity}',
         b'{"prompt": "x", "temperature": 1e999}', b'{"prompt": "x", "seed": 99999999999999999999999}',
-        b'{"prompt": "x", "prompt": "y"}', b'{"prompt": "x",}', b"[" * 100000, b'{"a":' * 5000, b"\x00",
+        b'{"prompt": "x", "prompt": "y"}', b'{"prompt": "x",}', b"[" * 50000, b'{"a":' * 5000, b"\x00",
         b"\xff\xfe{\x00}\x00", b'{"prompt": "x", "max_tokens": --1}', b'{"prompt": "a\nb"}',
     ]
     with Server("fake:") as s, s.connect() as c:
@@ -153,6 +153,23 @@ def probe_P60_what_is_no_json_is_refused():
             equal((r.status, r.error()["code"], r.error()["type"]), (400, "invalid_json", "invalid_request_error"),
                   f"{body[:40]}")
         equal(c.ask("POST", "/v1/completions", {"prompt": "x", "max_tokens": 1}).reply().status, 200)
+
+
+@test
+def probe_P60_a_body_of_tiny_values_takes_no_more_than_its_own_size():
+    with Server("fake:", "--body-max", "8M") as s:
+        s.complete(max_tokens=1)
+        before = s.memory("VmHWM")
+        for unit, n in ((b"{}", 2_000_000), (b"[]", 2_000_000), (b"1", 4_000_000)):
+            body = b'{"prompt": "x", "junk": [' + b",".join([unit] * n) + b"]}"
+            r = s.ask("POST", "/v1/completions", body)
+            equal((r.status, r.error()["code"]), (400, "too_many_values"), unit)
+        grown = s.memory("VmHWM") - before
+        assert SANITIZER or grown < 64 << 20, grown
+        quoted = b'{"prompt": "x", "max_tokens": 1, "junk": "' + b'\\"{,[' * 500_000 + b'"}'
+        equal(s.ask("POST", "/v1/completions", quoted).status, 200, "in a string they are text")
+        many = {"prompt": "x", "max_tokens": 1, "junk": [1] * 1_000_000}
+        equal(s.ask("POST", "/v1/completions", many).status, 200)
 
 
 @test
@@ -169,6 +186,11 @@ def probe_P60_what_is_no_http_is_refused():
         (b"POST /v1/completions HTTP/1.1\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n", 400),
         (b"POST /v1/completions HTTP/1.1\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n\r\n", 415),
         (b"CONNECT a:1 HTTP/1.1\r\n\r\n", None),
+        # what a proxy in front may read otherwise: where one request ends and the next begins must be beyond doubt
+        (b"POST /v1/completions HTTP/1.1\r\nContent-Length : 3\r\n\r\n{}x", 400),
+        (b"POST /v1/completions HTTP/1.1\r\nTransfer-Encoding : chunked\r\n\r\n0\r\n\r\n", 400),
+        (b"POST /v1/completions HTTP/1.1\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", 501),
+        (b"POST /v1/completions HTTP/1.1\r\nTransfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 501),
     ]
     with Server("fake:") as s:
         for data, status in cases:
@@ -281,6 +303,26 @@ def probe_P60_a_thousand_idle_connections_disturb_nobody():
         poll(lambda: s.connect().ask("GET", "/health").reply().status == 200, "room after one has left")
 
 
+def descriptors(s):
+    return [int(fd) for fd in os.listdir(f"/proc/{s.process.pid}/fd")]
+
+
+@test
+def probe_P60_without_descriptors_it_waits_and_comes_back():
+    """Also where no connection is there whose end would be the sign to go on."""
+    with Server("fake:") as s:
+        used = descriptors(s)
+        lowest = next(fd for fd in range(len(used) + 1) if fd not in used)
+        limits = resource.prlimit(s.process.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(s.process.pid, resource.RLIMIT_NOFILE, (lowest, limits[1]))
+        with s.connect() as c:
+            c.ask("GET", "/health")
+            poll(lambda: "no new connections" in s.said(), "a word in the log")
+            resource.prlimit(s.process.pid, resource.RLIMIT_NOFILE, limits)
+            equal(c.reply().status, 200)
+        equal(s.said().count("no new connections"), 1, "it is said once")
+
+
 @test
 def probe_P60_pipelined_requests_are_answered_in_order():
     body = json.dumps({"prompt": "pipe", "temperature": 0, "stream": True}).encode()
@@ -380,6 +422,8 @@ def probe_P63_a_missing_key_is_told_before_the_body_is_read():
                 equal(s.ask("POST", "/v1/completions", {"prompt": "x", "max_tokens": 1},
                             [f"Authorization: Bearer {key}"]).status, 200)
             assert "secret" not in s.said()
+            for value in ("Bearer secret-one ", "Bearer secret-one\t "):
+                equal(s.ask("GET", "/v1/models", headers=[f"Authorization: {value}"]).status, 200, "trailing blanks")
             with s.connect() as c:  # a key counts for its own request only
                 equal(c.ask("GET", "/v1/models", headers=["authorization: bearer secret-two"]).reply().status, 200)
                 equal(c.ask("GET", "/v1/models").reply().status, 401)

@@ -71,4 +71,44 @@ def probe_P22_leaving_frees_the_slot_of_a_real_context():
             equal(s.chat("What is a lease?").text(), expected)
 
 
+def children(pid):
+    """Its child processes and their arguments."""
+    found = {}
+    for entry in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError), open(f"/proc/{entry}/stat") as f, open(f"/proc/{entry}/cmdline") as arguments:
+            if int(f.read().rsplit(")", 1)[1].split()[1]) == pid:
+                found[int(entry)] = arguments.read().split("\0")
+    return found
+
+
+def lives(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as f:
+            return f.read().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@test
+def what_the_demo_has_started_ends_with_it():
+    for wanted in ("demo", "serve"):  # a race in a child process; the server
+        p = subprocess.Popen([PROGRAM, "demo", "--trials", "1000" if wanted == "demo" else "1"],
+                             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            child = poll(lambda: p.poll() is None and
+                         next((c for c, args in children(p.pid).items() if wanted in args), 0), f"a child: {wanted}")
+            os.kill(child, signal.SIGSTOP)
+        finally:
+            p.kill()
+            p.wait()
+        try:
+            os.kill(child, signal.SIGCONT)
+            poll(lambda: not lives(child), "the end of the demo's child")
+        except ProcessLookupError:
+            pass
+        except AssertionError:
+            os.kill(child, signal.SIGKILL)
+            raise
+
+
 main()

@@ -6,7 +6,7 @@
 void f(struct bt_pool *pool);
 
 void f(struct bt_pool *pool) {
-    bt_lock_acquire(&pool->lock);
+    bt_pool_lock(pool);
     bt_pool_expire(pool); /* here */
-    bt_lock_release(&pool->lock);
+    bt_pool_unlock(pool);
 }

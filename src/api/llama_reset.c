@@ -1,0 +1,44 @@
+/* Emptying the caches of all contexts: leases on them, one after the other, kept until all are there. Two resets may
+ * each hold what the other needs: the leases see that, and one of them is told instead of waiting. Stateless. */
+#include "api/api.h"
+
+static baton_status empty(const struct bt_lease *lease, baton_error *err) {
+    void *context;
+    baton_status status = bt_lease_begin(lease, BT_OP_RESET, &context, err);
+    if (status)
+        return status;
+    struct bt_context *c = context;
+    c->ops->seq_rm(c, 0, 0, -1);
+    bt_lease_end(lease);
+    return BATON_OK;
+}
+
+static baton_status reset_all(baton_llama *l, const struct bt_ask *ask, baton_error *err) {
+    struct bt_lease leases[BT_CONTEXTS_MAX];
+    baton_error ignored;
+    baton_status status = BATON_OK;
+    int n = 0;
+    while (n < l->policy.contexts && !status) {
+        status = bt_lease_acquire(bt_caller_pool(l->caller), ask, &leases[n], err);
+        if (!status)
+            status = empty(&leases[n++], err);
+    }
+    for (int i = 0; i < n; i++)
+        bt_lease_release(&leases[i], BT_RESET, &ignored);
+    return status;
+}
+
+baton_status baton_llama_reset(baton_llama *llama, const baton_request *request, baton_error *err) {
+    baton_request mine;
+    baton_status status = bt_llama_request(llama, request, &mine, err);
+    if (status)
+        return status;
+    if (llama->io)
+        return bt_fail(
+            err, BATON_UNSUPPORTED,
+            "an owner thread keeps its caches for prompts of the same flow: ask with a new flow, which finds "
+            "nothing, or open the model with BATON_OWNER_CALLER");
+    struct bt_ask ask = {mine.when_full == BATON_WAIT ? BT_WAIT : BT_REFUSE, mine.queue_ms, 0, mine.flow,
+                         mine.priority};
+    return bt_llama_verdict(llama, reset_all(llama, &ask, err), err);
+}

@@ -1,0 +1,280 @@
+/* A whisper_state and its single steps. It belongs to one thread at a time: the holder of its lease.
+ *
+ * Invariant: nothing that a state did before shows in what it does next. One thing libwhisper keeps: the probability
+ * that nobody speaks is read from row 0 of the logits, which the first decode of a run does not write when its prompt
+ * has more than one token. The row is zeroed, as it is in a state that is new. A state in which a call failed or was
+ * stopped is replaced. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "native/whisper_internal.h"
+
+static struct whisper_context *context_of(const struct bt_native_whisper_state *s) {
+    return bt_native_whisper_of(s->base.model)->ctx;
+}
+
+static void state_free(struct bt_whisper_state *base) {
+    struct bt_native_whisper_state *s = bt_native_whisper_state_of(base);
+    whisper_free_state(s->state);
+    atomic_fetch_sub(&bt_native_whisper_of(base->model)->states, 1);
+    free(s);
+}
+
+static baton_status make(struct bt_native_whisper_state *s, baton_error *err) {
+    struct bt_buf causes = BT_BUF_INIT;
+    bt_llama_listen(&causes);
+    s->state = whisper_init_state(context_of(s));
+    const char *cause = bt_llama_heard(&causes);
+    baton_status status = BATON_OK;
+    if (!s->state)
+        status = bt_fail(err, BATON_NO_MEMORY, "no memory for a state of %s: %s",
+                         bt_native_whisper_of(s->base.model)->info.name, cause);
+    bt_buf_free(&causes);
+    s->tainted = s->decoded = s->encoded = false;
+    s->mel_frames = 0;
+    return status;
+}
+
+baton_status bt_whisper_state_refresh(struct bt_native_whisper_state *s, baton_error *err) {
+    if (s->tainted) {
+        whisper_free_state(s->state);
+        s->state = NULL;
+    }
+    if (!s->state)
+        return make(s, err);
+    if (s->decoded)
+        memset(whisper_get_logits_from_state(s->state), 0,
+               sizeof(float) * (size_t)bt_native_whisper_of(s->base.model)->info.vocab_size);
+    return BATON_OK;
+}
+
+baton_status bt_whisper_check_threads(int threads, baton_error *err) {
+    if (threads >= 0 && threads <= GGML_MAX_N_THREADS)
+        return BATON_OK;
+    return bt_fail(err, BATON_INVALID, "%d threads: 0 for one less than there are cores, or 1 to %d", threads,
+                   GGML_MAX_N_THREADS);
+}
+
+baton_status bt_whisper_check_audio(const struct bt_audio *audio, baton_error *err) {
+    const size_t per_ms = BT_WHISPER_RATE / 1000, most = (size_t)INT32_MAX - 31 * BT_WHISPER_RATE; /* it pads by 30 s */
+    if (audio->rate != BT_WHISPER_RATE)
+        return bt_fail(err, BATON_INVALID, "audio of %d samples a second: whisper hears %d, mono; resample it first",
+                       audio->rate, BT_WHISPER_RATE);
+    if (!audio->samples || audio->n < BT_WHISPER_MIN_MS * per_ms)
+        return bt_fail(err, BATON_INVALID,
+                       "%zu samples are %zu ms of audio, and less than %d ms are too short: pad it with "
+                       "silence",
+                       audio->samples ? audio->n : 0, audio->samples ? audio->n / per_ms : 0, BT_WHISPER_MIN_MS);
+    if (audio->n > most)
+        return bt_fail(err, BATON_INVALID,
+                       "%zu samples are more than the %zu that whisper takes at once: cut the audio", audio->n, most);
+    for (size_t i = 0; i < audio->n; i++)
+        if (!isfinite(audio->samples[i]))
+            return bt_fail(err, BATON_INVALID, "sample %zu of the audio is not a number", i);
+    return BATON_OK;
+}
+
+baton_status bt_whisper_state_mel(struct bt_native_whisper_state *s, const struct bt_audio *audio, int threads,
+                                  baton_error *err) {
+    s->mel_frames = 0;
+    s->encoded = false;
+    if (whisper_pcm_to_mel_with_state(context_of(s), s->state, audio->samples, (int)audio->n, threads) != 0)
+        return bt_fail(err, BATON_FAILED, "libwhisper made no spectrogram of %zu samples", audio->n);
+    s->mel_frames = whisper_n_len_from_state(s->state);
+    return BATON_OK;
+}
+
+/* libwhisper compares all the languages it knows. A model that was made before the last of them came has another token
+ * in that place: only what is the model's own is compared. */
+static int loudest(float *probabilities, int n) {
+    int best = 0;
+    double sum = 0;
+    for (int i = 0; i < n; i++) {
+        sum += (double)probabilities[i];
+        if (probabilities[i] > probabilities[best])
+            best = i;
+    }
+    for (int i = 0; i < n && sum > 0; i++)
+        probabilities[i] = (float)((double)probabilities[i] / sum);
+    return best;
+}
+
+baton_status bt_whisper_state_language(struct bt_native_whisper_state *s, int offset_ms, int threads, int *language,
+                                       float *probabilities, baton_error *err) {
+    const struct bt_whisper_info *info = &bt_native_whisper_of(s->base.model)->info;
+    float *all = calloc((size_t)whisper_lang_max_id() + 1, sizeof *all);
+    if (!all)
+        return bt_fail(err, BATON_NO_MEMORY, "no memory for the probabilities of languages");
+    int rc = whisper_lang_auto_detect_with_state(context_of(s), s->state, offset_ms, threads, all);
+    baton_status status = BATON_OK;
+    s->decoded = true;
+    if (rc >= 0) {
+        s->encoded = true;
+        s->tokens = 0;
+        *language = loudest(all, info->languages);
+        if (probabilities)
+            memcpy(probabilities, all, sizeof *all * (size_t)info->languages);
+    } else {
+        s->tainted = true;
+        status = bt_fail(err, BATON_FAILED, "libwhisper could not tell the language (%d)", rc);
+    }
+    free(all);
+    return status;
+}
+
+static baton_status state_detect(struct bt_whisper_state *base, const struct bt_audio *audio, int offset_ms,
+                                 int threads, int *language, float *probabilities, baton_error *err) {
+    struct bt_native_whisper_state *s = bt_native_whisper_state_of(base);
+    const struct bt_whisper_info *info = &bt_native_whisper_of(base->model)->info;
+    *language = -1;
+    if (!info->multilingual)
+        return bt_fail(err, BATON_UNSUPPORTED, "%s knows English alone: it cannot tell languages apart", info->name);
+    baton_status status = bt_whisper_check_audio(audio, err);
+    if (!status)
+        status = bt_whisper_check_threads(threads, err);
+    if (!status && (offset_ms < 0 || (size_t)offset_ms + BT_WHISPER_MIN_MS > audio->n / (BT_WHISPER_RATE / 1000)))
+        status = bt_fail(err, BATON_INVALID, "an offset of %d ms leaves less than %d ms of %zu ms of audio", offset_ms,
+                         BT_WHISPER_MIN_MS, audio->n / (BT_WHISPER_RATE / 1000));
+    if (!status)
+        status = bt_whisper_state_refresh(s, err);
+    threads = bt_native_threads(threads);
+    if (!status)
+        status = bt_whisper_state_mel(s, audio, threads, err);
+    if (!status)
+        status = bt_whisper_state_language(s, offset_ms, threads, language, probabilities, err);
+    return status;
+}
+
+static baton_status state_mel(struct bt_whisper_state *base, const struct bt_audio *audio, int threads, int *frames,
+                              baton_error *err) {
+    struct bt_native_whisper_state *s = bt_native_whisper_state_of(base);
+    *frames = 0;
+    baton_status status = bt_whisper_check_audio(audio, err);
+    if (!status)
+        status = bt_whisper_check_threads(threads, err);
+    if (!status)
+        status = bt_whisper_state_refresh(s, err);
+    if (!status)
+        status = bt_whisper_state_mel(s, audio, bt_native_threads(threads), err);
+    *frames = s->mel_frames;
+    return status;
+}
+
+static baton_status state_set_mel(struct bt_whisper_state *base, const float *data, int frames, int mels,
+                                  baton_error *err) {
+    struct bt_native_whisper_state *s = bt_native_whisper_state_of(base);
+    const struct bt_whisper_info *info = &bt_native_whisper_of(base->model)->info;
+    if (mels != info->mels)
+        return bt_fail(err, BATON_INVALID, "a spectrogram of %d mels: %s hears %d", mels, info->name, info->mels);
+    if (frames < 1 || frames > INT32_MAX / mels)
+        return bt_fail(err, BATON_INVALID, "a spectrogram of %d frames: give 1 to %d", frames, INT32_MAX / mels);
+    for (size_t i = 0; i < (size_t)frames * (size_t)mels; i++)
+        if (!isfinite(data[i]))
+            return bt_fail(err, BATON_INVALID, "number %zu of the spectrogram is not a number", i);
+    baton_status status = bt_whisper_state_refresh(s, err);
+    if (status)
+        return status;
+    s->encoded = false;
+    s->mel_frames = 0;
+    if (whisper_set_mel_with_state(context_of(s), s->state, data, frames, mels) != 0)
+        return bt_fail(err, BATON_FAILED, "libwhisper did not take the spectrogram");
+    s->mel_frames = frames;
+    return BATON_OK;
+}
+
+static baton_status state_encode(struct bt_whisper_state *base, int first_frame, int threads, baton_error *err) {
+    struct bt_native_whisper_state *s = bt_native_whisper_state_of(base);
+    baton_status status = bt_whisper_check_threads(threads, err);
+    if (status)
+        return status;
+    if (!s->state || s->mel_frames == 0)
+        return bt_fail(err, BATON_MISUSE, "there is no spectrogram to encode: make one, or set one, first");
+    if (first_frame < 0 || first_frame >= s->mel_frames)
+        return bt_fail(err, BATON_INVALID, "frame %d: the spectrogram has frames 0 to %d", first_frame,
+                       s->mel_frames - 1);
+    s->encoded = whisper_encode_with_state(context_of(s), s->state, first_frame, bt_native_threads(threads)) == 0;
+    s->tokens = 0;
+    if (s->encoded)
+        return BATON_OK;
+    s->tainted = true;
+    return bt_fail(err, BATON_FAILED, "libwhisper could not encode from frame %d", first_frame);
+}
+
+static baton_status check_rows(const struct bt_whisper_info *info, const int32_t *tokens, int n, int past,
+                               baton_error *err) {
+    if (n < 1 || past < 0 || n > info->text_ctx || past > info->text_ctx - n)
+        return bt_fail(err, BATON_INVALID, "%d tokens after %d: together 1 to %d", n, past, info->text_ctx);
+    for (int i = 0; i < n; i++)
+        if (tokens[i] < 0 || tokens[i] >= info->vocab_size)
+            return bt_fail(err, BATON_INVALID, "token %d is %d: there are 0 to %d", i, (int)tokens[i],
+                           info->vocab_size - 1);
+    return BATON_OK;
+}
+
+static baton_status state_decode(struct bt_whisper_state *base, const int32_t *tokens, int n, int past, int threads,
+                                 float *logits, baton_error *err) {
+    struct bt_native_whisper_state *s = bt_native_whisper_state_of(base);
+    const struct bt_whisper_info *info = &bt_native_whisper_of(base->model)->info;
+    baton_status status = bt_whisper_check_threads(threads, err);
+    if (!status)
+        status = check_rows(info, tokens, n, past, err);
+    if (status)
+        return status;
+    if (!s->state || !s->encoded)
+        return bt_fail(err, BATON_MISUSE, "nothing is encoded yet: decoding would read what is not there");
+    if (past > s->tokens)
+        return bt_fail(err, BATON_INVALID, "after %d tokens: %d were decoded since the audio was encoded", past,
+                       s->tokens);
+    s->decoded = true;
+    if (whisper_decode_with_state(context_of(s), s->state, tokens, n, past, bt_native_threads(threads)) != 0) {
+        s->tainted = true;
+        return bt_fail(err, BATON_FAILED, "libwhisper could not decode %d tokens after %d", n, past);
+    }
+    s->tokens = past + n;
+    const float *rows = whisper_get_logits_from_state(s->state);
+    memcpy(logits, rows + (size_t)(n - 1) * (size_t)info->vocab_size, sizeof *logits * (size_t)info->vocab_size);
+    return BATON_OK;
+}
+
+static const struct bt_whisper_state_ops state_ops = {
+    .free = state_free,
+    .full = bt_whisper_state_full,
+    .detect = state_detect,
+    .mel = state_mel,
+    .set_mel = state_set_mel,
+    .encode = state_encode,
+    .decode = state_decode,
+};
+
+static bool count_in(struct bt_native_whisper *w) {
+    int n = atomic_load(&w->states);
+    while (n < BT_WHISPER_STATES_MAX)
+        if (atomic_compare_exchange_weak(&w->states, &n, n + 1))
+            return true;
+    return false;
+}
+
+baton_status bt_whisper_state_open(struct bt_whisper *base, struct bt_whisper_state **out, baton_error *err) {
+    struct bt_native_whisper *w = bt_native_whisper_of(base);
+    *out = NULL;
+    if (!count_in(w))
+        return bt_fail(err, BATON_UNSUPPORTED,
+                       "%s has %d states, and more are not made: some releases of whisper.cpp crash beyond that "
+                       "(whisper.cpp issue 2521). Let requests wait for a state, or use a second process",
+                       w->info.name, BT_WHISPER_STATES_MAX);
+    struct bt_native_whisper_state *s = calloc(1, sizeof *s);
+    if (!s) {
+        atomic_fetch_sub(&w->states, 1);
+        return bt_fail(err, BATON_NO_MEMORY, "no memory for a state");
+    }
+    s->base.ops = &state_ops;
+    s->base.model = base;
+    baton_status status = make(s, err);
+    if (status) {
+        state_free(&s->base);
+        return status;
+    }
+    *out = &s->base;
+    return BATON_OK;
+}
