@@ -6,8 +6,9 @@
  * their coming; a cancel reaches whom it names and nobody else. An end in which somebody still sleeps (a lost wake-up, a
  * lost cancel, a lost slot) is an invalid end state. Orders of memory are not modelled: every step is seen at once.
  *
- * -DN=3 callers, -DROUNDS=1 each, -DTIMEOUTS=1, -DCANCELS=1; -DFOREVER (with 2): the first caller does not leave
- * until it is cancelled, and that comes only after the other one is through. -DBREAK_n takes one protection away: then an error must be found. */
+ * -DN=3 callers, -DROUNDS=1 each, -DTIMEOUTS=1: any number of them has a deadline (-DDEADLINES=1: so many),
+ * -DCANCELS=1; -DFOREVER (with 2): the first caller does not leave until it is cancelled, and that comes only after the
+ * other one is through. -DBREAK_n takes one protection away: then an error must be found. */
 #ifndef N
 #define N 3
 #endif
@@ -210,17 +211,23 @@ proctype canceller() {
     fi;
     cancel(0)
 #else
-    if :: true -> who = 0 :: N > 1 -> who = 1 :: N > 2 -> who = 2 fi;
+    if :: true -> who = 0 :: N > 1 -> who = N - 1 fi;
     cancel(who)
 #endif
 }
 
 init {
-    byte i;
+    byte i, deadlines;
     atomic {
+        /* the callers are alike: it matters how many have a deadline, and whether the one cancelled does */
+#ifdef DEADLINES
+        deadlines = DEADLINES;
+#else
+        select (deadlines : 0 .. TIMEOUTS * N);
+#endif
         do
         :: i < N ->
-            if :: true :: TIMEOUTS -> late[i] = true fi;
+            late[i] = (i < deadlines);
             run caller(i); i++
         :: else -> break
         od;

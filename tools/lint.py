@@ -64,8 +64,8 @@ BANNED = {
     "usleep": ("wait for the event instead", ("test/", "bench/")),
     "nanosleep": ("wait for the event instead", ("test/", "bench/", "src/native/fake", "src/cli/demo_policy.c")),
     "clock_nanosleep": ("wait for the event instead", ("test/", "bench/", "src/native/fake")),
-    "fork": ("a fork of a threaded program; only the demo's race trials and tests do it",
-             ("test/", "bench/", "src/cli/demo", "src/cli/race", "src/native/race")),
+    "fork": ("a fork of a threaded program; only the demo's children and tests do it",
+             ("test/", "bench/", "src/cli/demo", "src/cli/child", "src/cli/race", "src/native/race")),
 }
 PACKAGE_HOSTS = re.compile(
     r"(?:deb|snapshot|security|ftp|archive|ports)\.[a-z.]*(?:debian|ubuntu)\.(?:org|com)\b"

@@ -12,6 +12,11 @@
 #include "lease/caller.h"
 #include "owner/saved.h"
 
+/* The first of an open: a handle without contexts, ended by bt_llama_unref; NULL when out of memory. */
+baton_llama *bt_llama_new(const baton_policy *policy, baton_pooling pooling, baton_error *err);
+/* The rest of an open: info from the model that is there. */
+void bt_llama_fill_info(baton_llama *l);
+
 /* Copies a size-first struct of a program's over the preset of this library's: fields that the program does not know
  * keep their preset, fields that this library does not know are left out. False: its size is no size. */
 bool bt_take_params(void *mine, size_t mine_size, const void *theirs);
@@ -54,9 +59,6 @@ struct baton_llama {
     struct bt_list callbacks; /* of bt_callback */
 };
 const struct bt_model *bt_llama_model(const baton_llama *llama);
-/* Of an open: a handle without a model yet, NULL when out of memory; and its info, once the model is there. */
-baton_llama *bt_llama_new(const baton_policy *policy);
-void bt_llama_fill_info(baton_llama *l);
 void bt_llama_unref(baton_llama *llama);
 
 /* Somebody's code under way on a thread, from inside an answer of this model: on the stack of who called it. */
@@ -74,7 +76,7 @@ baton_status bt_llama_request(baton_llama *llama, const baton_request *theirs, b
 baton_status bt_llama_verdict(baton_llama *llama, baton_status status, baton_error *err);
 /* A lease of owner = caller for the request; *mine is what was asked for. */
 baton_status bt_llama_acquire(baton_llama *llama, const baton_request *theirs, baton_request *mine,
-                              struct bt_lease *lease, baton_error *err);
+                              struct bt_lease *lease, baton_error *err) BATON_TRY_ACQUIRE(0, lease);
 
 /* NUL-terminated; the buffer's bytes become the caller's, or are freed. len may be NULL. */
 baton_status bt_give_text(struct bt_buf *b, char **text, size_t *len, baton_error *err);

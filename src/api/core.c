@@ -47,6 +47,7 @@ baton_status bt_misuse(baton_error *err, baton_status status, const char *format
     va_start(args, format);
     vsnprintf(err->text, sizeof err->text, format, args);
     va_end(args);
+    bt_utf8_mend(err->text);
     misuse_handler *handler = atomic_load(&handler_now);
     if (handler && baton_status_family_of(status) == BATON_FAMILY_BUG)
         handler(atomic_load(&handler_arg), status, err->text);

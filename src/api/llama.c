@@ -1,5 +1,5 @@
-/* The binding for libllama: one model under one policy. A baton_llama is immutable after open; what changes is in its
- * pool (owner = caller) or behind its I/O thread (owner = thread). */
+/* The binding for libllama: one model under one policy. Owns no state: a baton_llama is immutable after open (api.h).
+ */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -82,11 +82,14 @@ static baton_status check_pooling(const baton_llama_params *p, const baton_polic
     return BATON_OK;
 }
 
-baton_llama *bt_llama_new(const baton_policy *policy) {
+baton_llama *bt_llama_new(const baton_policy *policy, baton_pooling pooling, baton_error *err) {
     baton_llama *l = calloc(1, sizeof *l);
-    if (!l)
+    if (!l) {
+        bt_fail(err, BATON_NO_MEMORY, "no memory for a model");
         return NULL;
+    }
     l->policy = *policy;
+    l->pooling = pooling;
     atomic_store(&l->refs, 1);
     bt_list_init(&l->callbacks);
     pthread_mutex_init(&l->lock, NULL);
@@ -109,16 +112,15 @@ baton_status baton_llama_open(baton_llama **llama, const char *path, const baton
         status = check_pooling(&p, &policy, err);
     if (status)
         return status;
-    baton_llama *l = bt_llama_new(&policy);
+    baton_llama *l = bt_llama_new(&policy, p.pooling, err);
     if (!l)
-        return bt_fail(err, BATON_NO_MEMORY, "no memory for a model");
+        return BATON_NO_MEMORY;
     struct bt_model_params model = model_params(path, &p);
     struct bt_context_params context = {.sequences = policy.sequences,
                                         .ctx = p.ctx,
                                         .threads = p.threads,
                                         .exact = p.exact < 0 ? p.gpu_layers == 0 : p.exact != 0,
                                         .pooling = (enum bt_pooling)p.pooling};
-    l->pooling = p.pooling;
     status =
         policy.owner == BATON_OWNER_CALLER ? open_pool(l, &model, &context, err) : open_front(l, &model, &context, err);
     if (status) {
@@ -251,10 +253,10 @@ static baton_status take_state(const struct bt_model *m, const baton_llama_ask *
 
 static baton_status take_ask(baton_llama *llama, const baton_llama_ask *theirs, struct asked *a, baton_error *err) {
     baton_llama_ask ask = BATON_LLAMA_ASK;
+    memset(a, 0, sizeof *a);
     if (!theirs || !BT_TAKE(ask, theirs))
         return bt_misuse(err, BATON_MISUSE, "an ask without its size: make it with BATON_LLAMA_ASK");
     int given = (ask.prompt != NULL) + (ask.messages != NULL) + (ask.tokens != NULL);
-    memset(a, 0, sizeof *a);
     if (llama->pooling != BATON_POOLING_OFF)
         return bt_fail(err, BATON_UNSUPPORTED,
                        "this handle embeds and does not generate: open another one with BATON_POOLING_OFF");
@@ -284,27 +286,26 @@ static baton_status take_ask(baton_llama *llama, const baton_llama_ask *theirs, 
     return status || !ask.state ? status : take_state(bt_llama_model(llama), &ask, a, err);
 }
 
+static baton_status stream_of_thread(baton_llama *llama, struct asked *a, baton_stream **stream, baton_error *err) {
+    struct bt_io_stream *inner;
+    if (a->submit.max_tokens >= 0) /* an owner counts what is resumed, too */
+        a->submit.max_tokens += (int32_t)BT_MIN(a->submit.n_resume, (size_t)(INT32_MAX - a->submit.max_tokens));
+    baton_status status = bt_io_submit(llama->io, &a->submit, &a->limits, &inner, err);
+    return status ? status : bt_stream_of_io(inner, (uint32_t)a->submit.n_resume, stream, err);
+}
+
 baton_status baton_llama_stream(baton_llama *llama, const baton_llama_ask *ask, baton_stream **stream,
                                 baton_error *err) {
-    struct asked a;
+    struct asked a = {.joined = NULL}; /* what is freed below is set, however early it ends */
     *stream = NULL;
     baton_status status = take_ask(llama, ask, &a, err);
-    if (status) { /* misuse among it has been told */
-        asked_free(&a);
-        return status;
-    }
-    if (llama->caller) {
-        status = bt_stream_of_caller(llama->caller, &a.submit, &a.limits, &a.saved, stream, err);
-    } else {
-        struct bt_io_stream *inner;
-        if (a.submit.max_tokens >= 0)
-            a.submit.max_tokens += (int32_t)a.submit.n_resume;
-        status = bt_io_submit(llama->io, &a.submit, &a.limits, &inner, err);
-        if (!status)
-            status = bt_stream_of_io(inner, (uint32_t)a.submit.n_resume, stream, err);
-    }
+    if (!status && llama->caller)
+        status = bt_llama_verdict(llama,
+                                  bt_stream_of_caller(llama->caller, &a.submit, &a.limits, &a.saved, stream, err), err);
+    else if (!status)
+        status = bt_llama_verdict(llama, stream_of_thread(llama, &a, stream, err), err);
     asked_free(&a);
-    return bt_llama_verdict(llama, status, err);
+    return status;
 }
 
 baton_status baton_llama_generate(baton_llama *llama, const baton_llama_ask *ask, baton_result *result,

@@ -1,4 +1,6 @@
 /* llama.h by hand: leases on a model's contexts, and contexts that the program made. State: the pool's. */
+#include <stdlib.h>
+
 #include "api/api.h"
 
 /* Not followed by Clang's analysis: a lease under another name is another lease to it. */
@@ -70,9 +72,9 @@ baton_status baton_llama_adopt(baton_llama **llama, struct llama_context *const 
     for (int i = 0; i < n; i++)
         if (!contexts || !contexts[i])
             return bt_misuse(err, BATON_MISUSE, "context %d of the %d to be adopted is NULL", i, n);
-    baton_llama *l = bt_llama_new(&policy);
+    baton_llama *l = bt_llama_new(&policy, BATON_POOLING_OFF, err);
     if (!l)
-        return bt_fail(err, BATON_NO_MEMORY, "no memory for a model");
+        return BATON_NO_MEMORY;
     status = adopt(l, contexts, n, &p, err);
     if (status)
         bt_llama_unref(l);

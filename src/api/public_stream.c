@@ -6,9 +6,10 @@
 #include <string.h>
 
 #include "api/api.h"
+#include "baton/guard.h"
 
 struct baton_stream {
-    _Atomic bool busy;
+    _Atomic uint32_t busy; /* the thread that is in a call; 0: none */
     /* whoever is in a call */
     struct bt_buf text;      /* of the last delta */
     struct bt_io_stream *io; /* one of the two */
@@ -114,9 +115,16 @@ static baton_status pull(baton_stream *s, int64_t timeout_ms) {
     return status == BATON_OK ? BATON_AGAIN : BATON_END;
 }
 
+/* 0: this thread is in; else who is. */
+static uint32_t enter(baton_stream *s) {
+    uint32_t was = 0;
+    atomic_compare_exchange_strong(&s->busy, &was, baton_guard_self());
+    return was;
+}
+
 baton_status baton_stream_next(baton_stream *stream, int64_t timeout_ms, baton_delta *delta) {
     *delta = (baton_delta){"", 0, 0};
-    if (atomic_exchange(&stream->busy, true))
+    if (enter(stream))
         return BATON_BUSY;
     stream->text.len = 0;
     baton_status status = stream->io ? bt_io_stream_next(stream->io, timeout_ms, &stream->text, &stream->tokens)
@@ -126,7 +134,7 @@ baton_status baton_stream_next(baton_stream *stream, int64_t timeout_ms, baton_d
         status = BATON_NO_MEMORY;
     else
         *delta = (baton_delta){(char *)stream->text.data, stream->text.len - 1, stream->tokens};
-    atomic_store(&stream->busy, false);
+    atomic_store(&stream->busy, 0);
     return bt_told(status, NULL);
 }
 
@@ -170,12 +178,15 @@ baton_status bt_stream_save(baton_stream *stream, struct bt_buf *out, baton_erro
         return bt_fail(err, BATON_UNSUPPORTED,
                        "an owner thread does not give out its caches: open the model with BATON_OWNER_CALLER, or keep "
                        "the text and ask with the same flow, which finds its prefix");
-    if (atomic_exchange(&stream->busy, true))
-        return bt_fail(err, BATON_BUSY, "another thread is in a call on stream %llu: one at a time may use it",
-                       (unsigned long long)stream->id);
+    uint32_t inside = enter(stream);
+    if (inside)
+        return bt_fail(err, BATON_BUSY,
+                       "thread %u is in a call on the stream of request %llu: one at a time may use it. Save between "
+                       "two of its reads",
+                       inside, (unsigned long long)stream->id);
     baton_status status = bt_caller_stream_save(stream->caller, out, err);
-    atomic_store(&stream->busy, false);
-    return status;
+    atomic_store(&stream->busy, 0);
+    return bt_told(status, err);
 }
 
 baton_status baton_stream_close(baton_stream **stream, baton_outcome *outcome) {

@@ -64,6 +64,8 @@ void bt_json_string(struct bt_buf *b, const char *s, size_t len);
 /* How many bytes at the end of s are the beginning of an unfinished UTF-8 character: 0 to 3. */
 size_t bt_utf8_unfinished(const char *s, size_t len);
 bool bt_utf8_valid(const char *s, size_t len);
+/* Removes, in place, each byte that belongs to no character: what is left of one where a text was cut. */
+void bt_utf8_mend(char *s);
 /* Appends s as valid UTF-8: each byte that belongs to no character becomes U+FFFD. */
 void bt_utf8_clean(struct bt_buf *b, const char *s, size_t len);
 

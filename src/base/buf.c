@@ -113,6 +113,17 @@ bool bt_utf8_valid(const char *s, size_t len) {
     return true;
 }
 
+void bt_utf8_mend(char *s) {
+    size_t len = strlen(s), kept = 0;
+    for (size_t i = 0; i < len;) {
+        int n = utf8_char((const unsigned char *)s + i, len - i);
+        for (int k = 0; k < n; k++)
+            s[kept++] = s[i + (size_t)k];
+        i += n > 0 ? (size_t)n : 1;
+    }
+    s[kept] = '\0';
+}
+
 void bt_utf8_clean(struct bt_buf *b, const char *s, size_t len) {
     size_t good = 0;
     for (size_t i = 0; i < len;) {

@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 typedef void log_handler(void *arg, baton_log_level level, const char *line);
@@ -34,13 +35,14 @@ void bt_log(baton_log_level level, const char *format, ...) {
     int at = handler ? 0 : snprintf(line, sizeof line, "baton: %s: ", names[level]);
     va_list args;
     va_start(args, format);
-    int n = vsnprintf(line + at, sizeof line - (size_t)at - 1, format, args);
+    vsnprintf(line + at, sizeof line - (size_t)at - 1, format, args);
     va_end(args);
-    size_t len = BT_MIN((size_t)at + (size_t)BT_MAX(n, 0), sizeof line - 2);
+    bt_utf8_mend(line);
     if (handler) {
         handler(atomic_load(&handler_arg), level, line);
         return;
     }
+    size_t len = strlen(line);
     line[len++] = '\n';
     /* one write, so that lines of several threads and processes stay whole */
     ssize_t written = write(STDERR_FILENO, line, len);

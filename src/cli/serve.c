@@ -6,7 +6,7 @@
 #include <signal.h>
 
 struct options {
-    const char *host, *key_file;
+    const char *host, *key_file, *origins;
     int port;
     int contexts, sequences;
     int when_full; /* wait, refuse */
@@ -28,6 +28,9 @@ static const struct bt_option ADDRESS[] = {
     {"port", 'p', BT_OPTION_INT, AT(port), 0, 65535, .value = "N", .help = "0 picks a free one (8080)"},
     {"api-key-file", 0, BT_OPTION_TEXT, AT(key_file), .value = "FILE",
      .help = "API keys, one a line: who has none of them gets 401;\nwithout it anybody who can connect may ask"},
+    {"allow-origin", 0, BT_OPTION_TEXT, AT(origins), .value = "LIST",
+     .help =
+         "web pages that may ask, as http://localhost:3000, with\ncommas between them; * is any, without it none: 403"},
 };
 
 static const struct bt_option POLICY[] = {
@@ -113,6 +116,7 @@ int bt_cmd_serve(int argc, char **argv) {
         .host = o.host,
         .port = o.port,
         .key_file = o.key_file,
+        .origins = o.origins,
         .limits = {.connections = o.connections,
                    .body_max = (size_t)o.body_max,
                    .header_ms = o.header_timeout,
@@ -121,10 +125,11 @@ int bt_cmd_serve(int argc, char **argv) {
                    .write_ms = o.stream_idle},
         .drain_ms = o.drain,
     };
+    const struct sigaction ignored = {.sa_handler = SIG_IGN};
     baton_error err = {.text = ""};
     bt_model_options_apply(&model, &p.front.model, &p.front.context);
     bt_log_set_level((baton_log_level)o.log);
-    signal(SIGPIPE, SIG_IGN); /* whoever read the log may go */
+    sigaction(SIGPIPE, &ignored, NULL); /* whoever reads the log may go */
     if (bt_serve(&p, &err) != BATON_OK)
         return bt_cli_failed("serve", &err);
     return 0;

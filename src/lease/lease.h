@@ -10,6 +10,11 @@
  * is the last one that acquired, took or began with the lease; when that thread ends, the lease ends with it, with a
  * warning. A lease that shall outlive its thread is handed on with give and take.
  *
+ * fork: a child inherits memory, not threads. The pool's words then name threads of the parent, its lock may be taken
+ * for ever, and tickets' descriptors are shared with the parent; so a child that forks without exec must not use, close
+ * or wait for a pool, a lease or a ticket that it inherited. It may open pools of its own only if no other thread of
+ * the parent was in this library at the fork, as the registry's lock is inherited, too; else exec first.
+ *
  * For Clang's analysis a lease is one thing that can be held, and being inside its context another, which goes by the
  * name of the member `pool`: begin takes it, end gives it back, release and give must not have it (baton/annotate.h).
  *

@@ -173,6 +173,7 @@ baton_status bt_caller_stream_save(struct bt_caller_stream *s, struct bt_buf *ou
     uint32_t inside = enter(s);
     if (inside != NOBODY)
         return refused(s, "save", inside, err);
+    holds_lease(s);
     baton_status status = begin(s, BT_OP_STATE, &context, err);
     if (!status) {
         status = bt_generator_save(s->generator, context, out, err);

@@ -104,12 +104,6 @@ baton_status bt_llama_start(baton_error *err) {
     return BATON_OK;
 }
 
-int bt_native_threads(int asked) {
-    cpu_set_t cpus;
-    int n = sched_getaffinity(0, sizeof cpus, &cpus) == 0 ? CPU_COUNT(&cpus) - 1 : 1;
-    return asked > 0 ? asked : BT_MAX(n, 1);
-}
-
 static char versions[512]; /* written under versions_once only */
 static pthread_once_t versions_once = PTHREAD_ONCE_INIT;
 

@@ -54,10 +54,6 @@ baton_status bt_llama_start(baton_error *err);
  */
 void bt_native_log(enum ggml_log_level level, const char *text, void *arg);
 
-/* Threads of a native call; `asked` 0: one core is left to everybody else, because ggml's threads spin, and on all
- * cores they collapse beside any other work. */
-int bt_native_threads(int asked);
-
 /* What the native library says at error level on this thread between the two calls goes to `causes`, a line each. */
 void bt_llama_listen(struct bt_buf *causes);
 const char *bt_llama_heard(struct bt_buf *causes); /* one line for an error text; lives as long as causes */

@@ -135,7 +135,7 @@ static baton_status check_file(const char *path, baton_error *err) {
 /* Weights repacked for the processor's matrix units make libllama multiply several recurrent states otherwise than one:
  * an answer would depend on its neighbours. Only such models, known when loaded, are loaded once more without. */
 static bool must_not_be_repacked(const struct llama_model *m, const struct llama_model_params *p) {
-    return m && p->use_extra_bufts && is_recurrent(m);
+    return m && p->use_extra_bufts && !p->vocab_only && is_recurrent(m);
 }
 
 static baton_status load(struct bt_llama_model *m, const struct bt_model_params *params, baton_error *err) {
@@ -143,6 +143,7 @@ static baton_status load(struct bt_llama_model *m, const struct bt_model_params 
     struct llama_model_params p = llama_model_default_params();
     struct bt_buf causes = BT_BUF_INIT;
     p.n_gpu_layers = params->gpu_layers < 0 ? -1 : params->gpu_layers;
+    p.vocab_only = params->facts_only;
     if (params->progress) {
         p.progress_callback = on_progress;
         p.progress_callback_user_data = &progress;
@@ -228,7 +229,6 @@ static baton_status borrow_model(struct llama_context *first, const char *chat_t
     m->base.ops = &model_ops;
     pthread_mutex_init(&m->adapters_lock, NULL);
     m->borrowed = true;
-    m->learned_positions = true; /* perhaps: only the file would tell */
     m->model = (struct llama_model *)llama_get_model(first);
     m->path = strdup("the program's own model");
     m->chat_template = chat_template ? strdup(chat_template) : NULL;

@@ -25,6 +25,7 @@ struct bt_model_params {
     const char *path;          /* borrowed; NULL: the built-in model. "fake:KEY=VALUE,..." is the fake native */
     const char *chat_template; /* borrowed; NULL: the model's own */
     int gpu_layers;            /* < 0: all that fit */
+    bool facts_only;           /* metadata and vocabulary, no weights: for info, metadata and tokens alone */
     bool (*progress)(void *arg, float done); /* may be NULL; false stops the load */
     void *progress_arg;
     const struct bt_lora *loras; /* borrowed; every context that bt_context_open makes has them */
@@ -240,5 +241,9 @@ const char *bt_builtin_model_path(void);
 
 /* "llama.cpp 0.7.0, ggml 0.27.0, CPU AVX2 …": for --version and diagnostics. */
 void bt_native_versions(struct bt_buf *out);
+/* "libggml-cpu-haswell: CPU : SSE3 = 1 | …": the variant that runs, and what it was built for. */
+void bt_native_cpu(struct bt_buf *out);
+/* The threads of native calls that a context gets: 0 asks for the preset. */
+int bt_native_threads(int asked);
 
 #endif

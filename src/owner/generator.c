@@ -233,13 +233,13 @@ static bool copy_stops(struct bt_generator *g, const struct bt_run *run) {
     return true;
 }
 
-static baton_status check_prompt(const struct bt_generator *g, const struct bt_run *run, baton_error *err) {
+static baton_status check_tokens(const struct bt_generator *g, const bt_token *tokens, size_t n, baton_error *err) {
     struct bt_model_info info;
     g->m->ops->info(g->m, &info);
-    for (size_t i = 0; i < run->n_prompt; i++)
-        if (run->prompt[i] < 0 || run->prompt[i] >= info.vocab_size)
+    for (size_t i = 0; i < n; i++)
+        if (tokens[i] < 0 || tokens[i] >= info.vocab_size)
             return bt_fail(err, BATON_INVALID, "token %d at index %zu of the prompt is not in the vocabulary (0 to %d)",
-                           (int)run->prompt[i], i, info.vocab_size - 1);
+                           (int)tokens[i], i, info.vocab_size - 1);
     return BATON_OK;
 }
 
@@ -275,7 +275,9 @@ static baton_status keep_cache(struct bt_generator *g, const struct bt_run *run,
 
 static baton_status prepare(struct bt_generator *g, const struct bt_run *run, baton_error *err) {
     size_t room = (size_t)g->capacity, known = run->n_prompt + run->n_resume;
-    baton_status status = check_prompt(g, run, err);
+    baton_status status = check_tokens(g, run->prompt, run->n_prompt, err);
+    if (!status)
+        status = check_tokens(g, run->resume, run->n_resume, err);
     if (status)
         return status;
     if (run->n_prompt == 0)

@@ -19,6 +19,7 @@ struct bt_api {
     void (*poke)(void *arg); /* the front was told something: let it write, and ask for its next deadline */
     void *poke_arg;
     const struct bt_keys *keys; /* NULL: anybody may ask */
+    const char *origins;        /* web pages that may ask, separated by commas; "*": any; NULL: none */
     struct bt_openai_model model;
     char file_name[128]; /* the model file's base name */
     size_t body_max;     /* for the text of 413 */

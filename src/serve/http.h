@@ -24,7 +24,7 @@ enum {
     BT_HTTP_LINGER_MS = 2000,       /* how long a refused client may take to read why */
     BT_HTTP_SNDBUF = 32 << 10,      /* small, so that a reader that stops is felt soon */
     BT_HTTP_BACKLOG = 512,
-    BT_HTTP_RETRY_MS = 200, /* until the next try to accept, when there were no descriptors */
+    BT_HTTP_RETRY_MS = 200,   /* until the next try to accept, when there were no descriptors */
     BT_HTTP_REFUSED_MAX = 64, /* connections over the limit that are told so at a time; more are just closed */
 };
 
@@ -74,8 +74,11 @@ const char *bt_http_path(const struct bt_http_conn *c);
 struct bt_text bt_http_body(const struct bt_http_conn *c);
 uint64_t bt_http_id(const struct bt_http_conn *c);                  /* what x-request-id says */
 struct bt_text bt_http_authorization(const struct bt_http_conn *c); /* the header's value, not NUL-terminated */
-uint64_t bt_http_peer(const struct bt_http_conn *c);                /* the same for all connections of one address */
-void bt_http_drop_body(struct bt_http_conn *c);                     /* frees it early: an answer may take minutes */
+/* The web page that sent it: the header's value, not NUL-terminated; false where there is none. */
+bool bt_http_origin(const struct bt_http_conn *c, struct bt_text *origin);
+void bt_http_allow_origin(struct bt_http_conn *c);   /* the reply will say that this page may read it */
+uint64_t bt_http_peer(const struct bt_http_conn *c); /* the same for all connections of one address */
+void bt_http_drop_body(struct bt_http_conn *c);      /* frees it early: an answer may take minutes */
 
 void *bt_http_data(const struct bt_http_conn *c);
 void bt_http_set_data(struct bt_http_conn *c, void *data);

@@ -39,14 +39,15 @@ struct bt_http_conn {
     struct bt_buf url, body;
     char path[BT_HTTP_PATH_MAX];
     char field[24], value[288]; /* cut: only short ones matter */
-    char authorization[288];
-    size_t field_len, value_len, authorization_len;
-    bool in_value, expects_continue, coded, transfer_coded;
+    char authorization[288], origin[288];
+    size_t field_len, value_len, authorization_len, origin_len;
+    bool in_value, expects_continue, coded, transfer_coded, has_origin;
     bool keep, http11;
     enum bt_http_method method;
 
     /* the reply */
     bool begun, chunked;
+    bool for_origin; /* says that the page it comes from may read it */
     struct bt_buf out;
     size_t out_at;
     bool blocked; /* the kernel has no room: wait for EV_WRITE */

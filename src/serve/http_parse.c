@@ -37,6 +37,11 @@ static void header_done(struct bt_http_conn *c) {
         memcpy(c->authorization, c->value, c->value_len);
         c->authorization_len = c->value_len;
     }
+    if (c->field_len == 6 && strncasecmp(c->field, "origin", 6) == 0) {
+        memcpy(c->origin, c->value, c->value_len);
+        c->origin_len = c->value_len;
+        c->has_origin = true;
+    }
     c->in_value = false;
     c->field_len = c->value_len = 0;
 }
@@ -187,11 +192,11 @@ void bt_conn_reset(struct bt_http_conn *c) {
     http_parser_init(&c->parser, HTTP_REQUEST);
     c->parser.data = c;
     c->state = BT_CONN_HEAD;
-    c->head_bytes = c->body_raw = c->field_len = c->value_len = c->authorization_len = 0;
+    c->head_bytes = c->body_raw = c->field_len = c->value_len = c->authorization_len = c->origin_len = 0;
     c->url.len = 0;
     bt_conn_free_body(c);
-    c->in_value = c->expects_continue = c->coded = c->transfer_coded = c->keep = c->http11 = c->begun = c->chunked =
-        false;
+    c->in_value = c->expects_continue = c->coded = c->transfer_coded = c->has_origin = c->for_origin = c->keep =
+        c->http11 = c->begun = c->chunked = false;
     c->method = BT_HTTP_GET;
     c->path[0] = '\0';
     c->data = NULL;

@@ -25,6 +25,15 @@ struct bt_text bt_http_authorization(const struct bt_http_conn *c) {
     return (struct bt_text){c->authorization, c->authorization_len};
 }
 
+bool bt_http_origin(const struct bt_http_conn *c, struct bt_text *origin) {
+    *origin = (struct bt_text){c->origin, c->origin_len};
+    return c->has_origin;
+}
+
+void bt_http_allow_origin(struct bt_http_conn *c) {
+    c->for_origin = true;
+}
+
 uint64_t bt_http_peer(const struct bt_http_conn *c) {
     return c->peer;
 }
@@ -71,6 +80,8 @@ static void head(struct bt_http_conn *c, int status, const char *type, const cha
         bt_buf_addf(&c->out, "Content-Type: %s\r\n", type);
     if (headers)
         bt_buf_adds(&c->out, headers);
+    if (c->for_origin)
+        bt_buf_addf(&c->out, "Access-Control-Allow-Origin: %.*s\r\nVary: Origin\r\n", (int)c->origin_len, c->origin);
     if (c->http->stopping)
         c->keep = false;
     if (!c->keep)

@@ -112,12 +112,54 @@ static bool refuse_stranger(struct bt_api *a, struct bt_http_conn *c) {
     return true;
 }
 
+static bool origin_allowed(const struct bt_api *a, struct bt_text origin) {
+    const char *o = a->origins;
+    if (!o || strcmp(o, "*") == 0)
+        return o != NULL;
+    for (;;) {
+        size_t n = strcspn(o, ",");
+        if (n == origin.len && n > 0 && memcmp(o, origin.data, n) == 0)
+            return true;
+        if (o[n] == '\0')
+            return false;
+        o += n + 1;
+    }
+}
+
+/* Any web page can have its reader's browser send requests to loopback; only the browser says so, with Origin. */
+static bool refuse_page(struct bt_api *a, struct bt_http_conn *c) {
+    struct bt_api_error e = {.status = 403, .type = "invalid_request_error", .code = "origin_not_allowed"};
+    struct bt_text origin;
+    if (!bt_http_origin(c, &origin))
+        return false;
+    if (origin_allowed(a, origin)) {
+        bt_http_allow_origin(c);
+        return false;
+    }
+    snprintf(e.text, sizeof e.text, "web pages at \"%.*s\" may not ask here: --allow-origin lets them",
+             (int)BT_MIN(origin.len, (size_t)80), origin.data);
+    bt_api_reply_error(a, c, &e, NULL);
+    return true;
+}
+
+/* What a browser asks before it lets a page ask; it sends no key with that. */
+static bool preflight(struct bt_http_conn *c, const struct route *r) {
+    struct bt_text origin;
+    if (!r || bt_http_method(c) != BT_HTTP_OPTIONS || !bt_http_origin(c, &origin))
+        return false;
+    bt_http_reply(c, 204, NULL,
+                  "Access-Control-Allow-Methods: GET, HEAD, POST\r\nAccess-Control-Allow-Headers: Authorization, *\r\n"
+                  "Access-Control-Max-Age: 600\r\n",
+                  NULL, 0);
+    return true;
+}
+
 static void on_head(void *arg, struct bt_http_conn *c) {
     struct bt_api *a = arg;
     const struct route *r = find(bt_http_path(c));
     enum bt_http_method m = bt_http_method(c);
     struct bt_api_error e = {.type = "invalid_request_error"};
-    if (refuse_stranger(a, c))
+    if (refuse_page(a, c) || preflight(c, r) || refuse_stranger(a, c))
         return;
     if (!r) {
         e.status = 404;

@@ -213,6 +213,7 @@ static void say_what_is_served(const struct server *s) {
 static baton_status serve(struct server *s, baton_error *err) {
     s->api.poke = poke;
     s->api.poke_arg = s;
+    s->api.origins = s->params->origins;
     s->api.body_max = s->params->limits.body_max;
     bt_list_init(&s->api.answers);
     baton_status st = s->params->key_file ? bt_keys_load(s->params->key_file, &s->keys, err) : BATON_OK;

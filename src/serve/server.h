@@ -10,6 +10,7 @@ struct bt_serve_params {
     const char *host;     /* borrowed */
     int port;             /* 0 picks one */
     const char *key_file; /* borrowed; NULL: anybody who can connect may ask */
+    const char *origins;  /* borrowed; see bt_api */
     struct bt_http_limits limits;
     int64_t drain_ms; /* after SIGINT or SIGTERM: how long answers may go on */
 };

@@ -39,6 +39,23 @@ static void an_unfinished_character_is_counted_and_a_whole_one_is_not(void **sta
     assert_true(bt_utf8_valid(smile, 4));
 }
 
+static void a_text_is_cut_between_characters(void **state) {
+    (void)state;
+    char text[] = "a\xe2\x82 \xe2\x82\xac\xff b\xf0\x9f\x98";
+    bt_utf8_mend(text);
+    assert_string_equal(text, "a \xe2\x82\xac b");
+    for (int before = 0; before < 3; before++) {
+        char name[2000];
+        memset(name, 'x', (size_t)before);
+        for (int i = 0; i < 600; i++)
+            memcpy(name + before + 3 * i, "\xe2\x82\xac", 4);
+        baton_error err;
+        bt_fail(&err, BATON_BUSY, "%s", name);
+        size_t len = strlen(err.text);
+        assert_true(len > sizeof err.text - 4 && bt_utf8_valid(err.text, len));
+    }
+}
+
 static void a_draw_depends_on_seed_and_index_alone_and_is_even(void **state) {
     (void)state;
     double sum = 0;
@@ -64,6 +81,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(status_names_texts_and_families_come_from_one_table),
         cmocka_unit_test(json_text_is_valid_whatever_the_bytes),
         cmocka_unit_test(an_unfinished_character_is_counted_and_a_whole_one_is_not),
+        cmocka_unit_test(a_text_is_cut_between_characters),
         cmocka_unit_test(a_draw_depends_on_seed_and_index_alone_and_is_even),
         cmocka_unit_test(deadlines_saturate),
     };

@@ -176,6 +176,9 @@ static void probe_P11_closed_inside_a_native_call_the_slot_waits_for_its_return(
     assert_int_equal(bt_caller_stream_next(s, &d, &err), BATON_BUSY);
     assert_non_null(strstr(err.text, "one thread at a time"));
     assert_int_equal(bt_caller_stream_close(&s, &r, &err), BATON_CANCELLED);
+    struct bt_holding held;
+    assert_int_equal(bt_pool_holders(bt_caller_pool(c), &held, 1), 1);
+    assert_false(held.held && held.op == BT_OP_STREAM); /* it waited for the call to return */
     assert_true(r.partial && r.n_tokens == 2);
     pthread_join(puller.thread, NULL);
     assert_int_equal(puller.status, BATON_CANCELLED);

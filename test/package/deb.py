@@ -32,9 +32,9 @@ def main():
         missing = [name for name in HOLDS if name not in tree]
         if missing:
             sys.exit(f"not in the package: {missing}\n{tree}")
-        fields = subprocess.run(["dpkg-deb", "-f", packages[0]], capture_output=True, text=True, check=True).stdout
-        if not private and "libllama" not in fields:
-            sys.exit(f"the package does not depend on libllama:\n{fields}")
+        depends = subprocess.run(["dpkg-deb", "-f", packages[0], "Depends"], capture_output=True, text=True, check=True).stdout
+        if not private and "libllama" not in depends:
+            sys.exit(f"the package does not depend on libllama, but on: {depends}")
     print("ok, refused at first" if private else "ok")
 
 

@@ -89,10 +89,31 @@ class Lint(unittest.TestCase):
         self.clean("test/fake/x.c", CLEAN + "static void f(void) {\n    fork();\n}\n")
         self.clean("src/gate/gate.c", CLEAN + "static void f(void) {\n    bt_signal(1), p->signal(1);\n}\n")
 
-    def test_arrows(self):
-        self.fires("arrow", "src/gate/gate.c", CLEAN + '#include "lease/lease.h"\n')
-        self.fires("arrow", "src/serve/http.c", CLEAN + '#include "native/llama_internal.h"\n')
-        self.clean("src/lease/lease.c", CLEAN + '#include "gate/gate.h"\n')
+    def test_arrows_go_only_to_the_right(self):
+        for path, header in (("src/base/log.c", "gate/gate.h"), ("src/gate/gate.c", "lease/lease.h"),
+                             ("src/native/fake.c", "owner/owner.h"), ("src/owner/loop.c", "ipc/front.h"),
+                             ("src/owner/loop.c", "native/llama_internal.h"), ("src/serve/http.c", "native/fake.h"),
+                             ("src/serve/http.c", "native/llama_internal.h"), ("src/cli/ask.c", "owner/loop.h"),
+                             ("include/baton/guard.h", "base/base.h")):
+            self.fires("arrow", path, f'/* A sample. */\n#include "{header}"\n')
+        self.fires("arrow", "src/misc/x.c", "/* A sample. */\n")
+        for path, header in (("src/lease/lease.c", "gate/gate.h"), ("src/owner/loop.c", "wire/frame.h"),
+                             ("src/owner/loop.c", "native/native.h"), ("src/owner/loop.c", "base/list.h"),
+                             ("src/cli/demo.c", "native/race.h"), ("src/cli/demo.c", "ipc/front.h")):
+            self.clean(path, f'/* A sample. */\n#include "{header}"\n')
+
+    def test_native_symbols_and_headers_stay_in_native(self):
+        for path, line in (("src/owner/loop.c", "int x = llama_decode(c, b);"), ("src/serve/http.c", "#include <llama.h>"),
+                           ("src/cli/demo.c", '#include "ggml-cpu.h"'), ("test/real/x.c", "int x = GGML_TYPE_F32;"),
+                           ("include/baton/baton.h", "struct llama_model *m;"), ("test/x.cc", "int x = llama_decode(c, b);"),
+                           ("test/x.def", "X(llama_decode)")):
+            self.fires("native", path, f"/* A sample. */\n{line}\n")
+        for path, line in (("src/native/llama_context.c", "#include <llama.h>\nint x = llama_decode(c, b);"),
+                           ("bench/raw.c", "#include <llama.h>"), ("include/baton/llama.h", "struct llama_context *c;"),
+                           ("src/api/llama.c", '#include "baton/llama.h"\nstruct llama_context *c;'),
+                           ("src/owner/loop.c", '/* llama_decode */ char *x = "llama_decode"; // llama_free\n'
+                                                "int y = bt_llama_open;")):
+            self.clean(path, f"/* A sample. */\n{line}\n")
 
     def test_symbol_prefix(self):
         self.fires("symbol-prefix", "src/gate/gate.c", CLEAN + "int gate_open(void) {\n    return 1;\n}\n")

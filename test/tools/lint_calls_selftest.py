@@ -1,13 +1,12 @@
 #!/usr/bin/env python3
-"""The lints fail on what they are for. Usage: lint_selftest.py"""
+"""tools/lint_calls.py fails on what it is for. Usage: lint_calls_selftest.py"""
 
 import os
 import sys
 import unittest
 
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "tools"))
 import lint_calls  # noqa: E402
-import lint_native  # noqa: E402
 import native_header  # noqa: E402
 
 HEADER = """
@@ -91,39 +90,6 @@ class Calls(unittest.TestCase):
         self.assertTrue(self.errors(table=TABLE.replace("PURE", "PUER"))[0])
         self.assertTrue(self.errors(table=TABLE + "BT_CALL(llama_old, EXCLUSIVE, CONTEXT, 0)")[0])
         self.assertTrue(self.errors(header="", table="/* pinned: llama.h 1.0 */")[0])
-
-
-class Native(unittest.TestCase):
-    def bad(self, path, text):
-        self.assertTrue(lint_native.check_file(path, text), (path, text))
-
-    def good(self, path, text):
-        self.assertEqual(lint_native.check_file(path, text), [])
-
-    def test_native_symbols_and_headers_stay_in_native(self):
-        self.bad("src/owner/loop.c", "int x = llama_decode(c, b);")
-        self.bad("src/serve/http.c", "#include <llama.h>")
-        self.bad("src/cli/demo.c", '#include "ggml-cpu.h"')
-        self.bad("test/real/x.c", "ggml_backend_load_all();")
-        self.bad("include/baton/baton.h", "struct llama_model *m;")
-        self.good("src/native/llama_context.c", "#include <llama.h>\nllama_decode(c, b);")
-        self.good("bench/raw.c", "#include <llama.h>\nllama_decode(c, b);")
-        self.good("include/baton/llama.h", "struct llama_context *c;")
-
-    def test_comments_texts_and_our_own_names_are_no_use(self):
-        self.good("src/owner/loop.c", "/* llama_decode */ f(\"llama_decode\"); // llama_free\nbt_llama_open(p);")
-
-    def test_arrows_go_only_to_the_right(self):
-        self.bad("src/base/log.c", '#include "gate/gate.h"')
-        self.bad("src/gate/gate.c", '#include "lease/lease.h"')
-        self.bad("src/native/fake.c", '#include "owner/owner.h"')
-        self.bad("src/owner/loop.c", '#include "ipc/front.h"')
-        self.bad("src/owner/loop.c", '#include "native/llama_internal.h"')
-        self.bad("src/serve/http.c", '#include "native/fake.h"')
-        self.bad("include/baton/guard.h", '#include "base/base.h"')
-        self.bad("src/misc/x.c", "")
-        self.good("src/owner/loop.c", '#include "wire/frame.h"\n#include "native/native.h"\n#include "base/list.h"')
-        self.good("src/cli/demo.c", '#include "native/race.h"\n#include "ipc/front.h"')
 
 
 if __name__ == "__main__":
