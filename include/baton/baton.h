@@ -382,6 +382,71 @@ typedef struct baton_holder {
 BATON_API int baton_pool_holders(const baton_pool *pool, baton_holder *out, int max);
 
 /*
+ * Diagnostics
+ */
+
+#define BATON_BUCKETS 32
+
+/* One context of a snapshot. */
+typedef struct baton_context_use {
+    bool held, inside,
+        lost;        /* inside: a native call, or what stands between begin and end; lost: its thread ended there */
+    unsigned tid;    /* of the holder; 0: none */
+    char thread[16]; /* its name, "exited" when it is gone */
+    baton_op op;
+    int64_t for_ms, held_ms; /* in this operation; since it was acquired. To within a tick of the clock (4 ms or so) */
+    uint64_t request;        /* the holder's id */
+    uint64_t grants;         /* leases on it so far */
+    double utilisation;      /* share of the time since the open that it was held, 0 .. 1 */
+} baton_context_use;
+
+/* One who waits. */
+typedef struct baton_waiting {
+    uint64_t id, flow;
+    int priority, position; /* position: 0 is next */
+    unsigned tid;           /* who asked */
+    int64_t for_ms;
+} baton_waiting;
+
+/* All that is known of a pool. Element i of a histogram counts the values of i bits: 0, 1, 2 to 3, 4 to 7, ...; the
+ * last one all that are larger. */
+typedef struct baton_snapshot {
+    size_t size;
+    char name[96];
+    int64_t open_ms;
+    int contexts; /* elements of context */
+    int queued;   /* how many wait */
+    int listed;   /* elements of waiting: at most 64 of them are listed; while more wait, a position is a lower bound */
+    baton_context_use *context;
+    baton_waiting *waiting;
+    uint64_t granted, contended;            /* leases; asks that found every context held, whatever came of them */
+    uint64_t refused, timed_out, cancelled; /* of these: refused at once; while they waited, the other two */
+    uint64_t wait_us[BATON_BUCKETS];        /* of the granted: how long they waited, in microseconds */
+    uint64_t hold_ms[BATON_BUCKETS]; /* of the released: milliseconds from the grant to the end of the last native call,
+                                        or to the reset */
+} baton_snapshot;
+
+/* Takes a snapshot, without any lock and without a word to those who acquire and release. What may be inconsistent:
+ * each context and each waiter is of one instant, but not all of the same one, so that a request that is granted
+ * meanwhile may be seen twice, or not at all; counters are each right by themselves.
+ *   snapshot  its size set by the caller: baton_snapshot s = {sizeof s}; freed with baton_snapshot_free
+ * Returns: BATON_OK, _NO_MEMORY, _MISUSE (no pool, no size). Threads: any. Blocks: never; it looks up the holders'
+ * names in /proc. Since: 0.1.0. */
+BATON_API baton_status baton_pool_snapshot(const baton_pool *pool, baton_snapshot *snapshot,
+                                           baton_error *err) BATON_MUST_USE;
+
+/* Frees what a snapshot points to, and clears that. Twice is harmless. Threads: any, not beside another call on it.
+ * Blocks: never. Since: 0.1.0. */
+BATON_API void baton_snapshot_free(baton_snapshot *snapshot);
+
+/* A snapshot as one line of JSON; its member "version" is 1, and changes when the meaning of another member does.
+ * Histograms end with their last element that is not 0.
+ *   text  out: NUL-terminated; freed with baton_free
+ * Returns: BATON_OK, _NO_MEMORY. Threads: any. Blocks: never. Since: 0.1.0. */
+BATON_API baton_status baton_snapshot_json(const baton_snapshot *snapshot, char **text,
+                                           baton_error *err) BATON_MUST_USE;
+
+/*
  * Streams
  */
 

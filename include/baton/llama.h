@@ -420,6 +420,12 @@ typedef struct baton_counts {
  * Threads: any. Blocks: never. Since: 0.1.0. */
 BATON_API void baton_llama_get_counts(const baton_llama *llama, baton_counts *counts);
 
+/* A snapshot of the model's contexts, as baton_pool_snapshot.
+ * Returns: also BATON_UNSUPPORTED with an owner thread: nobody holds a context there; baton_llama_get_counts says how
+ * busy it is. Threads: any. Blocks: never; it looks up the holders' names in /proc. Since: 0.1.0. */
+BATON_API baton_status baton_llama_snapshot(const baton_llama *llama, baton_snapshot *snapshot,
+                                            baton_error *err) BATON_MUST_USE;
+
 #ifdef __cplusplus
 }
 #endif

@@ -81,6 +81,11 @@ uint64_t bt_random64(void);
 BATON_PRINTF(2, 3) void bt_log(baton_log_level level, const char *format, ...);
 void bt_log_set_level(baton_log_level level);
 baton_log_level bt_log_level(void);
+/* Whether such a line would be made: for paths where making its words would be felt. */
+extern int bt_log_level_now;
+static inline bool bt_log_wants(baton_log_level level) {
+    return __atomic_load_n(&bt_log_level_now, __ATOMIC_RELAXED) >= (int)level;
+}
 void bt_log_set_handler(void (*handler)(void *arg, baton_log_level level, const char *line), void *arg);
 
 #endif

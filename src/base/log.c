@@ -8,16 +8,16 @@
 #include <unistd.h>
 
 typedef void log_handler(void *arg, baton_log_level level, const char *line);
-static _Atomic int level_now = BATON_LOG_INFO;
+int bt_log_level_now = BATON_LOG_INFO;
 static log_handler *_Atomic handler_now;
 static void *_Atomic handler_arg;
 
 void bt_log_set_level(baton_log_level level) {
-    atomic_store_explicit(&level_now, (int)level, memory_order_relaxed);
+    __atomic_store_n(&bt_log_level_now, (int)level, __ATOMIC_RELAXED);
 }
 
 baton_log_level bt_log_level(void) {
-    return (baton_log_level)atomic_load_explicit(&level_now, memory_order_relaxed);
+    return (baton_log_level)__atomic_load_n(&bt_log_level_now, __ATOMIC_RELAXED);
 }
 
 void bt_log_set_handler(log_handler *handler, void *arg) {

@@ -87,6 +87,7 @@ static __attribute__((noinline)) baton_status acquire_contended(struct bt_pool *
     baton_status status = bt_lease_conflict_locked(pool, ask, wait->waiter.deadline_ns);
     if (status == BATON_OK)
         status = bt_gate_ask(&pool->gate, &wait->waiter, ask->when_full, now);
+    bt_meter_asked_locked(pool, wait, status);
     wait->in_the_way = bt_pool_in_the_way(pool);
     bt_pool_ref(pool);
     bt_pool_unlock(pool);
@@ -96,6 +97,7 @@ static __attribute__((noinline)) baton_status acquire_contended(struct bt_pool *
         struct bt_ask named = *ask;
         named.id = wait->waiter.id;
         bt_pool_fail(pool, status, &named, wait->in_the_way, err);
+        bt_pool_say(pool, named.id, "was not granted a context: %s", baton_status_name(status));
     }
     bt_pool_unref(pool);
     return status;
@@ -138,14 +140,17 @@ static __attribute__((noinline)) baton_status acquire_by_gate(struct bt_pool *po
         wait.waiter.id = BT_ID_FRESH | ++pool->ids;
     if (pool->gate.used == pool->gate.slots || pool->gate.closed) {
         baton_status status = acquire_contended(pool, &wait, ask, err);
-        if (status == BATON_OK)
+        if (status == BATON_OK) {
             *lease = wait.lease;
+            bt_pool_say(pool, lease->id, "acquired context %d after it had waited", lease->slot);
+        }
         return status;
     }
     /* nothing reads the time of an ask that was granted at once */
     bt_gate_ask(&pool->gate, &wait.waiter, ask->when_full, 0);
     bt_pool_hold(pool, wait.waiter.slot, wait.waiter.id, baton_guard_make(wait.tid, BT_OP_IDLE), lease);
     bt_pool_unlock(pool);
+    bt_pool_say(pool, lease->id, "acquired context %d", lease->slot);
     return BATON_OK;
 }
 
@@ -163,6 +168,7 @@ baton_status bt_lease_acquire(struct bt_pool *pool, const struct bt_ask *ask, st
     if (BT_UNLIKELY(at < 0))
         return acquire_by_gate(pool, ask, lease, err);
     bt_pool_hold(pool, at, ask->id, baton_guard_make(baton_guard_self(), BT_OP_IDLE), lease);
+    bt_pool_say(pool, lease->id, "acquired context %d", lease->slot);
     return BATON_OK;
 }
 
@@ -255,6 +261,7 @@ static baton_status release(struct bt_lease *lease, enum bt_release how, baton_e
         baton_guard_mark(&slot->guard, BT_OP_RESET);
         pool->reset(slot->context);
     }
+    bt_pool_say(pool, lease->id, "releases context %d", lease->slot);
     *lease = (struct bt_lease){0};
     bt_pool_give_slot(pool, slot);
     return BATON_OK;
@@ -327,6 +334,7 @@ bool bt_pool_cancel(struct bt_pool *pool, uint64_t id) {
     bt_pool_unlock(pool);
     if (word)
         bt_futex_wake(word, 1);
+    bt_pool_say(pool, id, found ? "is cancelled" : "was to be cancelled, and is not here");
     return found;
 }
 

@@ -148,6 +148,9 @@ struct bt_holding {
 };
 int bt_pool_holders(const struct bt_pool *pool, struct bt_holding *out, int max);
 
+/* All that is known of a pool, without its lock (snapshot.c). s->size is the caller's business. */
+baton_status bt_pool_snapshot(const struct bt_pool *pool, baton_snapshot *s, baton_error *err);
+
 /* What the pool was opened with; does not change while it is open. */
 typedef void *bt_native_of(void *context);
 bt_native_of *bt_pool_native(const struct bt_pool *pool);

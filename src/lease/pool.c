@@ -113,6 +113,7 @@ baton_status bt_pool_open(const struct bt_pool_params *params, struct bt_pool **
         atomic_store(&pool->slots[i].id, 0);
         pool->slots[i].lost = false;
     }
+    bt_meter_reset(pool);
     atomic_store(&pool->stop, false);
     atomic_store(&pool->dead, 0);
     atomic_store(&pool->refs, 1);
@@ -143,6 +144,7 @@ void bt_pool_unlock(struct bt_pool *pool) {
 
 _Atomic uint32_t *bt_pool_verdict_locked(struct bt_pool *pool, struct bt_waiter *w, baton_status status) {
     struct bt_wait *wait = BT_CONTAINER(w, struct bt_wait, waiter);
+    bt_meter_left_locked(pool, wait, status);
     if (status == BATON_OK)
         bt_pool_hold(pool, w->slot, w->id, baton_guard_make(wait->tid, wait->fd < 0 ? BT_OP_IDLE : BT_OP_GIVEN),
                      &wait->lease);
@@ -239,11 +241,22 @@ static void give_by_gate(struct bt_pool *pool, struct bt_slot *slot) BATON_EXCLU
         finish(pool);
 }
 
+/* By whoever has the slot. Until when it was used is in the guard's word: the clock is not read once more for it. */
+static void meter_use(struct bt_slot *slot) {
+    struct bt_slot_meter *m = &slot->meter;
+    int32_t ms =
+        (int32_t)((uint32_t)baton_guard_read(&slot->guard) - atomic_load_explicit(&m->since_ms, memory_order_relaxed));
+    uint64_t held_ms = (uint64_t)BT_MAX(ms, 0); /* two cores may read the clock a moment apart */
+    bt_meter_add(&m->held_ms, held_ms);
+    bt_meter_add(&m->hold_ms[bt_bucket(held_ms)], 1);
+}
+
 /* Not analysed: give_fast may have given the word away, or not. */
 BATON_NO_ANALYSIS void bt_pool_give_slot(struct bt_pool *pool, struct bt_slot *slot) {
     uint64_t generation = atomic_load_explicit(&slot->generation, memory_order_relaxed);
     atomic_store_explicit(&slot->generation, generation + 1, memory_order_release);
     atomic_store_explicit(&slot->id, 0, memory_order_relaxed);
+    meter_use(slot);
     if (BT_UNLIKELY(!give_fast(pool, slot)))
         give_by_gate(pool, slot);
 }

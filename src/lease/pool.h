@@ -8,6 +8,31 @@
 #include "lease/futex.h"
 #include "lease/lease.h"
 
+/* What snapshots are made of (snapshot.c), by plain stores and read by anybody. A slot's meter is written by whoever
+ * has the slot, the pool's under its lock: one at a time. */
+struct bt_slot_meter {
+    _Atomic uint64_t change;   /* odd while the slot gets its holder: what was read meanwhile is read again */
+    _Atomic uint32_t since_ms; /* by the guard's clock */
+    _Atomic uint64_t grants, held_ms;
+    _Atomic uint64_t hold_ms[BATON_BUCKETS];
+};
+struct bt_listed {
+    _Atomic uint64_t change;          /* as above */
+    _Atomic uint64_t id, flow, order; /* id 0: nobody */
+    _Atomic int64_t asked_ns;
+    _Atomic int priority;
+    _Atomic unsigned tid;
+};
+enum { BT_LISTED_MAX = 64 };
+struct bt_pool_meter {
+    int64_t opened_ns;
+    _Atomic int queued;
+    _Atomic uint64_t contended, refused, timed_out, cancelled;
+    _Atomic uint64_t wait_us[BATON_BUCKETS];
+    struct bt_listed listed[BT_LISTED_MAX]; /* of those who wait, as many as there is room for */
+    uint64_t order, full;                   /* under the lock: asks so far; a bit for each place that is taken */
+};
+
 struct bt_slot {
     /* set at open */
     void *context;
@@ -22,6 +47,7 @@ struct bt_slot {
     _Atomic bool cancelled; /* cleared by the holder before it says its id; set under the lock for that id */
     /* under the lock */
     _Atomic bool lost; /* its thread ended inside a native call */
+    struct bt_slot_meter meter;
 };
 
 /* The free slots: who may grant them, and where.
@@ -63,6 +89,7 @@ struct bt_pool {
     _Atomic int refs;      /* one of the open pool, one of each that waits or looks on */
     /* under the registry's lock */
     struct bt_list link;
+    struct bt_pool_meter meter;
     struct bt_slot slots[];
 };
 
@@ -78,10 +105,21 @@ struct bt_wait {
     /* set by the asker */
     unsigned tid;
     int fd; /* a ticket's timer, -1 for a thread that sleeps on the word */
+    /* under the lock */
+    int listed; /* its place in the meter's list, and 1; 0: none */
     /* set with the verdict */
     struct bt_lease lease;
     baton_guard_word in_the_way; /* who held when time ran out */
 };
+
+/* Only one thread writes at a time: no read-modify-write is needed. */
+static inline void bt_meter_add(_Atomic uint64_t *counter, uint64_t n) {
+    atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n, memory_order_relaxed);
+}
+static inline int bt_bucket(uint64_t value) {
+    int bits = value ? 64 - __builtin_clzll(value) : 0;
+    return BT_MIN(bits, BATON_BUCKETS - 1);
+}
 
 static inline bool bt_op_inside(unsigned op) {
     return op != BT_OP_IDLE && op != BT_OP_GIVEN;
@@ -113,11 +151,16 @@ static inline void bt_pool_hold(struct bt_pool *pool, int at, uint64_t id, baton
                                 struct bt_lease *lease) BATON_ASSERT_HELD(lease) {
     struct bt_slot *slot = &pool->slots[at];
     uint64_t generation = atomic_load_explicit(&slot->generation, memory_order_relaxed);
+    uint64_t change = atomic_load_explicit(&slot->meter.change, memory_order_relaxed);
     if (id == 0)
         id = BT_ID_FRESH | UINT64_C(1) << 62 | generation << 10 | (uint64_t)at;
+    atomic_store_explicit(&slot->meter.change, change + 1, memory_order_release);
+    atomic_store_explicit(&slot->meter.since_ms, (uint32_t)word, memory_order_release);
+    bt_meter_add(&slot->meter.grants, 1);
     atomic_store_explicit(&slot->cancelled, false, memory_order_relaxed);
     atomic_store_explicit(&slot->id, id, memory_order_release);
     bt_slot_publish(slot, word);
+    atomic_store_explicit(&slot->meter.change, change + 2, memory_order_release);
     *lease = (struct bt_lease){.pool = pool, .slot = at, .generation = generation, .id = id};
 }
 /* Under the lock: writes the verdict. What it returns is to be woken after the lock is dropped; NULL: nobody. */
@@ -125,6 +168,20 @@ _Atomic uint32_t *bt_pool_verdict_locked(struct bt_pool *pool, struct bt_waiter 
     BATON_REQUIRES(pool->lock);
 /* Takes out everybody whose deadline has passed. */
 void bt_pool_expire(struct bt_pool *pool) BATON_EXCLUDES(pool->lock);
+
+/* snapshot.c. Under the lock: an ask that found no slot has this answer from the gate. */
+void bt_meter_asked_locked(struct bt_pool *pool, struct bt_wait *wait, baton_status status) BATON_REQUIRES(pool->lock);
+/* Under the lock: it waits no longer. */
+void bt_meter_left_locked(struct bt_pool *pool, struct bt_wait *wait, baton_status status) BATON_REQUIRES(pool->lock);
+void bt_meter_reset(struct bt_pool *pool);
+
+/* A line at debug level about a request, where such lines are wanted. */
+#define bt_pool_say(pool, id, ...)                                                                                     \
+    do {                                                                                                               \
+        if (BT_UNLIKELY(bt_log_wants(BATON_LOG_DEBUG)))                                                                \
+            bt_pool_line(pool, id, __VA_ARGS__);                                                                       \
+    } while (0)
+BATON_PRINTF(3, 4) void bt_pool_line(const struct bt_pool *pool, uint64_t id, const char *format, ...);
 
 /* text.c: errors that name holder and cure. The word: who is in the way. */
 baton_guard_word bt_pool_in_the_way(const struct bt_pool *pool);

@@ -1,4 +1,6 @@
 /* What the refused are told: who is in the way, in what, since when, and the cure. Stateless. */
+#include <stdarg.h>
+
 #include "lease/pool.h"
 
 const char *bt_op_text(enum bt_op op) {
@@ -8,6 +10,15 @@ const char *bt_op_text(enum bt_op op) {
 #undef OP_TEXT
     };
     return (unsigned)op < BT_OP_COUNT ? texts[op] : "an unknown operation";
+}
+
+void bt_pool_line(const struct bt_pool *pool, uint64_t id, const char *format, ...) {
+    char what[200];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(what, sizeof what, format, args);
+    va_end(args);
+    bt_log(BATON_LOG_DEBUG, "%s: request %llu %s", pool->name, (unsigned long long)id, what);
 }
 
 /* Of the holders the one that has been at it longest; one that is lost will not give way, so it is not named. */

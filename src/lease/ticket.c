@@ -60,6 +60,7 @@ static baton_status ask_gate(struct bt_pool *pool, struct bt_ticket *t, struct b
         w->id = BT_ID_FRESH | ++pool->ids;
     t->ask.id = w->id;
     baton_status status = bt_gate_ask(&pool->gate, w, BT_WAIT, bt_now_ns());
+    bt_meter_asked_locked(pool, &t->wait, status);
     if (status == BATON_OK)
         bt_pool_hold(pool, w->slot, w->id, baton_guard_make(t->wait.tid, BT_OP_IDLE), lease);
     if (status == BATON_CLOSED) {
@@ -157,7 +158,8 @@ void bt_ticket_drop(struct bt_ticket **ticket) {
         return;
     *ticket = NULL;
     bt_pool_lock(t->pool);
-    bt_gate_withdraw(&t->pool->gate, &t->wait.waiter);
+    if (bt_gate_withdraw(&t->pool->gate, &t->wait.waiter))
+        bt_meter_left_locked(t->pool, &t->wait, BATON_CANCELLED);
     bool granted = t->wait.waiter.state == BT_WAITER_GRANTED;
     bt_pool_unlock(t->pool);
     if (granted) {

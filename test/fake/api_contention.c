@@ -101,6 +101,13 @@ static baton_status call_get_details(struct scene *s, baton_error *err) {
     baton_llama_get_details(s->m, &d);
     return d.embedding_width > 0 ? BATON_OK : BATON_FAILED;
 }
+static baton_status call_snapshot(struct scene *s, baton_error *err) {
+    baton_snapshot shot = {.size = sizeof shot};
+    baton_status status = baton_llama_snapshot(s->m, &shot, err);
+    baton_snapshot_free(&shot);
+    return status;
+}
+
 static baton_status call_get_counts(struct scene *s, baton_error *err) {
     baton_counts c = {.size = sizeof c};
     (void)err;
@@ -197,6 +204,7 @@ static const struct entry {
     {"get_info", FREE, call_get_info},
     {"get_details", FREE, call_get_details},
     {"get_counts", FREE, call_get_counts},
+    {"snapshot", FREE, call_snapshot},
     {"tokenize", FREE, call_tokenize},
     {"detokenize", FREE, call_detokenize},
     {"piece", FREE, call_piece},

@@ -281,6 +281,31 @@ static void on_misuse(void *arg, baton_status status, const char *text) {
         misuses++;
 }
 
+static void probe_P04_who_would_wait_for_its_own_stream_is_told_and_so_is_the_handler(void **state) {
+    (void)state;
+    baton_policy policy = api_policy(0);
+    baton_llama *m = api_open("fake:len=1000", &policy, 65536);
+    baton_llama_ask ask = endless();
+    struct inner i = {m, BATON_OK};
+    baton_stream *s;
+    baton_delta d;
+    baton_result r;
+    misuses = 0;
+    baton_misuse_set(on_misuse, NULL);
+    assert_int_equal(baton_llama_stream(m, &ask, &s, NULL), BATON_OK);
+    assert_int_equal(baton_stream_next(s, -1, &d), BATON_OK);
+    assert_int_equal(misuses, 0);
+    assert_int_equal(baton_llama_generate(m, &ask, &r, NULL), BATON_WOULD_DEADLOCK);
+    baton_result_free(&r);
+    assert_int_equal(misuses, 1);
+    assert_int_equal(baton_stream_close(&s, NULL), BATON_CANCELLED);
+    assert_int_equal(baton_llama_run(m, NULL, visit_again, &i, NULL), BATON_OK);
+    assert_int_equal(i.status, BATON_REENTRANT);
+    assert_int_equal(misuses, 2);
+    baton_misuse_set(NULL, NULL);
+    baton_llama_close(&m);
+}
+
 static void what_cannot_be_is_refused_at_open_and_misuse_is_told(void **state) {
     (void)state;
     static const struct {
@@ -311,6 +336,7 @@ static void what_cannot_be_is_refused_at_open_and_misuse_is_told(void **state) {
         assert_non_null(strstr(err.text, bad[i].word));
         assert_null(m);
     }
+    misuses = 0;
     baton_misuse_set(on_misuse, NULL);
     baton_policy zero = {0};
     params.policy = &zero;
@@ -388,6 +414,7 @@ int main(int argc, char **argv) {
         API_TEST(closing_a_model_ends_its_streams),
         API_TEST(code_of_the_program_s_runs_where_the_context_is),
         API_TEST(probe_P04_a_visit_that_calls_back_is_reentrant),
+        API_TEST(probe_P04_who_would_wait_for_its_own_stream_is_told_and_so_is_the_handler),
         API_TEST(what_cannot_be_is_refused_at_open_and_misuse_is_told),
         API_TEST(numbers_that_are_none_are_refused_and_hurt_nobody),
         API_TEST(a_program_of_an_older_header_keeps_its_presets),

@@ -1,0 +1,111 @@
+/* Snapshots to programs, and their text. Stateless. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "api/api.h"
+
+static baton_status take(const struct bt_pool *pool, baton_snapshot *snapshot, baton_error *err) {
+    size_t size = snapshot->size;
+    baton_snapshot mine;
+    baton_status status = bt_pool_snapshot(pool, &mine, err);
+    if (status)
+        return status;
+    mine.size = size;
+    memcpy(snapshot, &mine, BT_MIN(size, sizeof mine));
+    return BATON_OK;
+}
+
+/* A struct that is too short for the two pointers could not be freed. */
+static bool has_size(const baton_snapshot *s) {
+    return s && s->size >= offsetof(baton_snapshot, granted) && s->size <= 1 << 16;
+}
+
+baton_status baton_pool_snapshot(const baton_pool *pool, baton_snapshot *snapshot, baton_error *err) {
+    if (!pool || !has_size(snapshot))
+        return bt_misuse(err, BATON_MISUSE, "a snapshot needs a pool, and its own size: baton_snapshot s = {sizeof s}");
+    return take((const struct bt_pool *)pool, snapshot, err);
+}
+
+baton_status baton_llama_snapshot(const baton_llama *llama, baton_snapshot *snapshot, baton_error *err) {
+    if (!llama || !has_size(snapshot))
+        return bt_misuse(err, BATON_MISUSE,
+                         "a snapshot needs a model, and its own size: baton_snapshot s = {sizeof s}");
+    if (!llama->caller)
+        return bt_fail(
+            err, BATON_UNSUPPORTED,
+            "%s has owner threads: no caller ever holds a context of it. baton_llama_get_counts says how busy "
+            "it is",
+            llama->info.name);
+    return take(bt_caller_pool(llama->caller), snapshot, err);
+}
+
+void baton_snapshot_free(baton_snapshot *snapshot) {
+    if (!snapshot)
+        return;
+    free(snapshot->context);
+    free(snapshot->waiting);
+    snapshot->context = NULL;
+    snapshot->waiting = NULL;
+    snapshot->contexts = snapshot->listed = 0;
+}
+
+static void histogram(struct bt_buf *b, const char *name, const uint64_t *counts) {
+    int n = BATON_BUCKETS;
+    while (n > 0 && counts[n - 1] == 0)
+        n--;
+    bt_buf_addf(b, ",\"%s\":[", name);
+    for (int i = 0; i < n; i++)
+        bt_buf_addf(b, "%s%llu", i ? "," : "", (unsigned long long)counts[i]);
+    bt_buf_adds(b, "]");
+}
+
+/* Numbers with a decimal point whatever the program's locale: in thousandths. */
+static void one_context(struct bt_buf *b, const baton_context_use *u) {
+    int share = (int)(u->utilisation * 1000 + 0.5);
+    bt_buf_addf(b, "{\"held\":%s,\"lost\":%s,\"grants\":%llu,\"utilisation\":%d.%03d", u->held ? "true" : "false",
+                u->lost ? "true" : "false", (unsigned long long)u->grants, share / 1000, share % 1000);
+    if (u->held) {
+        bt_buf_addf(b, ",\"request\":\"%llu\",\"tid\":%u,\"thread\":", (unsigned long long)u->request, u->tid);
+        bt_json_string(b, u->thread, strnlen(u->thread, sizeof u->thread));
+        bt_buf_addf(b, ",\"inside\":%s,\"op\":", u->inside ? "true" : "false");
+        bt_json_string(b, baton_op_text(u->op), strlen(baton_op_text(u->op)));
+        bt_buf_addf(b, ",\"op_ms\":%lld,\"held_ms\":%lld", (long long)u->for_ms, (long long)u->held_ms);
+    }
+    bt_buf_adds(b, "}");
+}
+
+/* Ids are strings: a number of 64 bits does not survive every reader. */
+baton_status baton_snapshot_json(const baton_snapshot *snapshot, char **text, baton_error *err) {
+    struct bt_buf b = BT_BUF_INIT;
+    baton_snapshot s;
+    *text = NULL;
+    memset(&s, 0, sizeof s);
+    memcpy(&s, snapshot, BT_MIN(snapshot->size, sizeof s));
+    bt_buf_adds(&b, "{\"version\":1,\"name\":");
+    bt_json_string(&b, s.name, strnlen(s.name, sizeof s.name));
+    bt_buf_addf(&b, ",\"open_ms\":%lld,\"contexts\":[", (long long)s.open_ms);
+    for (int i = 0; i < s.contexts; i++) {
+        bt_buf_adds(&b, i ? "," : "");
+        one_context(&b, &s.context[i]);
+    }
+    bt_buf_addf(&b, "],\"queued\":%d,\"waiting\":[", s.queued);
+    for (int i = 0; i < s.listed; i++)
+        bt_buf_addf(&b,
+                    "%s{\"position\":%d,\"request\":\"%llu\",\"flow\":\"%llu\",\"priority\":%d,\"tid\":%u,"
+                    "\"for_ms\":%lld}",
+                    i ? "," : "", s.waiting[i].position, (unsigned long long)s.waiting[i].id,
+                    (unsigned long long)s.waiting[i].flow, s.waiting[i].priority, s.waiting[i].tid,
+                    (long long)s.waiting[i].for_ms);
+    bt_buf_addf(&b, "],\"granted\":%llu,\"contended\":%llu,\"refused\":%llu,\"timed_out\":%llu,\"cancelled\":%llu",
+                (unsigned long long)s.granted, (unsigned long long)s.contended, (unsigned long long)s.refused,
+                (unsigned long long)s.timed_out, (unsigned long long)s.cancelled);
+    histogram(&b, "wait_us", s.wait_us);
+    histogram(&b, "hold_ms", s.hold_ms);
+    bt_buf_add(&b, "}", 2);
+    if (b.failed) {
+        bt_buf_free(&b);
+        return bt_fail(err, BATON_NO_MEMORY, "no memory for the text of a snapshot");
+    }
+    *text = (char *)b.data;
+    return BATON_OK;
+}
