@@ -10,7 +10,8 @@ Rules (the name in brackets is what a finding begins with):
   [header-comment]    a C file opens with a comment: what it is for, who owns its state
   [tab] [whitespace] [newline]
   [banned-call]       unbounded copies, silent conversions, shells, sleeps in product code, forks outside known places
-  [arrow]             a folder includes only what lies to its right (ARCHITECTURE.md)
+  [arrow]             a folder includes only what lies to its right (ARCHITECTURE.md), a public header nothing internal
+  [native]            llama.h, ggml.h and what they declare: in src/native/ and bench/ only
   [public-comment]    a public function says Threads, Blocks and Since
   [symbol-prefix]     a function with external linkage begins with bt_ or baton_
   [script]            a script has its executable bit and its shebang, or neither
@@ -27,21 +28,26 @@ import sys
 
 FUNCTION_LINES, FILE_LINES = 70, 600
 
-# folder under src/ -> folders whose headers it may include, besides its own and base/
+# folder under src/ -> what it may include besides itself, base/ and the public headers. Of native/ only headers of plain
+# types; race.h is the demonstration of a fault, for the command alone.
 ARROWS = {
-    "base": set(),
-    "gate": set(),
-    "lease": {"gate", "owner"},
-    "native": set(),
-    "wire": {"native"},
-    "owner": {"wire", "native"},
-    "ipc": {"owner", "wire", "gate"},
-    "api": {"ipc", "wire", "lease", "owner", "gate"},
-    "serve": {"ipc", "wire", "gate"},
-    "cli": {"serve", "ipc", "wire", "gate", "lease"},
+    "base": (),
+    "gate": (),
+    "lease": ("gate/", "owner/", "native/native.h"),
+    "native": (),
+    "wire": ("native/native.h",),
+    "owner": ("wire/", "native/native.h"),
+    "ipc": ("owner/", "wire/", "gate/", "native/native.h"),
+    "api": ("ipc/", "wire/", "lease/", "owner/", "gate/", "native/native.h"),
+    "serve": ("ipc/", "wire/", "gate/", "native/native.h"),
+    "cli": ("serve/", "ipc/", "wire/", "lease/", "gate/", "owner/owner.h", "native/native.h", "native/race.h"),
 }
-# Plain types of these folders travel with the frames; anything else in them stays closed to the programs.
-PLAIN_HEADERS = {"native/native.h": {"lease", "ipc", "api", "serve", "cli"}, "owner/owner.h": {"cli"}, "native/race.h": {"cli"}}
+FOLDERS = tuple(folder + "/" for folder in ARROWS)
+
+NATIVE = re.compile(r"\b(?:llama|ggml|gguf|whisper|mtmd)_\w+|\b(?:LLAMA|GGML|GGUF|WHISPER)_[A-Z]\w*")
+NATIVE_HEADER = re.compile(r"(?:llama|ggml|gguf|whisper|mtmd)(?:[-_].*)?\.h$")
+MAY_USE_NATIVE = ("src/native/", "bench/", "include/baton/overlay/", "test/overlay/")
+BINDINGS = ("include/baton/llama.h", "include/baton/whisper.h", "include/baton/sd.h")  # they hand the pointer out
 
 # call -> (why not, path prefixes where it is fine)
 BANNED = {
@@ -65,13 +71,13 @@ BANNED = {
     "nanosleep": ("wait for the event instead", ("test/", "bench/", "src/native/fake", "src/cli/demo_policy.c")),
     "clock_nanosleep": ("wait for the event instead", ("test/", "bench/", "src/native/fake")),
     "fork": ("a fork of a threaded program; only the demo's children and tests do it",
-             ("test/", "bench/", "src/cli/demo", "src/cli/child", "src/cli/race", "src/native/race")),
+             ("test/", "bench/", "src/cli/demo", "src/cli/child.c", "src/native/race")),
 }
 PACKAGE_HOSTS = re.compile(
     r"(?:deb|snapshot|security|ftp|archive|ports)\.[a-z.]*(?:debian|ubuntu)\.(?:org|com)\b"
     r"|\bpypi\.org|\bpythonhosted\.org|\bregistry\.npmjs|\bcrates\.io|\bproxy\.golang\.org", re.I)
 
-TEXT = (".c", ".h", ".py", ".sh", ".md", ".txt", ".cmake", ".json", ".mutant", ".1", ".def", ".pins", ".yml", "")
+TEXT = (".c", ".h", ".cc", ".py", ".sh", ".md", ".txt", ".cmake", ".json", ".mutant", ".1", ".3", ".def", ".pins", ".yml", "")
 SKIP_DIRS = {".git", ".deps", "build", "__pycache__"}
 
 
@@ -153,18 +159,39 @@ def check_c(path, text, findings):
             findings.add(path, code[:match.start()].count("\n") + 1, "banned-call", f"{match.group(1)}: {why[0]}")
 
 
+def includes(text):
+    for number, line in enumerate(text.split("\n"), 1):
+        match = re.match(r'\s*#\s*include\s*[<"]([^>"]+)[>"]', line)
+        if match:
+            yield number, match.group(1)
+
+
 def check_arrows(path, text, findings):
     folder = re.match(r"src/(\w+)/", path)
-    if not folder or folder.group(1) not in ARROWS:
+    here = folder.group(1) if folder else None
+    if here and here not in ARROWS:
+        findings.add(path, 1, "arrow", f"folder {here}/ has no place in ARROWS (tools/lint.py) yet")
         return
-    here = folder.group(1)
-    for number, line in enumerate(text.split("\n"), 1):
-        match = re.match(r'#\s*include\s+"((\w+)/[^"]+)"', line)
-        if not match or match.group(2) in ("baton", "base", here):
+    for number, header in includes(text):
+        if not header.startswith(FOLDERS):
             continue
-        header, there = match.groups()
-        if there in ARROWS and there not in ARROWS[here] and here not in PLAIN_HEADERS.get(header, ()):
+        if path.startswith("include/"):
+            findings.add(path, number, "arrow", f"a public header may not include the internal {header}")
+        elif here and not header.startswith((here + "/", "base/") + ARROWS[here]):
             findings.add(path, number, "arrow", f"{here}/ may not include {header}")
+
+
+def check_native(path, text, findings):
+    if path.startswith(MAY_USE_NATIVE) or path in BINDINGS:
+        return
+    for number, header in includes(text):
+        if NATIVE_HEADER.match(os.path.basename(header)) and not header.startswith(("baton/",) + FOLDERS):
+            findings.add(path, number, "native", f"the native header {header} outside src/native/")
+    code = re.sub(r"\bstruct llama_context\b", "", blank_c(text))  # the tag that bindings pass on
+    for number, line in enumerate(code.split("\n"), 1):
+        match = None if re.match(r"\s*#\s*include\b", line) else NATIVE.search(line)
+        if match:
+            findings.add(path, number, "native", f"the native symbol {match.group(0)} outside src/native/")
 
 
 def check_public(path, text, findings):
@@ -232,8 +259,10 @@ def check_file(root, path, findings):
     check_script(root, path, text, findings)
     if path.endswith((".c", ".h")):
         check_c(path, text, findings)
-        check_arrows(path, text, findings)
         check_public(path, text, findings)
+    if path.endswith((".c", ".h", ".cc", ".def")):
+        check_arrows(path, text, findings)
+        check_native(path, text, findings)
     if path.endswith(".py"):
         check_python(path, text, findings)
 

@@ -77,9 +77,9 @@ BATON_API baton_status baton_runtime_configure_sampling(const baton_sampling *sa
  *                no interest
  * Returns: BATON_OK. Refused, without a result: _NOT_FOUND ("no model is loaded"), _INVALID (an empty prompt, one that
  * is not UTF-8: its text says where; an id that is in use or in the transcript), _TOO_LONG, _BUSY, _QUEUE_FULL,
- * _QUEUE_TIMEOUT, _WOULD_DEADLOCK, _MISUSE. Cut, with a result of what there is: _CANCELLED, _RUN_TIMEOUT, _FAILED (the
- * native call). _NO_MEMORY. The model stays loaded whatever is returned. Threads: any. Blocks: as the policy says, and
- * until the answer is complete. Since: 0.1.0. */
+ * _QUEUE_TIMEOUT, _WOULD_DEADLOCK, _MISUSE; _CANCELLED while it waited. Cut, with a result of what there is:
+ * _CANCELLED, _RUN_TIMEOUT, _FAILED (the native call). _NO_MEMORY. The model stays loaded whatever is returned.
+ * Threads: any. Blocks: as the policy says, and until the answer is complete. Since: 0.1.0. */
 BATON_API baton_status baton_runtime_generate(const char *prompt, size_t len, int max_tokens, uint64_t *id,
                                               baton_error *err) BATON_MUST_USE;
 

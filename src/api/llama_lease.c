@@ -12,18 +12,13 @@ BATON_NO_ANALYSIS baton_status baton_llama_acquire(baton_llama *llama, const bat
         return bt_misuse(err, BATON_MISUSE, "baton_llama_acquire needs a model and a place for the lease");
     *lease = (baton_lease)BATON_LEASE;
     err = err ? err : &local;
-    baton_status status = bt_take_request(request, &llama->policy, &mine, err);
-    if (status)
-        return status;
     if (llama->io)
         return bt_fail(
             err, BATON_UNSUPPORTED,
             "the contexts of %s belong to threads of baton's (BATON_OWNER_THREAD): baton_llama_run runs your "
             "function there; to hold one, open the model with BATON_OWNER_CALLER",
             llama->info.name);
-    const struct bt_ask ask = {mine.when_full == BATON_WAIT ? BT_WAIT : BT_REFUSE, mine.queue_ms, mine.id, mine.flow,
-                               mine.priority};
-    return bt_told(bt_lease_acquire(bt_caller_pool(llama->caller), &ask, (struct bt_lease *)lease, err), err);
+    return bt_llama_acquire(llama, request, &mine, (struct bt_lease *)lease, err);
 }
 
 BATON_NO_ANALYSIS struct llama_context *baton_llama_context(const baton_lease *lease) {

@@ -31,7 +31,29 @@ static void recipe_free(struct bt_recipe *r) {
         return;
     free(r->path);
     free(r->chat_template);
+    for (size_t i = 0; r->loras && i < r->params.n_loras; i++)
+        free((char *)r->loras[i].path);
+    free(r->loras);
     free(r);
+}
+
+/* Adapters, whose paths belong to the program. */
+static baton_status copy_loras(struct bt_recipe *r, baton_error *err) {
+    const baton_llama_lora *theirs = r->params.loras;
+    size_t n = theirs ? r->params.n_loras : 0;
+    bool failed = false;
+    r->params.loras = NULL;
+    r->params.n_loras = n;
+    if (n == 0)
+        return BATON_OK;
+    r->loras = calloc(n, sizeof *r->loras);
+    for (size_t i = 0; r->loras && i < n; i++) {
+        char *path = theirs[i].path ? strdup(theirs[i].path) : NULL;
+        r->loras[i] = (baton_llama_lora){path, theirs[i].scale};
+        failed |= theirs[i].path && !path;
+    }
+    r->params.loras = r->loras;
+    return r->loras && !failed ? BATON_OK : bt_fail(err, BATON_NO_MEMORY, "no memory for %zu adapters", n);
 }
 
 static baton_status recipe_new(const char *path, const baton_llama_params *params, struct bt_recipe **out,
@@ -48,8 +70,8 @@ static baton_status recipe_new(const char *path, const baton_llama_params *param
                            "parameters without their size: make them with BATON_LLAMA_PARAMS and BATON_POLICY");
     else
         status = bt_check_policy(&r->policy, r->params.pooling != BATON_POOLING_OFF, err);
-    if (!status && r->params.loras && r->params.n_loras)
-        status = bt_fail(err, BATON_UNSUPPORTED, "a model by name has no adapters in this version: open it by itself");
+    if (!status)
+        status = copy_loras(r, err);
     if (!status) {
         r->path = path ? strdup(path) : NULL;
         r->chat_template = r->params.chat_template ? strdup(r->params.chat_template) : NULL;

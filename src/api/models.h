@@ -14,8 +14,9 @@
 struct bt_recipe {
     char *path; /* NULL: the built-in model */
     char *chat_template;
+    baton_llama_lora *loras; /* with their paths */
     baton_policy policy;
-    baton_llama_params params; /* points to the two above; progress is the program's */
+    baton_llama_params params; /* points to those above; progress is the program's */
 };
 
 /* A model that is loaded. Freed by the last use once it is retired. */

@@ -104,6 +104,13 @@ baton_status bt_llama_start(baton_error *err) {
     return BATON_OK;
 }
 
+/* One core is left to everybody else: ggml's threads spin, and on all cores they collapse beside any other work. */
+int bt_native_threads(int asked) {
+    cpu_set_t cpus;
+    int n = sched_getaffinity(0, sizeof cpus, &cpus) == 0 ? CPU_COUNT(&cpus) - 1 : 1;
+    return asked > 0 ? asked : BT_MAX(n, 1);
+}
+
 static char versions[512]; /* written under versions_once only */
 static pthread_once_t versions_once = PTHREAD_ONCE_INIT;
 

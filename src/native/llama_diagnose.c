@@ -41,10 +41,3 @@ void bt_native_cpu(struct bt_buf *out) {
     pthread_once(&cpu_once, make_cpu);
     bt_buf_adds(out, cpu);
 }
-
-/* One core is left to everybody else: ggml's threads spin, and on all cores they collapse beside any other work. */
-int bt_native_threads(int asked) {
-    cpu_set_t cpus;
-    int n = sched_getaffinity(0, sizeof cpus, &cpus) == 0 ? CPU_COUNT(&cpus) - 1 : 1;
-    return asked > 0 ? asked : BT_MAX(n, 1);
-}

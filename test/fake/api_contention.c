@@ -157,6 +157,14 @@ static baton_status call_cancel(struct scene *s, baton_error *err) {
     return baton_llama_cancel(s->m, 4711) ? BATON_FAILED : BATON_OK;
 }
 
+static baton_status call_acquire(struct scene *s, baton_error *err) {
+    baton_lease lease = BATON_LEASE;
+    baton_status status = baton_llama_acquire(s->m, NULL, &lease, err);
+    if (!status)
+        status = baton_lease_release(&lease, BATON_KEEP, err);
+    return status;
+}
+
 static char state_path[64];
 
 static baton_status call_load_state(struct scene *s, baton_error *err) {
@@ -191,6 +199,8 @@ static const struct entry {
 } entries[] = {
     {"open", ENDS, NULL},
     {"close", ENDS, NULL},
+    {"adopt", ENDS, NULL},
+    {"context", ENDS, NULL}, /* of a lease that is held, inside begin and end only */
     {"get_info", FREE, call_get_info},
     {"get_details", FREE, call_get_details},
     {"get_counts", FREE, call_get_counts},
@@ -206,6 +216,7 @@ static const struct entry {
     {"generate_cb", MUTATES, call_generate_cb},
     {"stream", MUTATES, call_stream},
     {"run", MUTATES, call_run},
+    {"acquire", MUTATES, call_acquire},
     {"reset", MUTATES, call_reset},
     {"embed", MUTATES, call_embed},
     {"embed_batch", MUTATES, call_embed_batch},

@@ -229,7 +229,7 @@ static void a_role_of_many_ways_is_walked_once(void **state) {
     (void)state;
     baton_models *r = registry();
     baton_model_use use;
-    char last[8], name[8];
+    char last[16], name[16];
     const char *targets[BATON_ROLE_TARGETS_MAX];
     add(r, "m", "fake:len=60", false);
     snprintf(last, sizeof last, "m");

@@ -254,6 +254,13 @@ static void probe_P08_a_result_belongs_to_its_request(void **state) {
     struct bt_fake_stats s;
     bt_fake_stats(&s);
     assert_int_equal(s.decoding_max, 1);
+    for (int i = 0; i < N; i++) { /* all but one of them are not the last */
+        char text[512];
+        text_of(a[i].id, text, sizeof text);
+        assert_string_equal(text, a[i].text);
+        for (int k = 0; k < i; k++)
+            assert_string_not_equal(a[i].text, a[k].text);
+    }
     for (int i = 0; i < N; i++) {
         alone = (struct asker){.number = i};
         ask(&alone);
