@@ -316,7 +316,7 @@ baton_status baton_llama_generate(baton_llama *llama, const baton_llama_ask *ask
     memset(result, 0, sizeof *result);
     baton_status status = baton_llama_stream(llama, ask, &stream, err);
     if (!status) {
-        while ((status = baton_stream_next(stream, -1, &delta)) == BATON_OK)
+        while (baton_stream_next(stream, -1, &delta) == BATON_OK)
             bt_buf_add(&text, delta.text, delta.len);
         status = baton_stream_close(&stream, &result->outcome);
         if (status)

@@ -113,7 +113,7 @@ baton_status baton_llama_metadata(const baton_llama *llama, int i, char **key, c
 }
 
 baton_status baton_llama_metadata_get(const baton_llama *llama, const char *key, char **value, baton_error *err) {
-    char *name;
+    char *name = NULL;
     *value = NULL;
     for (int i = 0;; i++) {
         baton_status status = baton_llama_metadata(llama, i, &name, value, err);
@@ -121,7 +121,7 @@ baton_status baton_llama_metadata_get(const baton_llama *llama, const char *key,
             return bt_fail(err, BATON_NOT_FOUND, "the model has no metadata '%s'", key);
         if (status)
             return status;
-        bool found = strcmp(name, key) == 0;
+        bool found = name && strcmp(name, key) == 0;
         free(name);
         if (found)
             return BATON_OK;

@@ -327,9 +327,10 @@ static baton_status use_first(baton_models *r, const char *name, int64_t wait_ms
 
 baton_status baton_models_use(baton_models *models, const char *name, int64_t wait_ms, baton_model_use *use,
                               baton_error *err) {
+    if (use)
+        memset(use, 0, sizeof *use); /* before anything can fail: it is put in any case */
     if (!models || !name || !use)
         return bt_misuse(err, BATON_MISUSE, "baton_models_use needs a registry, a name and a place for the use");
-    memset(use, 0, sizeof *use);
     struct held *h = calloc(1, sizeof *h);
     if (!h)
         return bt_fail(err, BATON_NO_MEMORY, "no memory for a use of '%s'", name);

@@ -188,7 +188,7 @@ baton_status baton_runtime_generate(const char *prompt, size_t len, int max_toke
         pthread_mutex_lock(&bt_rt.lock);
         cancel_if_marked(r);
         pthread_mutex_unlock(&bt_rt.lock);
-        while ((status = baton_stream_next(stream, -1, &d)) == BATON_OK)
+        while (baton_stream_next(stream, -1, &d) == BATON_OK)
             bt_buf_add(&r->text, d.text, d.len);
         status = baton_stream_close(&stream, &r->outcome);
         if (status)

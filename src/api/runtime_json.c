@@ -23,7 +23,7 @@ static bool sha256_of(int fd, char text[65]) {
     ok = ok && n == 0 && EVP_DigestFinal_ex(ctx, digest, &len);
     EVP_MD_CTX_free(ctx);
     for (unsigned i = 0; ok && i < len && i < 32; i++)
-        snprintf(text + 2 * i, 3, "%02x", digest[i]);
+        snprintf(text + (size_t)2 * i, 3, "%02x", digest[i]);
     return ok;
 }
 

@@ -23,7 +23,7 @@ static float largest(const float *x, int32_t n) {
     int32_t i = 0;
     for (; i + CHAINS * LANES <= n; i += CHAINS * LANES)
         for (int k = 0; k < CHAINS; k++)
-            a[k] = larger(a[k], x + i + k * LANES);
+            a[k] = larger(a[k], x + i + (ptrdiff_t)k * LANES);
     for (; i < n; i++)
         max = x[i] > max ? x[i] : max;
     for (int k = 0; k < CHAINS * LANES; k++)

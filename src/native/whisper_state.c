@@ -57,7 +57,8 @@ baton_status bt_whisper_check_threads(int threads, baton_error *err) {
 }
 
 baton_status bt_whisper_check_audio(const struct bt_audio *audio, baton_error *err) {
-    const size_t per_ms = BT_WHISPER_RATE / 1000, most = (size_t)INT32_MAX - 31 * BT_WHISPER_RATE; /* it pads by 30 s */
+    const size_t per_ms = BT_WHISPER_RATE / 1000,
+                 most = (size_t)INT32_MAX - (size_t)31 * BT_WHISPER_RATE; /* it pads by 30 s */
     if (audio->rate != BT_WHISPER_RATE)
         return bt_fail(err, BATON_INVALID, "audio of %d samples a second: whisper hears %d, mono; resample it first",
                        audio->rate, BT_WHISPER_RATE);

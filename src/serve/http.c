@@ -41,7 +41,7 @@ void bt_conn_timer(struct bt_http_conn *c, int64_t ms) {
 }
 
 static void accept_again(struct bt_http *h) {
-    struct timeval later = {0, BT_HTTP_RETRY_MS * 1000};
+    struct timeval later = {0, BT_HTTP_RETRY_MS * 1000L};
     if (h->accepting || h->stopping)
         return;
     h->accepting = event_add(&h->accept, NULL) == 0;
@@ -281,7 +281,7 @@ static void on_accept(evutil_socket_t fd, short what, void *arg) {
             h->starved = false;
             conn_open(h, conn, peer_of(&name));
         } else if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
-            struct timeval later = {0, BT_HTTP_RETRY_MS * 1000};
+            struct timeval later = {0, BT_HTTP_RETRY_MS * 1000L};
             if (!h->starved)
                 bt_log(BATON_LOG_WARN, "no new connections for now: %s", strerror(errno));
             h->starved = true;
