@@ -73,6 +73,8 @@ void bt_utf8_clean(struct bt_buf *b, const char *s, size_t len);
  * draws what it would have drawn. SplitMix64's finaliser (Steele, Lea, Flood, OOPSLA 2014) over both words. */
 double bt_draw(uint64_t seed, uint64_t index);
 uint64_t bt_mix64(uint64_t x);
+/* Tells damaged bytes from whole ones; no protection against somebody who wants to deceive. */
+uint64_t bt_sum64(const void *data, size_t size);
 
 /* A seed or an id that nobody can guess: getrandom(2). */
 uint64_t bt_random64(void);

@@ -48,6 +48,19 @@ uint64_t bt_mix64(uint64_t x) {
     return x ^ (x >> 31);
 }
 
+uint64_t bt_sum64(const void *data, size_t size) {
+    const unsigned char *bytes = data;
+    uint64_t sum = size, word;
+    for (; size >= sizeof word; bytes += sizeof word, size -= sizeof word) {
+        memcpy(&word, bytes, sizeof word);
+        sum = (sum ^ word) * UINT64_C(0x9e3779b97f4a7c15);
+        sum ^= sum >> 32;
+    }
+    word = 0;
+    memcpy(&word, bytes, size);
+    return bt_mix64(sum ^ word);
+}
+
 double bt_draw(uint64_t seed, uint64_t index) {
     /* two rounds: with one, seeds that differ by the golden increment would be shifted copies of each other */
     uint64_t x = bt_mix64(bt_mix64(seed) ^ index);

@@ -14,18 +14,6 @@ struct header {
     uint16_t exact, sequences;
 };
 
-static uint64_t sum_of(const unsigned char *bytes, size_t size) {
-    uint64_t sum = size, word;
-    for (; size >= sizeof word; bytes += sizeof word, size -= sizeof word) {
-        memcpy(&word, bytes, sizeof word);
-        sum = (sum ^ word) * UINT64_C(0x9e3779b97f4a7c15);
-        sum ^= sum >> 32;
-    }
-    word = 0;
-    memcpy(&word, bytes, size);
-    return bt_mix64(sum ^ word);
-}
-
 static bool has_memory(const struct bt_llama_context *c, int seq) {
     return c->memory && seq >= 0 && seq < c->sequences;
 }
@@ -47,7 +35,7 @@ size_t bt_llama_state_get(struct bt_context *base, int seq, unsigned char *to, s
                        .model = c->model->fingerprint,
                        .adapters = c->adapters,
                        .size = written,
-                       .sum = sum_of(to + sizeof h, written),
+                       .sum = bt_sum64(to + sizeof h, written),
                        .cells = llama_memory_seq_pos_max(c->memory, seq) + 1,
                        .exact = c->exact,
                        .sequences = (uint16_t)c->sequences};
@@ -62,7 +50,7 @@ static baton_status check(const struct bt_llama_context *c, const unsigned char 
     memcpy(h, from, sizeof *h);
     if (h->magic != STATE_MAGIC || h->version != STATE_VERSION)
         return bt_fail(err, BATON_INVALID, "these %zu bytes are no saved state, or of another version of baton", size);
-    if (h->size != size - sizeof *h || h->sum != sum_of(from + sizeof *h, size - sizeof *h))
+    if (h->size != size - sizeof *h || h->sum != bt_sum64(from + sizeof *h, size - sizeof *h))
         return bt_fail(err, BATON_INVALID, "the saved state of %zu bytes is damaged or cut off", size);
     if (h->model != c->model->fingerprint)
         return bt_fail(err, BATON_INVALID, "the saved state was made with another model than %s", c->model->path);

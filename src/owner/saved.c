@@ -14,18 +14,6 @@ struct header {
     uint32_t held;
 };
 
-static uint64_t sum_of(const unsigned char *bytes, size_t size) {
-    uint64_t sum = size, word;
-    for (; size >= sizeof word; bytes += sizeof word, size -= sizeof word) {
-        memcpy(&word, bytes, sizeof word);
-        sum = (sum ^ word) * UINT64_C(0x9e3779b97f4a7c15);
-        sum ^= sum >> 32;
-    }
-    word = 0;
-    memcpy(&word, bytes, size);
-    return bt_mix64(sum ^ word);
-}
-
 static const size_t behind_sum = offsetof(struct header, n_tokens);
 
 bool bt_saved_begin(struct bt_buf *b, const struct bt_saved *s, unsigned char **cache) {
@@ -50,7 +38,7 @@ void bt_saved_end(struct bt_buf *b, size_t written) {
     memcpy(&h, b->data, sizeof h);
     h.cache_size = written;
     memcpy(b->data, &h, sizeof h);
-    h.sum = sum_of(b->data + behind_sum, b->len - behind_sum);
+    h.sum = bt_sum64(b->data + behind_sum, b->len - behind_sum);
     memcpy(b->data, &h, sizeof h);
 }
 
@@ -66,7 +54,7 @@ baton_status bt_saved_get(const void *bytes, size_t size, struct bt_saved *s, ba
                        size);
     size_t rest = size - sizeof h;
     bool whole = h.n_tokens <= rest / sizeof(bt_token) && h.cache_size == rest - h.n_tokens * sizeof(bt_token) &&
-                 h.sum == sum_of(from + behind_sum, size - behind_sum);
+                 h.sum == bt_sum64(from + behind_sum, size - behind_sum);
     if (!whole || h.n_prompt == 0 || h.n_prompt > h.n_tokens || h.cached < 0 || (uint64_t)h.cached > h.n_tokens)
         return bt_fail(err, BATON_INVALID, "the saved conversation of %zu bytes is damaged or cut off", size);
     size_t tokens = h.n_tokens * sizeof *s->tokens;

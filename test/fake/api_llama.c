@@ -36,58 +36,6 @@ static baton_llama_ask endless(void) {
     return ask;
 }
 
-static void probe_P01_a_stream_that_holds_the_context_is_named_to_the_one_refused(void **state) {
-    (void)state;
-    baton_policy policy = BATON_POLICY;
-    baton_llama *m = api_open("fake:len=100000", &policy, 65536);
-    baton_llama_ask ask = endless();
-    baton_stream *s;
-    baton_delta d;
-    baton_error err;
-    baton_result r;
-    assert_int_equal(baton_llama_stream(m, &ask, &s, &err), BATON_OK);
-    assert_int_equal(baton_stream_next(s, -1, &d), BATON_OK);
-    assert_int_equal(baton_llama_generate(m, &ask, &r, &err), BATON_BUSY);
-    assert_non_null(strstr(err.text, "this very thread"));
-    assert_string_equal(r.text, "");
-    baton_result_free(&r);
-    assert_int_equal(baton_stream_close(&s, NULL), BATON_CANCELLED);
-    assert_null(s);
-    ask.max_tokens = 5;
-    assert_int_equal(baton_llama_generate(m, &ask, &r, &err), BATON_OK);
-    baton_result_free(&r);
-    baton_llama_close(&m);
-}
-
-static void probe_P09_two_streams_on_one_thread_never_freeze_it(void **state) {
-    (void)state;
-    for (int owner = 0; owner < 2; owner++) {
-        baton_policy policy = BATON_POLICY;
-        policy.owner = owner ? BATON_OWNER_THREAD : BATON_OWNER_CALLER;
-        policy.when_full = BATON_WAIT;
-        baton_llama *m = api_open("fake:len=100000", &policy, 65536);
-        baton_llama_ask ask = endless();
-        baton_stream *a, *b;
-        baton_delta d;
-        assert_int_equal(baton_llama_stream(m, &ask, &a, NULL), BATON_OK);
-        assert_int_equal(baton_stream_next(a, -1, &d), BATON_OK);
-        baton_status second = baton_llama_stream(m, &ask, &b, NULL);
-        if (!owner) {
-            assert_int_equal(second, BATON_WOULD_DEADLOCK);
-            assert_null(b);
-        } else { /* it waits in the queue, and next says so without blocking */
-            assert_int_equal(second, BATON_OK);
-            assert_int_equal(baton_stream_next(b, 0, &d), BATON_AGAIN);
-        }
-        assert_int_equal(baton_stream_close(&a, NULL), BATON_CANCELLED);
-        if (owner) {
-            assert_int_equal(baton_stream_next(b, -1, &d), BATON_OK);
-            assert_int_equal(baton_stream_close(&b, NULL), BATON_CANCELLED);
-        }
-        baton_llama_close(&m);
-    }
-}
-
 static void *finish_elsewhere(void *arg) {
     baton_stream *s = arg;
     baton_delta d;
@@ -404,8 +352,6 @@ int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         API_TEST(an_answer_is_the_same_under_every_policy),
         API_TEST(text_and_tokens),
-        API_TEST(probe_P01_a_stream_that_holds_the_context_is_named_to_the_one_refused),
-        API_TEST(probe_P09_two_streams_on_one_thread_never_freeze_it),
         API_TEST(probe_P12_a_stream_finishes_on_another_thread_than_it_began_on),
         API_TEST(probe_P10_P15_a_thousand_streams_dropped_at_any_moment_lose_no_slot),
         API_TEST(probe_P20_cancel_names_a_request),
