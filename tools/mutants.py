@@ -33,6 +33,7 @@ import time
 
 HANG_S = 20      # of a mutated test; a healthy one takes less than half of it
 HEALTHY_S = 120  # of an unmutated one
+TRIES = 3        # a race that was let in does not show itself every time
 OUTPUT_LINES = 30
 
 
@@ -218,7 +219,10 @@ def attempt(bench, mutant):
         with open(path, "w", encoding="utf-8") as file:
             file.write(mutated)
         bench.make(mutant.test)
-        status, output = bench.run(mutant.test, mutant.filter, HANG_S)
+        for _ in range(TRIES):
+            status, output = bench.run(mutant.test, mutant.filter, HANG_S)
+            if status != 0:
+                break
     finally:
         with open(path, "w", encoding="utf-8") as file:
             file.write(text)
