@@ -48,7 +48,8 @@ class Ask(ctypes.Structure):
 class Outcome(ctypes.Structure):
     _fields_ = [("status", ctypes.c_int), ("finish", ctypes.c_int), ("prompt_tokens", ctypes.c_uint32),
                 ("reused_tokens", ctypes.c_uint32), ("answer_tokens", ctypes.c_uint32), ("queue_ns", ctypes.c_int64),
-                ("run_ns", ctypes.c_int64), ("text", ctypes.c_char * 256)]
+                ("run_ns", ctypes.c_int64), ("text", ctypes.c_char * 256), ("prefill_ns", ctypes.c_int64),
+                ("decode_ns", ctypes.c_int64), ("prompt_per_s", ctypes.c_double), ("answer_per_s", ctypes.c_double)]
 
 
 class Result(ctypes.Structure):

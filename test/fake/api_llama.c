@@ -330,6 +330,12 @@ static void numbers_that_are_none_are_refused_and_hurt_nobody(void **state) {
     }
 }
 
+/* What the library writes into without knowing its size: examples/python/baton_ctypes.py mirrors these by hand. */
+_Static_assert(sizeof(baton_outcome) == 328, "mend the Python example's Outcome, too");
+_Static_assert(sizeof(baton_result) == 344, "mend the Python example's Result, too");
+_Static_assert(sizeof(baton_delta) == 24, "mend the Python example's Delta, too");
+_Static_assert(sizeof(baton_error) == 516, "mend the Python example's Error, too");
+
 static void a_program_of_an_older_header_keeps_its_presets(void **state) {
     (void)state;
     struct {
