@@ -183,13 +183,7 @@ struct bt_pool *bt_caller_pool(const struct bt_caller *c) {
 
 baton_status bt_caller_chat(const struct bt_caller *c, const struct bt_chat_message *messages, size_t n,
                             bt_token **tokens, size_t *n_tokens, baton_error *err) {
-    struct bt_buf text = BT_BUF_INIT;
-    baton_status status = c->model->ops->chat(c->model, messages, n, &text, err);
-    if (!status)
-        status =
-            c->model->ops->tokenize(c->model, (const char *)text.data, text.len, true, true, tokens, n_tokens, err);
-    bt_buf_free(&text);
-    return status;
+    return bt_chat_tokens(c->model, messages, n, tokens, n_tokens, err);
 }
 
 struct under_lease {

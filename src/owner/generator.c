@@ -233,16 +233,6 @@ static bool copy_stops(struct bt_generator *g, const struct bt_run *run) {
     return true;
 }
 
-static baton_status check_tokens(const struct bt_generator *g, const bt_token *tokens, size_t n, baton_error *err) {
-    struct bt_model_info info;
-    g->m->ops->info(g->m, &info);
-    for (size_t i = 0; i < n; i++)
-        if (tokens[i] < 0 || tokens[i] >= info.vocab_size)
-            return bt_fail(err, BATON_INVALID, "token %d at index %zu of the prompt is not in the vocabulary (0 to %d)",
-                           (int)tokens[i], i, info.vocab_size - 1);
-    return BATON_OK;
-}
-
 /* The sampler and the text machine are brought to where the answer was left; its text was delivered then. */
 static baton_status replay(struct bt_generator *g, const struct bt_run *run, baton_error *err) {
     struct bt_buf delivered = BT_BUF_INIT;
@@ -275,9 +265,9 @@ static baton_status keep_cache(struct bt_generator *g, const struct bt_run *run,
 
 static baton_status prepare(struct bt_generator *g, const struct bt_run *run, baton_error *err) {
     size_t room = (size_t)g->capacity, known = run->n_prompt + run->n_resume;
-    baton_status status = check_tokens(g, run->prompt, run->n_prompt, err);
+    baton_status status = bt_check_tokens(g->m, run->prompt, run->n_prompt, err);
     if (!status)
-        status = check_tokens(g, run->resume, run->n_resume, err);
+        status = bt_check_tokens(g->m, run->resume, run->n_resume, err);
     if (status)
         return status;
     if (run->n_prompt == 0)

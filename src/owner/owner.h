@@ -30,6 +30,13 @@ void bt_owner_run(const struct bt_owner_params *params);
 /* Three decodes of the same tokens, cut differently: true if the logits agree to the bit. */
 bool bt_exact_selftest(struct bt_context *c, const struct bt_model *m, int sequences);
 
+/* _INVALID names the first token that the model does not have. */
+baton_status bt_check_tokens(const struct bt_model *m, const bt_token *tokens, size_t n, baton_error *err);
+
+/* A chat in the model's template, as tokens; *tokens is malloc'd. */
+baton_status bt_chat_tokens(const struct bt_model *m, const struct bt_chat_message *messages, size_t n_messages,
+                            bt_token **tokens, size_t *n, baton_error *err);
+
 /* Generation in the caller's thread, one request alone on sequence `seq`: what owner = caller runs under its lease,
  * and what every batched answer is compared with. */
 struct bt_run {

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "owner/owner.h"
 #include "owner/request.h"
 
 struct bt_prepare {
@@ -56,21 +57,11 @@ void bt_owner_request_free(struct bt_owner_request *r) {
     free(r);
 }
 
-static baton_status check_tokens(const struct bt_model *m, const bt_token *tokens, size_t n, baton_error *err) {
-    struct bt_model_info info;
-    m->ops->info(m, &info);
-    for (size_t i = 0; i < n; i++)
-        if (tokens[i] < 0 || tokens[i] >= info.vocab_size)
-            return bt_fail(err, BATON_INVALID, "token %d at index %zu of the prompt is not in the vocabulary (0 to %d)",
-                           (int)tokens[i], i, info.vocab_size - 1);
-    return BATON_OK;
-}
-
 /* The prompt as tokens, malloc'd. */
 static baton_status prompt_tokens(const struct bt_model *m, const struct bt_submit *ask, bt_token **tokens, size_t *n,
                                   baton_error *err) {
     if (ask->kind == BT_PROMPT_TOKENS) {
-        baton_status status = check_tokens(m, ask->tokens, ask->n_tokens, err);
+        baton_status status = bt_check_tokens(m, ask->tokens, ask->n_tokens, err);
         if (status)
             return status;
         *n = ask->n_tokens;
@@ -83,14 +74,7 @@ static baton_status prompt_tokens(const struct bt_model *m, const struct bt_subm
     }
     if (ask->kind == BT_PROMPT_TEXT)
         return m->ops->tokenize(m, ask->text.data, ask->text.len, true, true, tokens, n, err);
-    struct bt_buf chat = BT_BUF_INIT;
-    baton_status status = m->ops->chat(m, ask->messages, ask->n_messages, &chat, err);
-    if (!status && chat.failed)
-        status = bt_fail(err, BATON_NO_MEMORY, "no memory for a chat of %zu messages", ask->n_messages);
-    if (!status)
-        status = m->ops->tokenize(m, (const char *)chat.data, chat.len, true, true, tokens, n, err);
-    bt_buf_free(&chat);
-    return status;
+    return bt_chat_tokens(m, ask->messages, ask->n_messages, tokens, n, err);
 }
 
 /* The tokens that an earlier attempt delivered: sampler and text machine are brought to where they were. */
@@ -116,7 +100,7 @@ static baton_status prepare(const struct bt_prepare *p, struct bt_owner_request 
     size_t n = 0, capacity = (size_t)p->capacity;
     baton_status status = prompt_tokens(m, &r->ask, &prompt, &n, err);
     if (!status)
-        status = check_tokens(m, r->ask.resume, r->ask.n_resume, err);
+        status = bt_check_tokens(m, r->ask.resume, r->ask.n_resume, err);
     if (!status && n == 0)
         status = bt_fail(err, BATON_INVALID, "the prompt has no tokens: there is nothing to continue");
     if (!status && (n >= capacity || n + r->ask.n_resume > capacity))
