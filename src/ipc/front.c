@@ -520,7 +520,7 @@ static baton_status wait_ready(struct bt_front *f, baton_error *err) {
 
 baton_status bt_front_open(const struct bt_front_params *params, struct bt_front **front, baton_error *err) {
     *front = NULL;
-    int fds[BT_CONTEXTS_MAX], slots;
+    int slots;
     if (params->contexts < 1 || params->contexts > BT_CONTEXTS_MAX)
         return bt_fail(err, BATON_INVALID, "%d contexts: 1 to %d are possible", params->contexts, BT_CONTEXTS_MAX);
     if (params->context.sequences < 1 || __builtin_mul_overflow(params->contexts, params->context.sequences, &slots) ||
@@ -536,17 +536,21 @@ baton_status bt_front_open(const struct bt_front_params *params, struct bt_front
     bt_list_init(&f->running);
     for (int i = 0; i < BUCKETS; i++)
         bt_list_init(&f->buckets[i]);
-    baton_status status = bt_spawn_open(&params->model, &params->context, params->contexts, fds, &f->spawn, err);
-    if (status) {
-        free(f);
-        return status;
-    }
-    for (int i = 0; i < params->contexts; i++) {
-        f->contexts[i].fd = fds[i];
+    const struct bt_spawn_params spawn = {.model = params->model,
+                                          .context = params->context,
+                                          .contexts = params->contexts,
+                                          .owner = params->owner,
+                                          .no_sandbox = params->no_sandbox,
+                                          .core = params->core};
+    for (int i = 0; i < params->contexts; i++)
+        f->contexts[i].fd = -1;
+    baton_status status = bt_spawn_open(&spawn, &f->spawn, err);
+    for (int i = 0; i < params->contexts && !status; i++) {
+        status = bt_spawn_start(f->spawn, i, &f->contexts[i].fd, err);
         bt_put_hello(&f->contexts[i].out);
         flush(&f->contexts[i]);
     }
-    status = wait_ready(f, err);
+    status = status ? status : wait_ready(f, err);
     if (status) {
         bt_front_close(&f);
         return status;
