@@ -194,9 +194,9 @@ baton_status bt_front_submit(struct bt_front *f, struct bt_submit *s, const stru
     baton_status status = BATON_OK;
     if (r->submit.failed)
         status = bt_fail(err, BATON_NO_MEMORY, "no memory for a request");
-    else if (r->submit.len > BT_FRAME_MAX)
+    else if (r->submit.len > BT_BODY_MAX)
         status = bt_fail(err, BATON_TOO_LONG, "the request takes %zu bytes and %d are possible", r->submit.len,
-                         BT_FRAME_MAX);
+                         BT_BODY_MAX);
     else if (bt_front_find(f, s->id))
         status = bt_fail(err, BATON_INVALID, "a request of id %llu is alive", (unsigned long long)s->id);
     else
