@@ -30,6 +30,7 @@ struct bt_model_params {
     void *progress_arg;
     const struct bt_lora *loras; /* borrowed; every context that bt_context_open makes has them */
     size_t n_loras;
+    int starts; /* how many owners of the context, each with this model, came before: the fake's knob lives counts it */
 };
 
 struct bt_model_info {
@@ -226,6 +227,7 @@ baton_status bt_context_open(struct bt_model *m, const struct bt_context_params 
                              baton_error *err);
 
 baton_status bt_llama_open(const struct bt_model_params *params, struct bt_model **m, baton_error *err);
+void bt_llama_catch_abort(void (*say)(const char *text)); /* NULL: libggml's own way */
 baton_status bt_fake_open(const struct bt_model_params *params, struct bt_model **m, baton_error *err);
 
 /* libllama's contexts that a program made (`natives`, n of them, of one model, one sequence each), as they are: neither
@@ -243,6 +245,12 @@ const char *bt_builtin_model_path(void);
 void bt_native_versions(struct bt_buf *out);
 /* "libggml-cpu-haswell: CPU : SSE3 = 1 | …": the variant that runs, and what it was built for. */
 void bt_native_cpu(struct bt_buf *out);
+/* From now on a failed assertion of the native library is written to that descriptor, as one line, before it aborts the
+ * process. For owner processes: ggml's abort callback, of which there is one, is theirs. < 0: no more. */
+void bt_native_last_words(int fd);
+/* Writes such a line; async-signal-safe. */
+void bt_native_say_last(const char *text);
+
 /* The threads of native calls that a context gets: 0 asks for the preset. */
 int bt_native_threads(int asked);
 
