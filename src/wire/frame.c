@@ -106,6 +106,7 @@ void bt_put_submit(struct bt_buf *b, const struct bt_submit *s) {
     put_tokens(b, s->tokens, s->n_tokens);
     put_tokens(b, s->resume, s->n_resume);
     put_u32(b, s->resume_held);
+    put_u32(b, s->resume_unread);
     put_sampling(b, &s->sampling);
     put_u32(b, (uint32_t)s->max_tokens);
     put_u32(b, s->window);
@@ -181,12 +182,6 @@ void bt_put_done(struct bt_buf *b, const struct bt_frame_done *d) {
     put_u32(b, d->answer_tokens);
     put_text(b, d->text.data, d->text.len);
     put_text(b, d->error.data, d->error.len);
-    end(b, at);
-}
-
-void bt_put_pulse(struct bt_buf *b, uint64_t steps) {
-    size_t at = begin(b, BT_FRAME_PULSE);
-    put_u64(b, steps);
     end(b, at);
 }
 

@@ -179,6 +179,7 @@ static baton_status get_submit(struct reader *r, struct bt_submit *s) {
     if (get_messages(r, s) || get_tokens(r, &s->tokens, &s->n_tokens) || get_tokens(r, &s->resume, &s->n_resume))
         return BATON_NO_MEMORY;
     s->resume_held = get_u32(r);
+    s->resume_unread = get_u32(r);
     if (get_sampling(r, &s->sampling))
         return BATON_NO_MEMORY;
     s->max_tokens = get_i32(r);
@@ -276,12 +277,6 @@ baton_status bt_get_done(const struct bt_frame *f, struct bt_frame_done *d) {
     d->answer_tokens = get_u32(&r);
     d->text = get_text(&r);
     d->error = get_text(&r);
-    return finish(&r);
-}
-
-baton_status bt_get_pulse(const struct bt_frame *f, uint64_t *steps) {
-    struct reader r = reader_of(f);
-    *steps = get_u64(&r);
     return finish(&r);
 }
 
