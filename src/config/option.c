@@ -36,6 +36,8 @@ static void duration_text(double ms, char *text, size_t size) {
         snprintf(text, size, "never");
     else if (ms >= 3600000 && fmod(ms, 3600000) == 0)
         snprintf(text, size, "%.0fh", ms / 3600000);
+    else if (ms >= 60000 && fmod(ms, 60000) == 0)
+        snprintf(text, size, "%.0fm", ms / 60000);
     else if (ms >= 1000 && fmod(ms, 1000) == 0)
         snprintf(text, size, "%.0fs", ms / 1000);
     else
