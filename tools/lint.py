@@ -39,8 +39,9 @@ ARROWS = {
     "owner": ("wire/", "native/native.h"),
     "ipc": ("owner/", "wire/", "gate/", "native/native.h"),
     "api": ("ipc/", "wire/", "lease/", "owner/", "gate/", "native/native.h", "native/whisper.h"),
+    "config": ("ipc/front.h",),
     "serve": ("ipc/", "wire/", "gate/", "native/native.h"),
-    "cli": ("serve/", "ipc/", "wire/", "lease/", "gate/", "owner/owner.h", "native/native.h", "native/race.h"),
+    "cli": ("serve/", "config/", "ipc/", "wire/", "lease/", "gate/", "owner/owner.h", "native/native.h", "native/race.h"),
 }
 FOLDERS = tuple(folder + "/" for folder in ARROWS)
 
