@@ -10,6 +10,7 @@
 #define BT_FRONT_H
 
 #include "gate/gate.h"
+#include "ipc/spawn.h"
 #include "owner/owner.h"
 #include "wire/frame.h"
 
@@ -25,6 +26,8 @@ struct bt_front_params {
     enum bt_when_full when_full;
     int queue_max;
     int64_t queue_ms, run_ms; /* < 0: never */
+    enum bt_owner_kind owner; /* a thread of this process, or a process each */
+    bool no_sandbox, core;    /* of processes: see struct bt_spawn_params */
 };
 
 /* What one request says where the front's parameters speak for all. */

@@ -93,10 +93,12 @@ static void call(struct bt_loop *l, const struct turn *list, const uint64_t *ids
     }
     l->alone = same ? list[0].r : NULL;
     l->looked_ns = bt_now_coarse_ns();
+    int64_t began_ns = bt_now_ns();
     baton_status status =
         l->context->ops->embed(l->context, l->inputs, (size_t)n, list[0].r->ask.normalise, l->vectors, &err);
     l->alone = NULL;
     l->steps++;
+    bt_loop_took(l, bt_now_ns() - began_ns);
     if (!status) {
         for (int i = 0; i < n; i++)
             if (still_on(l, &list[i], ids[i]))
@@ -114,11 +116,17 @@ bool bt_loop_embed(struct bt_loop *l) {
     struct turn list[BT_SEQUENCES_MAX];
     uint64_t ids[BT_SEQUENCES_MAX];
     int n = turns(l, list);
-    for (int i = 0; i < n; i++)
+    if (n == 0)
+        return false;
+    for (struct bt_list *at = l->waiting.next; at != &l->waiting; at = at->next)
+        bt_loop_stand(l, BT_CONTAINER(at, struct bt_owner_request, link), BT_STANDING_RESTING);
+    for (int i = 0; i < n; i++) {
         ids[i] = list[i].r->ask.id;
-    if (n > 0)
-        call(l, list, ids, n);
-    return n > 0;
+        bt_loop_stand(l, list[i].r, BT_STANDING_STEPPING);
+    }
+    bt_loop_tell(l);
+    call(l, list, ids, n);
+    return true;
 }
 
 baton_status bt_loop_more(struct bt_loop *l, struct bt_body *body) {
@@ -136,6 +144,7 @@ baton_status bt_loop_more(struct bt_loop *l, struct bt_body *body) {
     if (!m)
         return err.status;
     r->more = true;
+    bt_loop_prepare_fresh(l); /* its request goes first */
     m->first = r->asked;
     r->asked += m->ask.n_inputs;
     l->n_preparing++;

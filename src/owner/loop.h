@@ -39,6 +39,7 @@ struct bt_loop {
     struct bt_bodies bodies;
     struct bt_prepare *prepare;
     int n_preparing;
+    struct bt_list fresh;   /* not given to the prepare thread yet: the front is told of them first */
     struct bt_list waiting; /* prepared requests without a sequence; with a pooling all that are prepared */
     struct bt_list replies; /* calls that are answered, until the peer has the answer */
     struct bt_list resets;  /* calls that wait for requests under way */
@@ -55,7 +56,13 @@ struct bt_loop {
     struct bt_owner_request *alone; /* the one request whose prefill it is; NULL: several, or a decode */
     int64_t looked_ns;              /* when the abort hook last looked at the socket */
     uint64_t steps;
+    int64_t call_ns;    /* what a call takes: the longest of late */
     int32_t lost_steps; /* in a row, to holes between the sequences */
+
+    /* what the front knows of us */
+    bool restand;      /* some request stands otherwise than it was told */
+    int64_t pulsed_ns; /* the last PULSE */
+    struct bt_pulse pulse;
 
     struct bt_row *rows;
     struct bt_plan plan;
@@ -70,6 +77,12 @@ struct bt_loop {
 /* The scratch buffers belong to no request: who finds one failed ends its request and gives the buffer back. */
 static inline bool bt_loop_text_lost(const struct bt_loop *l, const struct bt_owner_request *r) {
     return l->piece.failed || l->text.failed || r->text.pending.failed;
+}
+
+enum { BT_CALL_MEMORY = 64 };
+/* A native call took so long. */
+static inline void bt_loop_took(struct bt_loop *l, int64_t ns) {
+    l->call_ns = BT_MAX(l->call_ns - l->call_ns / BT_CALL_MEMORY, ns);
 }
 
 /* step.c */
@@ -97,5 +110,10 @@ struct bt_owner_request *bt_loop_find(const struct bt_loop *l, uint64_t id);
 void bt_loop_finish(struct bt_loop *l, struct bt_owner_request *r, baton_status outcome, enum bt_finish finish,
                     const char *error);
 bool bt_loop_read(struct bt_loop *l); /* socket to l->in; false: the peer has gone */
+void bt_loop_flush(struct bt_loop *l);
+void bt_loop_prepare_fresh(struct bt_loop *l); /* those that are new go to the prepare thread */
+void bt_loop_stand(struct bt_loop *l, struct bt_owner_request *r, enum bt_standing standing);
+/* Before native code sees anything new: who is in it, should it never return. */
+void bt_loop_tell(struct bt_loop *l);
 
 #endif

@@ -44,7 +44,9 @@ struct bt_owner_request {
     struct bt_inputs inputs;
 
     /* loop only */
-    struct bt_list link;    /* among the prepared: that wait for a sequence, or whose inputs are computed in turn */
+    struct bt_list
+        link; /* among the new; the prepared that wait for a sequence; or whose inputs are computed in turn */
+    enum bt_standing standing;
     baton_status cancelled; /* BATON_OK: not cancelled */
     bool preparing;
     int seq;     /* -1: none yet */

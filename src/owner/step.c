@@ -45,6 +45,8 @@ static baton_status restore(struct bt_loop *l, struct bt_owner_request *r, baton
     int32_t keep = BT_MIN(r->cached, r->n_tokens - 1);
     if (!r->cache || r->fed >= keep)
         return BATON_OK;
+    bt_loop_stand(l, r, BT_STANDING_STEPPING);
+    bt_loop_tell(l);
     ops->seq_rm(l->context, r->seq, 0, -1);
     r->fed = 0;
     baton_status status = ops->state_set(l->context, r->seq, r->cache, r->cache_size, err);
@@ -197,9 +199,11 @@ static void call(struct bt_loop *l, const int *list, int n, const int32_t *share
     int rows = rows_of(l, list, n, share);
     l->alone = n == 1 ? l->seqs[list[0]].request : NULL;
     l->looked_ns = bt_now_coarse_ns();
+    int64_t began_ns = bt_now_ns();
     enum bt_decode result = l->context->ops->decode(l->context, l->rows, rows);
     l->alone = NULL;
     l->steps++;
+    bt_loop_took(l, bt_now_ns() - began_ns);
     if (result == BT_DECODE_OK) {
         collect(l, list, n, share);
         return;
@@ -217,6 +221,18 @@ static void call(struct bt_loop *l, const int *list, int n, const int32_t *share
             call(l, &list[i], 1, share);
 }
 
+static void stand(struct bt_loop *l) {
+    bool in_it[BT_SEQUENCES_MAX] = {false};
+    for (int i = 0; i < l->plan.n_decode; i++)
+        in_it[l->plan.decode[i]] = true;
+    for (int i = 0; i < l->plan.n_prefill; i++)
+        in_it[l->plan.prefill[i]] = true;
+    for (int i = 0; i < l->sequences; i++)
+        if (l->seqs[i].request)
+            bt_loop_stand(l, l->seqs[i].request, in_it[i] ? BT_STANDING_STEPPING : BT_STANDING_RESTING);
+    bt_loop_tell(l);
+}
+
 bool bt_loop_step(struct bt_loop *l) {
     struct bt_plan *plan = &l->plan;
     view_all(l);
@@ -224,6 +240,7 @@ bool bt_loop_step(struct bt_loop *l) {
     if (plan->n_decode == 0 && plan->n_prefill == 0)
         return false;
     l->lost_steps = plan->holes ? l->lost_steps + 1 : 0;
+    stand(l);
     if (plan->move_from >= 0) {
         move(l, plan->move_from, plan->move_to);
         return true;
@@ -234,6 +251,8 @@ bool bt_loop_step(struct bt_loop *l) {
             one[plan->decode[i]] = 1;
         call(l, plan->decode, plan->n_decode, one);
     }
+    if (plan->n_decode > 0 && plan->n_prefill > 0)
+        bt_loop_flush(l); /* nobody's token waits for a neighbour's prompt */
     if (plan->n_prefill > 0 && !l->ending)
         call(l, plan->prefill, plan->n_prefill, plan->share);
     return true;
