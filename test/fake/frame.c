@@ -272,7 +272,6 @@ static void decode_any(const struct bt_frame *f) {
         struct bt_frame_token token;
         struct bt_frame_done done;
         struct bt_pulse pulse;
-        uint32_t number;
         bool drain;
     } out;
     uint64_t id;
@@ -311,7 +310,7 @@ static void decode_any(const struct bt_frame *f) {
         bt_get_done(f, &out.done);
         break;
     case BT_FRAME_HELLO:
-        bt_get_hello(f, &out.number);
+        bt_get_hello(f, &n);
         break;
     case BT_FRAME_CANCEL:
         bt_get_cancel(f, &id, &status);
