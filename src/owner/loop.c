@@ -51,7 +51,7 @@ void bt_loop_finish(struct bt_loop *l, struct bt_owner_request *r, baton_status 
                                  .outcome = outcome,
                                  .finish = finish,
                                  .prompt_tokens = (uint32_t)r->n_prompt,
-                                 .reused_tokens = (uint32_t)r->reused,
+                                 .reused_tokens = (uint32_t)BT_MIN(r->reused, r->n_prompt),
                                  .answer_tokens = (uint32_t)BT_MAX(bt_owner_answered(r) - r->n_before, 0),
                                  .text = {(const char *)l->text.data, l->text.len},
                                  .error = {error, strlen(error)}};
