@@ -303,7 +303,7 @@ static baton_status handle(struct bt_front *f, struct context *c, const struct b
     baton_status status, fatal;
     baton_log_level level;
     uint32_t version;
-    uint64_t steps;
+    struct bt_pulse pulse;
     switch (frame->type) {
     case BT_FRAME_HELLO:
         status = bt_get_hello(frame, &version);
@@ -318,7 +318,7 @@ static baton_status handle(struct bt_front *f, struct context *c, const struct b
     case BT_FRAME_DONE:
         return on_done(f, c, frame);
     case BT_FRAME_PULSE:
-        return bt_get_pulse(frame, &steps);
+        return bt_get_pulse(frame, &pulse);
     case BT_FRAME_LOG:
         status = bt_get_log(frame, &level, &text);
         if (!status)

@@ -60,8 +60,13 @@ baton_status bt_model_open(const struct bt_model_params *params, struct bt_model
     return status;
 }
 
+const struct bt_model *bt_model_keep(const struct bt_model *m) {
+    atomic_fetch_add(&((struct bt_model *)m)->keepers, 1);
+    return m;
+}
+
 void bt_model_close(struct bt_model *m) {
-    if (!m)
+    if (!m || atomic_fetch_sub(&m->keepers, 1) > 0)
         return;
     for (size_t i = 0; i < m->n_adapters; i++)
         m->ops->adapter_free(m, m->adapters[i]);

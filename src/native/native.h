@@ -211,6 +211,8 @@ struct bt_model {
     struct bt_adapter **adapters;
     float *scales;
     size_t n_adapters;
+    /* any thread */
+    _Atomic int keepers; /* beside the one who opened it */
 };
 struct bt_context {
     const struct bt_context_ops *ops;
@@ -227,6 +229,8 @@ struct bt_adapter {
  * adapters were asked for. */
 baton_status bt_model_open(const struct bt_model_params *params, struct bt_model **m, baton_error *err);
 void bt_model_close(struct bt_model *m); /* after the last context of it; NULL is harmless */
+/* One close more is needed: for who looks at the vocabulary beside the one who has the contexts. Returns m. */
+const struct bt_model *bt_model_keep(const struct bt_model *m);
 /* A context with the model's adapters set. */
 baton_status bt_context_open(struct bt_model *m, const struct bt_context_params *params, struct bt_context **c,
                              baton_error *err);

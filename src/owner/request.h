@@ -24,7 +24,8 @@ struct bt_owner_request {
     bool stopped; /* the resumed text already ended in a stop string */
 
     /* loop only */
-    struct bt_list link;    /* among the prepared that wait for a sequence */
+    struct bt_list link; /* among the new, or the prepared that wait for a sequence */
+    enum bt_standing standing;
     baton_status cancelled; /* BATON_OK: not cancelled */
     bool preparing;
     int seq;     /* -1: none yet */

@@ -43,6 +43,7 @@ void bt_submit_encode(struct bt_buf *b, const struct bt_submit *s) {
     put_tokens(b, s->tokens, s->n_tokens);
     put_tokens(b, s->resume, s->n_resume);
     put_u32(b, s->resume_held);
+    put_u32(b, s->resume_unread);
     put_text(b, s->state.data, s->state.len);
     put_sampling(b, &s->sampling);
     put_u32(b, (uint32_t)s->max_tokens);
@@ -193,6 +194,7 @@ static baton_status get_submit(struct reader *r, struct bt_submit *s) {
         get_tokens(r, &s->resume, &s->n_resume))
         return BATON_NO_MEMORY;
     s->resume_held = get_u32(r);
+    s->resume_unread = get_u32(r);
     s->state = get_text(r);
     if (get_sampling(r, &s->sampling))
         return BATON_NO_MEMORY;

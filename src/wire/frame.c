@@ -106,12 +106,6 @@ void bt_put_done(struct bt_buf *b, const struct bt_frame_done *d) {
     end(b, at);
 }
 
-void bt_put_pulse(struct bt_buf *b, uint64_t steps) {
-    size_t at = begin(b, BT_FRAME_PULSE);
-    put_u64(b, steps);
-    end(b, at);
-}
-
 void bt_put_log(struct bt_buf *b, baton_log_level level, const char *text) {
     size_t at = begin(b, BT_FRAME_LOG);
     put_u8(b, (unsigned)level);

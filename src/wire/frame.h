@@ -85,8 +85,9 @@ struct bt_submit {
     size_t n_tokens;
     bt_token *resume; /* tokens of the answer that an earlier attempt has delivered */
     size_t n_resume;
-    uint32_t resume_held; /* bytes of their text that were held back */
-    struct bt_text state; /* a saved conversation (owner/saved.h) that the prompt comes after; len 0: none */
+    uint32_t resume_held;   /* bytes of their text that were held back */
+    uint32_t resume_unread; /* how many of them no ACK was sent for: they are in the window still */
+    struct bt_text state;   /* a saved conversation (owner/saved.h) that the prompt comes after; len 0: none */
     struct bt_sampling sampling;
     int32_t max_tokens; /* < 0: until the context is full */
     uint32_t window;    /* how many tokens may be on their way without an ACK */
@@ -214,6 +215,28 @@ struct bt_start {
     size_t n_loras;
 };
 
+/* What becomes of a request inside its owner. One that is in no list has touched nothing native yet. */
+enum bt_standing {
+    BT_STANDING_PREPARING, /* template, tokens, sampler */
+    BT_STANDING_RESTING,   /* waits for a sequence, for its turn, or for its reader */
+    BT_STANDING_STEPPING,  /* in the native calls that come next, or are running */
+};
+
+/* Sent before native code sees anything new, so that after a crash it is known who was in it; and at least each
+ * BT_PULSE_NS, from inside long calls too where the library allows it, so that a hang is known. */
+enum { BT_PULSE_MAX = 2048 };
+#define BT_PULSE_NS (2 * BT_NS_PER_S)
+struct bt_pulse {
+    uint64_t steps;
+    int64_t call_ns; /* what a native call takes */
+    bool listed;     /* false: all stands as it did; n is 0 */
+    size_t n;
+    struct {
+        uint64_t id;
+        enum bt_standing standing;
+    } list[BT_PULSE_MAX];
+};
+
 /* A frame as it lies in a receive buffer. */
 struct bt_frame {
     enum bt_frame_type type;
@@ -245,7 +268,7 @@ void bt_put_ready(struct bt_buf *b, const struct bt_frame_ready *r);
 void bt_put_fatal(struct bt_buf *b, baton_status status, const char *text);
 void bt_put_token(struct bt_buf *b, const struct bt_frame_token *t);
 void bt_put_done(struct bt_buf *b, const struct bt_frame_done *d);
-void bt_put_pulse(struct bt_buf *b, uint64_t steps);
+void bt_put_pulse(struct bt_buf *b, const struct bt_pulse *p);
 void bt_put_log(struct bt_buf *b, baton_log_level level, const char *text);
 void bt_put_data(struct bt_buf *b, const struct bt_frame_data *d);
 void bt_put_reply(struct bt_buf *b, const struct bt_frame_reply *r);
@@ -269,7 +292,7 @@ baton_status bt_get_ready(const struct bt_frame *f, struct bt_frame_ready *r);
 baton_status bt_get_fatal(const struct bt_frame *f, baton_status *status, struct bt_text *text);
 baton_status bt_get_token(const struct bt_frame *f, struct bt_frame_token *t);
 baton_status bt_get_done(const struct bt_frame *f, struct bt_frame_done *d);
-baton_status bt_get_pulse(const struct bt_frame *f, uint64_t *steps);
+baton_status bt_get_pulse(const struct bt_frame *f, struct bt_pulse *p);
 baton_status bt_get_log(const struct bt_frame *f, baton_log_level *level, struct bt_text *text);
 baton_status bt_get_data(const struct bt_frame *f, struct bt_frame_data *d);
 baton_status bt_get_reply(const struct bt_frame *f, struct bt_frame_reply *r);

@@ -97,12 +97,6 @@ baton_status bt_get_done(const struct bt_frame *f, struct bt_frame_done *d) {
     return finish(&r);
 }
 
-baton_status bt_get_pulse(const struct bt_frame *f, uint64_t *steps) {
-    struct reader r = reader_of(f);
-    *steps = get_u64(&r);
-    return finish(&r);
-}
-
 baton_status bt_get_log(const struct bt_frame *f, baton_log_level *level, struct bt_text *text) {
     struct reader r = reader_of(f);
     *level = (baton_log_level)get_small(&r, BATON_LOG_DEBUG + 1);

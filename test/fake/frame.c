@@ -28,6 +28,7 @@ static struct bt_submit sample_of(const struct bt_chat_message *messages, bt_tok
                           .n_resume = 2,
                           .resume_held = 1,
                           .state = {"s\0s", 3},
+                          .resume_unread = 5,
                           .max_tokens = -1,
                           .window = 256,
                           .stops = {{"END", 3}, {"\n", 1}},
@@ -70,7 +71,8 @@ static void a_submit_comes_out_as_it_went_in(void **state) {
     assert_int_equal(bt_get_submit(&h, (const unsigned char *)h.first.data, h.total, &s), BATON_OK);
     assert_true(s.id == 7 && s.attempt == 2 && s.flow == UINT64_MAX && s.kind == BT_PROMPT_CHAT);
     assert_string_equal(s.messages[1].content, "caf\xc3\xa9?");
-    assert_true(s.n_tokens == 3 && s.tokens[2] == 3 && s.n_resume == 2 && s.resume[0] == -1 && s.resume_held == 1);
+    assert_true(s.n_tokens == 3 && s.tokens[2] == 3 && s.n_resume == 2 && s.resume[0] == -1);
+    assert_true(s.resume_held == 1 && s.resume_unread == 5);
     assert_true(s.max_tokens == -1 && s.window == 256 && s.n_stops == 2 && s.stops[0].len == 3);
     assert_true(s.sampling.temperature == 0.8f && s.sampling.seed == 42 && s.sampling.bias[0].bias == -1.5f);
     assert_string_equal(s.sampling.grammar, "root ::= \"caf\xc3\xa9\"");
@@ -267,7 +269,7 @@ static void decode_any(const struct bt_frame *f) {
         struct bt_frame_ready ready;
         struct bt_frame_token token;
         struct bt_frame_done done;
-        uint32_t number;
+        struct bt_pulse pulse;
         bool drain;
     } out;
     uint64_t id;
@@ -306,7 +308,7 @@ static void decode_any(const struct bt_frame *f) {
         bt_get_done(f, &out.done);
         break;
     case BT_FRAME_HELLO:
-        bt_get_hello(f, &out.number);
+        bt_get_hello(f, &n);
         break;
     case BT_FRAME_CANCEL:
         bt_get_cancel(f, &id, &status);
@@ -320,8 +322,10 @@ static void decode_any(const struct bt_frame *f) {
     case BT_FRAME_FATAL:
         bt_get_fatal(f, &status, &text);
         break;
+    case BT_FRAME_PULSE:
+        bt_get_pulse(f, &out.pulse);
+        break;
     default:
-        bt_get_pulse(f, &id);
         bt_get_log(f, &level, &text);
     }
 }
@@ -348,7 +352,11 @@ static void put_one_of_each(struct bt_buf *b) {
     bt_put_fatal(b, BATON_BAD_MODEL, "no");
     bt_put_token(b, &(struct bt_frame_token){7, 1, 3, 99, 2, {"ab", 2}});
     bt_put_done(b, &(struct bt_frame_done){7, 1, BATON_OK, BT_FINISH_STOP, 4, 5, 6, {"x", 1}, {"", 0}});
-    bt_put_pulse(b, 1);
+    bt_put_pulse(b, &(struct bt_pulse){.steps = 9,
+                                       .call_ns = 5,
+                                       .listed = true,
+                                       .n = 2,
+                                       .list = {{7, BT_STANDING_RESTING}, {8, BT_STANDING_STEPPING}}});
     bt_put_log(b, BATON_LOG_WARN, "w");
 }
 
