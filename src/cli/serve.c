@@ -19,9 +19,8 @@ int bt_cmd_serve(int argc, char **argv) {
     struct bt_model_settings model = BT_MODEL_SETTINGS;
     struct bt_serve_settings o = BT_SERVE_SETTINGS;
     const struct bt_option_group groups[] = {
-        bt_config_group(BT_GROUP_MODEL, &model),
-        bt_config_group(BT_GROUP_POLICY, &model),
-        bt_config_group(BT_GROUP_ADDRESS, &o),
+        bt_config_group(BT_GROUP_MODEL, &model), bt_config_group(BT_GROUP_POLICY, &model),
+        bt_config_group(BT_GROUP_OWNER, &model), bt_config_group(BT_GROUP_ADDRESS, &o),
         bt_config_group(BT_GROUP_LIMITS, &o),
     };
     int code = bt_options_parse(&COMMAND, groups, BT_COUNT(groups), argc, argv, NULL, NULL);

@@ -47,6 +47,17 @@ static const struct bt_option POLICY_OPTIONS[] = {
      .help = "how long one may run (10m), or never ends; then 504"},
 };
 
+static const struct bt_option OWNER_OPTIONS[] = {
+    {"owner", 0, BT_OPTION_CHOICE, MODEL(owner), .choices = "thread|process",
+     .help = "where each context lives: on a thread of this process, or\nin a process of its own, without network and "
+             "without files\nbut the model's (serve: thread; ask: thread)"},
+    {"no-sandbox", 0, BT_OPTION_FLAG, MODEL(no_sandbox),
+     .help = "owner processes keep the rights of this one. Gives up:\na hostile model file could then read your files, "
+             "use the\nnetwork and end your other processes"},
+    {"owner-core", 0, BT_OPTION_FLAG, MODEL(owner_core),
+     .help = "an owner process that crashes may leave a core file,\nwith prompts and answers in it"},
+};
+
 static const struct bt_option KIND_OPTIONS[] = {
     {"kind", 0, BT_OPTION_CHOICE, MODEL(kind), .choices = "text|speech|image",
      .help = "what the model is for, and with it the library that\nruns it (text)"},
@@ -98,6 +109,7 @@ struct bt_option_group bt_config_group(enum bt_config_group which, void *into) {
         [BT_GROUP_POLICY] = {"How many at once, and what happens to the rest", POLICY_OPTIONS, BT_COUNT(POLICY_OPTIONS),
                              NULL},
         [BT_GROUP_KIND] = {"What it is", KIND_OPTIONS, BT_COUNT(KIND_OPTIONS), NULL},
+        [BT_GROUP_OWNER] = {"The owner", OWNER_OPTIONS, BT_COUNT(OWNER_OPTIONS), NULL},
         [BT_GROUP_ADDRESS] = {"The address", ADDRESS_OPTIONS, BT_COUNT(ADDRESS_OPTIONS), NULL},
         [BT_GROUP_LIMITS] = {"Limits", LIMIT_OPTIONS, BT_COUNT(LIMIT_OPTIONS), NULL},
         [BT_GROUP_WORK] = {"The worker", WORK_OPTIONS, BT_COUNT(WORK_OPTIONS), NULL},
