@@ -194,9 +194,9 @@ baton_status bt_front_submit(struct bt_front *f, struct bt_submit *s, const stru
     baton_status status = BATON_OK;
     if (r->submit.failed)
         status = bt_fail(err, BATON_NO_MEMORY, "no memory for a request");
-    else if (r->submit.len > BT_FRAME_MAX)
+    else if (r->submit.len > BT_BODY_MAX)
         status = bt_fail(err, BATON_TOO_LONG, "the request takes %zu bytes and %d are possible", r->submit.len,
-                         BT_FRAME_MAX);
+                         BT_BODY_MAX);
     else if (bt_front_find(f, s->id))
         status = bt_fail(err, BATON_INVALID, "a request of id %llu is alive", (unsigned long long)s->id);
     else
@@ -302,7 +302,7 @@ static baton_status handle(struct bt_front *f, struct context *c, const struct b
     baton_status status, fatal;
     baton_log_level level;
     uint32_t version;
-    uint64_t steps;
+    struct bt_pulse pulse;
     switch (frame->type) {
     case BT_FRAME_HELLO:
         status = bt_get_hello(frame, &version);
@@ -317,7 +317,7 @@ static baton_status handle(struct bt_front *f, struct context *c, const struct b
     case BT_FRAME_DONE:
         return on_done(f, c, frame);
     case BT_FRAME_PULSE:
-        return bt_get_pulse(frame, &steps);
+        return bt_get_pulse(frame, &pulse);
     case BT_FRAME_LOG:
         status = bt_get_log(frame, &level, &text);
         if (!status)
@@ -496,24 +496,22 @@ static void front_free(struct bt_front *f) {
     free(f);
 }
 
-/* Every socket watched and greeted. */
-static baton_status greet(struct bt_front *f, const int *fds, baton_error *err) {
-    baton_status status = BATON_OK;
-    for (int i = 0; i < f->params.contexts; i++) {
-        struct bt_link *l = &f->contexts[i].link;
-        baton_status one = bt_link_open(l, fds[i], f->epoll, (uint64_t)i, err);
-        if (!one) {
-            bt_put_hello(&l->out);
-            bt_link_flush(l);
-        }
-        status = status ? status : one;
+/* Starts the owner of a context; its socket is watched and greeted. */
+static baton_status greet(struct bt_front *f, int context, baton_error *err) {
+    struct bt_link *l = &f->contexts[context].link;
+    int fd;
+    baton_status status = bt_spawn_start(f->spawn, context, &fd, err);
+    status = status ? status : bt_link_open(l, fd, f->epoll, (uint64_t)context, err);
+    if (!status) {
+        bt_put_hello(&l->out);
+        bt_link_flush(l);
     }
     return status;
 }
 
 baton_status bt_front_open(const struct bt_front_params *params, struct bt_front **front, baton_error *err) {
     *front = NULL;
-    int fds[BT_CONTEXTS_MAX], slots;
+    int slots;
     if (params->contexts < 1 || params->contexts > BT_CONTEXTS_MAX)
         return bt_fail(err, BATON_INVALID, "%d contexts: 1 to %d are possible", params->contexts, BT_CONTEXTS_MAX);
     if (params->context.sequences < 1 || __builtin_mul_overflow(params->contexts, params->context.sequences, &slots) ||
@@ -529,15 +527,23 @@ baton_status bt_front_open(const struct bt_front_params *params, struct bt_front
     bt_list_init(&f->running);
     for (int i = 0; i < BUCKETS; i++)
         bt_list_init(&f->buckets[i]);
+    const struct bt_spawn_params spawn = {.model = params->model,
+                                          .context = params->context,
+                                          .contexts = params->contexts,
+                                          .owner = params->owner,
+                                          .no_sandbox = params->no_sandbox,
+                                          .core = params->core};
+    for (int i = 0; i < params->contexts; i++)
+        f->contexts[i].link.fd = -1;
     f->epoll = epoll_create1(EPOLL_CLOEXEC);
-    baton_status status = f->epoll < 0
-                              ? bt_fail(err, BATON_IO, "no epoll descriptor: %s", strerror(errno))
-                              : bt_spawn_open(&params->model, &params->context, params->contexts, fds, &f->spawn, err);
+    baton_status status = f->epoll < 0 ? bt_fail(err, BATON_IO, "no epoll descriptor: %s", strerror(errno))
+                                       : bt_spawn_open(&spawn, &f->spawn, err);
     if (status) {
         front_free(f);
         return status;
     }
-    status = greet(f, fds, err);
+    for (int i = 0; i < params->contexts && !status; i++)
+        status = greet(f, i, err);
     if (!status)
         status = wait_ready(f, err);
     if (status) {

@@ -10,6 +10,7 @@
 #define BT_FRONT_H
 
 #include "gate/gate.h"
+#include "ipc/spawn.h"
 #include "owner/owner.h"
 #include "wire/frame.h"
 
@@ -25,6 +26,8 @@ struct bt_front_params {
     enum bt_when_full when_full;
     int queue_max;
     int64_t queue_ms, run_ms; /* < 0: never */
+    enum bt_owner_kind owner; /* a thread of this process, or a process each */
+    bool no_sandbox, core;    /* of processes: see struct bt_spawn_params */
 };
 
 /* What one request says where the front's parameters speak for all. */
@@ -66,7 +69,7 @@ const struct bt_front_info *bt_front_info(const struct bt_front *f);
 
 /* Asks for an answer, within `limits` (NULL: the front's). BATON_OK: accepted, running or queued; *r lives until
  * on_done, or bt_request_abandon. s->id, if 0, is set to a fresh id. Refused, with nothing kept and no callback:
- * BATON_BUSY, _QUEUE_FULL, _CLOSED, _NO_MEMORY, _TOO_LONG (the frame would pass BT_FRAME_MAX). Callbacks come from
+ * BATON_BUSY, _QUEUE_FULL, _CLOSED, _NO_MEMORY, _TOO_LONG (over BT_BODY_MAX bytes). Callbacks come from
  * bt_front_pump, _tick, _close and bt_request_cancel, never from here. */
 baton_status bt_front_submit(struct bt_front *f, struct bt_submit *s, const struct bt_limits *limits,
                              const struct bt_handler *handler, struct bt_request **r, baton_error *err);

@@ -117,6 +117,9 @@ static baton_status set_knob(struct bt_fake_model *m, const char *name, size_t l
     }
     BT_FAKE_KNOBS(BT_FAKE_SET)
 #undef BT_FAKE_SET
+    baton_status status;
+    if (bt_fake_set_death(m, name, len, value, &status, err))
+        return status;
     return bt_fail(err, BATON_INVALID, "no fake knob is called '%.*s': see BT_FAKE_KNOBS", (int)len, name);
 }
 
@@ -163,9 +166,11 @@ baton_status bt_fake_open(const struct bt_model_params *params, struct bt_model 
     if (status == BATON_OK && m->load_fail)
         status = bt_fail(err, BATON_BAD_MODEL, "%s: the knob load_fail says that it cannot be loaded", params->path);
     if (status != BATON_OK) {
+        pthread_mutex_destroy(&m->adapters_lock);
         free(m);
         return status;
     }
+    m->immortal = m->lives > 0 && params->starts >= m->lives;
     bt_fake_count(&bt_fake_counters.models, 1);
     *out = &m->base;
     return BATON_OK;
