@@ -79,7 +79,7 @@ PACKAGE_HOSTS = re.compile(
     r"(?:deb|snapshot|security|ftp|archive|ports)\.[a-z.]*(?:debian|ubuntu)\.(?:org|com)\b"
     r"|\bpypi\.org|\bpythonhosted\.org|\bregistry\.npmjs|\bcrates\.io|\bproxy\.golang\.org", re.I)
 
-TEXT = (".c", ".h", ".cc", ".py", ".sh", ".md", ".txt", ".cmake", ".json", ".mutant", ".1", ".3", ".def", ".pins", ".yml", "")
+TEXT = (".c", ".h", ".cc", ".py", ".sh", ".md", ".txt", ".cmake", ".json", ".mutant", ".1", ".3", ".5", ".ini", ".def", ".pins", ".yml", "")
 SKIP_DIRS = {".git", ".deps", "build", "__pycache__"}
 
 

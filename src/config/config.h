@@ -115,6 +115,8 @@ baton_status bt_config_read(const char *path, struct bt_config **config, struct 
 /* The same from memory; `path` is what faults begin with, and whose folder file names are looked up from. */
 baton_status bt_config_parse(const char *path, const char *text, size_t len, struct bt_config **config,
                              struct bt_buf *faults, baton_error *err);
+/* One model without a name, and defaults: what a command line without a file fills. NULL: out of memory. */
+struct bt_config *bt_config_new(void);
 void bt_config_free(struct bt_config **config);
 
 /* Fills what nobody said and checks what belongs together: contexts and sequences (1 x 8; 1 x 1 for a sequential model

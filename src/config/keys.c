@@ -13,7 +13,7 @@ static const struct bt_option MODEL_OPTIONS[] = {
     {"model", 'm', BT_OPTION_TEXT, MODEL(file), .value = "FILE", .key = "file",
      .help =
          "a GGUF file; without it the built-in tiny model.\nfake:KEY=VALUE,... is a model without weights, for tests"},
-    {"ctx", 'c', BT_OPTION_INT, MODEL(ctx), 0, 1 << 24, .value = "N",
+    {"ctx", 0, BT_OPTION_INT, MODEL(ctx), 0, 1 << 24, .value = "N",
      .help = "tokens of context for each sequence; 0, the default:\nwhat the model was trained with, at most 4096. The "
              "memory it "
              "takes is\n"
