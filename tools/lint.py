@@ -38,9 +38,11 @@ ARROWS = {
     "wire": ("native/native.h",),
     "owner": ("wire/", "native/native.h"),
     "ipc": ("owner/", "wire/", "gate/", "native/native.h"),
-    "api": ("ipc/", "wire/", "lease/", "owner/", "gate/", "native/native.h"),
+    "task": ("gate/",),
+    "api": ("task/", "ipc/", "wire/", "lease/", "owner/", "gate/", "native/native.h"),
     "serve": ("ipc/", "wire/", "gate/", "native/native.h"),
-    "cli": ("serve/", "ipc/", "wire/", "lease/", "gate/", "owner/owner.h", "native/native.h", "native/race.h"),
+    "work": ("task/", "serve/openai_in.h", "serve/openai_out.h", "ipc/", "wire/", "gate/", "native/native.h"),
+    "cli": ("work/", "task/", "serve/", "ipc/", "wire/", "lease/", "gate/", "owner/owner.h", "native/native.h", "native/race.h"),
 }
 FOLDERS = tuple(folder + "/" for folder in ARROWS)
 

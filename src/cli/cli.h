@@ -9,6 +9,7 @@
 int bt_cmd_ask(int argc, char **argv);
 int bt_cmd_serve(int argc, char **argv);
 int bt_cmd_demo(int argc, char **argv);
+int bt_cmd_work(int argc, char **argv);
 
 /* The model and how its contexts are made. */
 struct bt_model_options {
