@@ -128,6 +128,8 @@ static enum bt_decode decode_inside(struct fake_context *c, const struct bt_row 
     if (result != BT_DECODE_OK)
         return result;
     faults(m, number);
+    if (m->prints)
+        bt_fake_print(m->prints);
     if (spend(c, m->step_us + m->token_us * n, number == m->hang_at)) {
         apply(c, rows, n / 2);
         return BT_DECODE_ABORTED;

@@ -25,7 +25,8 @@
     X(load_fail, 0, 0, "1: the model cannot be loaded")                                                                \
     X(load_us, 0, 0, "time of a load")                                                                                 \
     X(context_fail, 0, 0, "1: no context can be made")                                                                 \
-    X(scores, 0, 0, "outputs of its rank head")
+    X(scores, 0, 0, "outputs of its rank head")                                                                        \
+    X(prints, 0, 0, "bytes that its load and each of its decodes print on descriptor 1")
 
 struct bt_fake_model {
     struct bt_model base;
@@ -58,6 +59,7 @@ static inline void bt_fake_raise(_Atomic int64_t *max, int64_t value) {
         ;
 }
 void bt_fake_tell(const struct bt_fake_event *event);
+void bt_fake_print(int64_t bytes);
 
 /* A place in a sequence: all that the next token depends on. */
 struct bt_fake_cell {

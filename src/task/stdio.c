@@ -13,43 +13,56 @@
 
 enum { STDERR_WAIT_MS = 1000 };
 
-/* A line that nobody takes for so long is dropped: a log must not hold up what is logged. */
-static void write_line(const char *line, size_t len) {
+/* A log must not hold up what is logged. */
+static void write_line(struct bt_log_pipe *p, const char *line, size_t len) {
     struct pollfd fd = {STDERR_FILENO, POLLOUT, 0};
-    if (poll(&fd, 1, STDERR_WAIT_MS) > 0 && fd.revents & POLLOUT)
+    p->stuck = poll(&fd, 1, p->stuck ? 0 : p->wait_ms) <= 0 || !(fd.revents & POLLOUT);
+    if (!p->stuck)
         (void)!write(STDERR_FILENO, line, len);
 }
 
-static void pass_line(const char *prefix, const char *data, size_t len) {
+static void pass_line(struct bt_log_pipe *p, const char *data, size_t len) {
     char line[PIPE_BUF]; /* so that lines of several threads and processes stay whole */
-    int n = snprintf(line, sizeof line - 1, "%s%.*s", prefix, (int)len, data);
-    size_t end = BT_MIN((size_t)BT_MAX(n, 0), sizeof line - 2);
+    size_t end = strlen(p->prefix);
+    len = BT_MIN(len, sizeof line - 1 - end);
+    memcpy(line, p->prefix, end);
+    memcpy(line + end, data, len);
+    end += len;
     line[end++] = '\n';
-    write_line(line, end);
+    write_line(p, line, end);
 }
 
-void bt_log_pass(struct bt_buf *held, const char *prefix, const char *data, size_t len, bool last) {
-    bt_buf_add(held, data, len);
+static void pass_lines(struct bt_log_pipe *p, bool last) {
     size_t at = 0;
-    while (at < held->len) {
-        const char *from = (const char *)held->data + at;
-        size_t left = held->len - at;
+    while (at < p->held.len) {
+        const char *from = (const char *)p->held.data + at;
+        size_t left = p->held.len - at;
         const char *end = memchr(from, '\n', left);
         size_t n = end ? (size_t)(end - from) : left;
         if (!end && n <= BT_LOG_LINE_MAX && !last)
             break;
         n = BT_MIN(n, (size_t)BT_LOG_LINE_MAX);
-        pass_line(prefix, from, n);
+        pass_line(p, from, n);
         at += n + (end == from + n);
     }
-    bt_buf_drop(held, at);
-    if (held->failed)
-        bt_buf_free(held);
+    bt_buf_drop(&p->held, at);
+}
+
+void bt_log_pass(struct bt_log_pipe *p, const char *data, size_t len) {
+    bt_buf_add(&p->held, data, len);
+    pass_lines(p, false);
+    if (p->held.failed)
+        bt_buf_free(&p->held);
+}
+
+void bt_log_end(struct bt_log_pipe *p) {
+    pass_lines(p, true);
+    bt_buf_free(&p->held);
 }
 
 static void *pump(void *arg) {
     struct bt_stdio *s = arg;
-    struct bt_buf held = BT_BUF_INIT;
+    struct bt_log_pipe log = {.prefix = "", .wait_ms = STDERR_WAIT_MS};
     char piece[4096];
     struct pollfd fds[] = {{s->printed, POLLIN, 0}, {s->stop, POLLIN, 0}};
     for (;;) {
@@ -58,15 +71,14 @@ static void *pump(void *arg) {
         if (fds[0].revents) {
             ssize_t n = read(s->printed, piece, sizeof piece);
             if (n > 0)
-                bt_log_pass(&held, "", piece, (size_t)n, false);
+                bt_log_pass(&log, piece, (size_t)n);
             else if (n == 0 || errno != EINTR)
                 break;
         } else if (fds[1].revents) { /* and nothing is left in the pipe */
             break;
         }
     }
-    bt_log_pass(&held, "", "", 0, true);
-    bt_buf_free(&held);
+    bt_log_end(&log);
     return NULL;
 }
 

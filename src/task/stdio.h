@@ -22,8 +22,15 @@ baton_status bt_stdio_take(struct bt_stdio *s, baton_error *err);
 /* What was printed has been passed on; descriptor 1 stays stderr. */
 void bt_stdio_end(struct bt_stdio *s);
 
-/* Bytes of somebody's log to whole lines on stderr, each with `prefix` before it, a longer one broken. *held has what
- * is not a line yet. Drops what nobody reads rather than wait for long. */
-void bt_log_pass(struct bt_buf *held, const char *prefix, const char *data, size_t len, bool last);
+/* Bytes of somebody's log on their way to stderr as whole lines, a longer one broken. */
+struct bt_log_pipe {
+    const char *prefix; /* of each line; borrowed */
+    int wait_ms;        /* how long a line waits for room; then it is dropped, and so are the next, until there is room */
+    struct bt_buf held; /* no line yet */
+    bool stuck;
+};
+void bt_log_pass(struct bt_log_pipe *p, const char *data, size_t len);
+/* What is held is a line; frees. */
+void bt_log_end(struct bt_log_pipe *p);
 
 #endif
