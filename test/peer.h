@@ -78,7 +78,9 @@ static inline void greet(struct peer *p) {
     say(p);
     assert_true(hear(p, &f));
     assert_int_equal(f.type, BT_FRAME_HELLO);
-    assert_true(hear(p, &f));
+    do
+        assert_true(hear(p, &f));
+    while (f.type == BT_FRAME_PULSE); /* of the self-test */
     assert_int_equal(f.type, BT_FRAME_READY);
 }
 

@@ -39,10 +39,12 @@ ARROWS = {
     "owner": ("wire/", "native/native.h"),
     "ipc": ("owner/", "wire/", "gate/", "native/native.h"),
     "task": ("gate/",),
-    "api": ("task/", "ipc/", "wire/", "lease/", "owner/", "gate/", "native/native.h"),
+    "api": ("task/", "ipc/", "wire/", "lease/", "owner/", "gate/", "native/native.h", "native/whisper.h"),
+    "config": ("ipc/front.h",),
     "serve": ("ipc/", "wire/", "gate/", "native/native.h"),
-    "work": ("task/", "serve/openai_in.h", "serve/openai_out.h", "ipc/", "wire/", "gate/", "native/native.h"),
-    "cli": ("work/", "task/", "serve/", "ipc/", "wire/", "lease/", "gate/", "owner/owner.h", "native/native.h", "native/race.h"),
+    "work": ("task/", "serve/openai_in.h", "serve/openai_out.h", "config/", "ipc/", "wire/", "gate/", "native/native.h"),
+    "cli": ("work/", "task/", "serve/", "config/", "ipc/", "wire/", "lease/", "gate/", "owner/owner.h", "native/native.h",
+            "native/race.h"),
 }
 FOLDERS = tuple(folder + "/" for folder in ARROWS)
 
@@ -189,7 +191,7 @@ def check_native(path, text, findings):
     for number, header in includes(text):
         if NATIVE_HEADER.match(os.path.basename(header)) and not header.startswith(("baton/",) + FOLDERS):
             findings.add(path, number, "native", f"the native header {header} outside src/native/")
-    code = re.sub(r"\bstruct llama_context\b", "", blank_c(text))  # the tag that bindings pass on
+    code = re.sub(r"\bstruct (?:llama_context|whisper_context|whisper_state)\b", "", blank_c(text))  # tags that bindings pass on
     for number, line in enumerate(code.split("\n"), 1):
         match = None if re.match(r"\s*#\s*include\b", line) else NATIVE.search(line)
         if match:

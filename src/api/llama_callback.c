@@ -79,6 +79,7 @@ baton_status baton_llama_generate_cb(baton_llama *llama, const baton_llama_ask *
     baton_outcome mine = {0};
     baton_stream *stream;
     baton_error local;
+    BT_IN_CALL(llama);
     err = err ? err : &local;
     if (!on_delta)
         return bt_misuse(err, BATON_MISUSE, "baton_llama_generate_cb needs an on_delta");
@@ -87,7 +88,6 @@ baton_status baton_llama_generate_cb(baton_llama *llama, const baton_llama_ask *
         mine.status = status;
         snprintf(mine.text, sizeof mine.text, "%.*s", (int)sizeof mine.text - 1, err->text);
     } else {
-        atomic_fetch_add(&llama->refs, 1); /* on_delta may close it */
         baton_status last = deliver(llama, stream, on_delta, arg);
         status = baton_stream_close(&stream, &mine);
         if (last == BATON_NO_MEMORY && !status) {
@@ -97,7 +97,6 @@ baton_status baton_llama_generate_cb(baton_llama *llama, const baton_llama_ask *
         }
         if (status)
             bt_fail(err, status, "%s", mine.text);
-        bt_llama_unref(llama);
     }
     if (outcome)
         *outcome = mine;

@@ -30,6 +30,7 @@ baton_status baton_llama_snapshot(const baton_llama *llama, baton_snapshot *snap
     if (!llama || !has_size(snapshot))
         return bt_misuse(err, BATON_MISUSE,
                          "a snapshot needs a model, and its own size: baton_snapshot s = {sizeof s}");
+    BT_IN_CALL(llama);
     if (!llama->caller)
         return bt_fail(
             err, BATON_UNSUPPORTED,

@@ -101,6 +101,8 @@ baton_status bt_pool_open(const struct bt_pool_params *params, struct bt_pool **
     snprintf(pool->name, sizeof pool->name, "%s", params->name ? params->name : "the context");
     pool->destroy = params->destroy;
     pool->reset = params->reset;
+    pool->gone = params->gone;
+    pool->gone_arg = params->gone_arg;
     pool->native = params->native;
     pool->when_full = params->when_full;
     pool->queue_ms = params->queue_ms;
@@ -192,6 +194,8 @@ static void finish(struct bt_pool *pool) BATON_EXCLUDES(pool->lock) {
             atomic_fetch_add(&pool->slots[i].generation, 1);
             bt_slot_publish(&pool->slots[i], 0);
         }
+    if (pool->gone)
+        pool->gone(pool->gone_arg);
     atomic_store(&pool->dead, 1);
     bt_futex_wake(&pool->dead, INT_MAX);
     bt_pool_unref(pool);

@@ -10,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 struct bt_fake_counters bt_fake_counters;
 
@@ -102,15 +101,6 @@ static const struct bt_model_ops model_ops = {
     .adapter_free = bt_fake_adapter_free,
 };
 
-/* As libraries do: unasked, on descriptor 1, and with and without stdio; here in words that a parent would believe. */
-void bt_fake_print(int64_t bytes) {
-    static const char words[] = "\n{\"task_id\":\"a1\",\"result\":\"printed\",\"error\":null,\"retry\":false}\n";
-    printf("%s", words);
-    (void)!fflush(stdout);
-    for (int64_t n = 0; n < bytes; n += (int64_t)sizeof words - 1)
-        (void)!write(STDOUT_FILENO, words, sizeof words - 1);
-}
-
 static baton_status set_knob(struct bt_fake_model *m, const char *name, size_t len, const char *value,
                              baton_error *err) {
     char *end;
@@ -127,6 +117,9 @@ static baton_status set_knob(struct bt_fake_model *m, const char *name, size_t l
     }
     BT_FAKE_KNOBS(BT_FAKE_SET)
 #undef BT_FAKE_SET
+    baton_status status;
+    if (bt_fake_set_death(m, name, len, value, &status, err))
+        return status;
     return bt_fail(err, BATON_INVALID, "no fake knob is called '%.*s': see BT_FAKE_KNOBS", (int)len, name);
 }
 
@@ -175,9 +168,11 @@ baton_status bt_fake_open(const struct bt_model_params *params, struct bt_model 
     if (status == BATON_OK && m->load_fail)
         status = bt_fail(err, BATON_BAD_MODEL, "%s: the knob load_fail says that it cannot be loaded", params->path);
     if (status != BATON_OK) {
+        pthread_mutex_destroy(&m->adapters_lock);
         free(m);
         return status;
     }
+    m->immortal = m->lives > 0 && params->starts >= m->lives;
     bt_fake_count(&bt_fake_counters.models, 1);
     *out = &m->base;
     return BATON_OK;

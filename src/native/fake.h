@@ -27,6 +27,9 @@ struct bt_fake_event {
 /* Called on the thread that is inside the context; may block it. NULL: none. */
 void bt_fake_set_hook(void (*hook)(void *arg, const struct bt_fake_event *event), void *arg);
 
+/* Where the fake of an owner process finds the socket to the front: the knob die writes to it, past the owner. */
+enum { BT_FAKE_SOCKET = 3 };
+
 /* Tokens that are not bytes. The answer ends with BT_FAKE_EOT; BT_FAKE_ASSISTANT ends every prompt. */
 enum {
     BT_FAKE_BOS = 256,

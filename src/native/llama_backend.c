@@ -104,6 +104,10 @@ baton_status bt_llama_start(baton_error *err) {
     return BATON_OK;
 }
 
+void bt_llama_catch_abort(void (*say)(const char *text)) {
+    ggml_set_abort_callback(say);
+}
+
 /* One core is left to everybody else: ggml's threads spin, and on all cores they collapse beside any other work. */
 int bt_native_threads(int asked) {
     cpu_set_t cpus;

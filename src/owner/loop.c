@@ -12,7 +12,7 @@
 
 #include "owner/loop.h"
 
-enum { READ_CHUNK = 64 << 10, PULSE_STEPS = 256, OUT_MAX = 8 << 20, LAST_WORDS_MS = 10000 };
+enum { READ_CHUNK = 64 << 10, OUT_MAX = 8 << 20, LAST_WORDS_MS = 10000 };
 static const int64_t ABORT_LOOK_NS = 8 * BT_NS_PER_MS;
 
 static void remove_alive(struct bt_loop *l, struct bt_owner_request *r) {
@@ -74,9 +74,9 @@ static void refuse(struct bt_loop *l, const struct bt_owner_request *r, baton_st
     bt_put_done(&l->out, &done);
 }
 
-static baton_status submit(struct bt_loop *l, const struct bt_frame *f) {
+static baton_status submit(struct bt_loop *l, struct bt_body *body) {
     baton_error err;
-    struct bt_owner_request *r = bt_owner_request_new(f, &err);
+    struct bt_owner_request *r = bt_owner_request_new(body, &err);
     if (!r)
         return err.status;
     const char *why = l->draining                             ? "the owner is closing"
@@ -91,11 +91,30 @@ static baton_status submit(struct bt_loop *l, const struct bt_frame *f) {
     if (r->ask.window == 0)
         r->ask.window = UINT32_MAX;
     r->arrived = l->arrivals++;
-    r->sent = r->acked = (uint32_t)r->ask.n_resume;
+    r->sent = (uint32_t)r->ask.n_resume;
+    r->acked = r->sent - BT_MIN(r->ask.resume_unread, r->sent);
     l->alive[l->n_alive++] = r;
-    l->n_preparing++;
-    bt_prepare_give(l->prepare, r);
+    l->restand = true;
+    bt_list_append(&l->fresh, &r->link);
     return BATON_OK;
+}
+
+static baton_status take_piece(struct bt_loop *l, const struct bt_frame *f) {
+    struct bt_body *body;
+    baton_status status = bt_bodies_take(&l->bodies, f, &body);
+    return status == BATON_AGAIN ? BATON_OK : status ? status : submit(l, body);
+}
+
+/* What was asked is not known, and need not be: nobody wants the answer any more. */
+static void forget_body(struct bt_loop *l, uint64_t id, baton_status reason) {
+    enum bt_frame_type type;
+    struct bt_frame_body head;
+    if (!bt_bodies_drop(&l->bodies, id, &type, &head) || type != BT_FRAME_SUBMIT)
+        return;
+    const char *why = baton_status_text(reason);
+    struct bt_frame_done done = {
+        .id = id, .attempt = head.attempt, .outcome = reason, .error = {why, strlen(why)}, .text = {"", 0}};
+    bt_put_done(&l->out, &done);
 }
 
 static baton_status handle(struct bt_loop *l, const struct bt_frame *f) {
@@ -112,11 +131,15 @@ static baton_status handle(struct bt_loop *l, const struct bt_frame *f) {
         status = bt_get_hello(f, &number);
         return status ? status : number == BT_IPC_VERSION ? BATON_OK : BATON_PROTOCOL;
     case BT_FRAME_SUBMIT:
-        return submit(l, f);
+    case BT_FRAME_PART:
+        return take_piece(l, f);
     case BT_FRAME_CANCEL:
         status = bt_get_cancel(f, &id, &reason);
+        reason = reason ? reason : BATON_CANCELLED;
         if (!status && (r = find(l, id)))
-            cancel(l, r, reason ? reason : BATON_CANCELLED);
+            cancel(l, r, reason);
+        else if (!status)
+            forget_body(l, id, reason);
         return status;
     case BT_FRAME_ACK:
         status = bt_get_ack(f, &id, &number);
@@ -165,7 +188,7 @@ static void handle_all(struct bt_loop *l) {
     }
 }
 
-static void flush(struct bt_loop *l) {
+void bt_loop_flush(struct bt_loop *l) {
     if (l->out.failed)
         l->peer_gone = true;
     while (l->out.len > 0 && !l->peer_gone) {
@@ -181,12 +204,49 @@ static void flush(struct bt_loop *l) {
     }
 }
 
+void bt_loop_stand(struct bt_loop *l, struct bt_owner_request *r, enum bt_standing standing) {
+    l->restand |= r->standing != standing;
+    r->standing = standing;
+}
+
+static void pulse(struct bt_loop *l, bool listed) {
+    struct bt_pulse *p = &l->pulse;
+    p->steps = l->steps;
+    p->call_ns = l->call_ns;
+    p->listed = listed;
+    p->n = 0;
+    for (int i = 0; listed && i < l->n_alive; i++) {
+        p->list[p->n].id = l->alive[i]->ask.id;
+        p->list[p->n++].standing = l->alive[i]->standing;
+    }
+    bt_put_pulse(&l->out, p);
+    l->pulsed_ns = bt_now_coarse_ns();
+}
+
+void bt_loop_tell(struct bt_loop *l) {
+    if (!l->restand)
+        return;
+    l->restand = false;
+    pulse(l, true);
+    bt_loop_flush(l);
+}
+
+static void prepare_fresh(struct bt_loop *l) {
+    bt_loop_tell(l);
+    while (!bt_list_empty(&l->fresh)) {
+        struct bt_owner_request *r = BT_CONTAINER(l->fresh.next, struct bt_owner_request, link);
+        bt_list_remove(&r->link);
+        l->n_preparing++;
+        bt_prepare_give(l->prepare, r);
+    }
+}
+
 /* The peer is owed every outcome; one that takes nothing for so long is not waited for. */
 static void flush_last_words(struct bt_loop *l) {
     struct pollfd fd = {l->fd, POLLOUT, 0};
     int rc;
     do {
-        flush(l);
+        bt_loop_flush(l);
         rc = l->out.len > 0 && !l->peer_gone ? poll(&fd, 1, LAST_WORDS_MS) : 0;
     } while (rc > 0 || (rc < 0 && errno == EINTR));
 }
@@ -195,6 +255,7 @@ static void take_prepared(struct bt_loop *l) {
     struct bt_owner_request *r;
     while (l->n_preparing > 0 && (r = bt_prepare_take(l->prepare))) {
         l->n_preparing--;
+        bt_loop_stand(l, r, BT_STANDING_RESTING);
         if (r->cancelled)
             cancel(l, r, r->cancelled);
         else if (r->error.status)
@@ -216,6 +277,10 @@ static bool abort_hook(void *arg) {
     if (now - l->looked_ns < ABORT_LOOK_NS)
         return false;
     l->looked_ns = now;
+    if (now - l->pulsed_ns >= BT_PULSE_NS) {
+        pulse(l, false);
+        bt_loop_flush(l);
+    }
     if (!bt_loop_read(l))
         return true;
     struct bt_frame f;
@@ -241,11 +306,16 @@ static void receive_visits(struct bt_loop *l) {
     }
 }
 
+static int until_pulse_ms(const struct bt_loop *l) {
+    int64_t left = l->pulsed_ns + BT_PULSE_NS - bt_now_coarse_ns();
+    return left <= 0 ? 0 : (int)(left / BT_NS_PER_MS) + 1;
+}
+
 static void wait_for_events(struct bt_loop *l, bool work) {
     struct pollfd fds[3] = {{l->fd, POLLIN, 0}, {bt_prepare_fd(l->prepare), POLLIN, 0}, {l->visits, POLLIN, 0}};
     if (l->out.len > 0)
         fds[0].events |= POLLOUT;
-    if (poll(fds, 3, work ? 0 : -1) < 0 && errno != EINTR) {
+    if (poll(fds, 3, work ? 0 : until_pulse_ms(l)) < 0 && errno != EINTR) {
         l->peer_gone = true;
         return;
     }
@@ -260,13 +330,14 @@ static void run(struct bt_loop *l) {
     while (!l->peer_gone && !l->ending && !(l->draining && l->n_alive == 0)) {
         wait_for_events(l, work);
         handle_all(l);
+        prepare_fresh(l);
         take_prepared(l);
         bt_loop_place(l);
         bool room = l->out.len < OUT_MAX;
         work = !l->ending && room && bt_loop_step(l);
-        if (work && l->steps % PULSE_STEPS == 0)
-            bt_put_pulse(&l->out, l->steps);
-        flush(l);
+        if (until_pulse_ms(l) == 0)
+            pulse(l, false);
+        bt_loop_flush(l);
         work |= !room && l->out.len < OUT_MAX; /* no event will tell of room that is there already */
     }
     for (int i = l->n_alive - 1; i >= 0; i--)
@@ -291,6 +362,7 @@ static baton_status open_loop(struct bt_loop *l, const struct bt_owner_params *p
     l->model = params->model;
     l->fd = params->fd;
     l->visits = params->visits;
+    bt_list_init(&l->fresh);
     bt_list_init(&l->waiting);
     l->model->ops->info(l->model, &l->info);
     baton_status status = bt_context_open(l->model, &context, &l->context, err);
@@ -316,6 +388,7 @@ static void close_loop(struct bt_loop *l) {
         l->context->ops->free(l->context);
     free(l->seqs);
     free(l->rows);
+    bt_bodies_free(&l->bodies);
     bt_buf_free(&l->in);
     bt_buf_free(&l->out);
     bt_buf_free(&l->piece);
@@ -341,18 +414,19 @@ void bt_owner_run(const struct bt_owner_params *params) {
     struct bt_loop *l = calloc(1, sizeof *l);
     if (!l)
         return; /* the front sees the socket close and says so */
+    bt_bodies_init(&l->bodies, (int)BT_COUNT(l->alive));
     bt_put_hello(&l->out);
     baton_status status = open_loop(l, params, &err);
     if (status) {
         l->fd = params->fd;
         bt_put_fatal(&l->out, status, err.text);
-        flush(l);
+        bt_loop_flush(l);
         close_loop(l);
         return;
     }
     l->context->ops->set_abort(l->context, abort_hook, l);
     say_ready(l, params->context.exact && bt_exact_selftest(l->context, l->model, l->sequences));
-    flush(l);
+    bt_loop_flush(l);
     run(l);
     close_loop(l);
 }

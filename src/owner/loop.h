@@ -23,8 +23,10 @@ struct bt_loop {
     int fd, visits, sequences, capacity, chunk;
 
     struct bt_buf in, out;
+    struct bt_bodies bodies;
     struct bt_prepare *prepare;
     int n_preparing;
+    struct bt_list fresh;   /* not given to the prepare thread yet: the front is told of them first */
     struct bt_list waiting; /* prepared requests without a sequence */
     struct bt_owner_seq *seqs;
     struct bt_owner_request *alive[BT_SEQUENCES_MAX * 4];
@@ -36,7 +38,13 @@ struct bt_loop {
     struct bt_owner_request *alone; /* the one request whose prefill it is; NULL: several, or a decode */
     int64_t looked_ns;              /* when the abort hook last looked at the socket */
     uint64_t steps;
+    int64_t call_ns;    /* what a call takes: the longest of late */
     int32_t lost_steps; /* in a row, to holes between the sequences */
+
+    /* what the front knows of us */
+    bool restand;      /* some request stands otherwise than it was told */
+    int64_t pulsed_ns; /* the last PULSE */
+    struct bt_pulse pulse;
 
     struct bt_row *rows;
     struct bt_plan plan;
@@ -58,5 +66,9 @@ bool bt_loop_step(struct bt_loop *l);  /* one round of native calls; false: ther
 void bt_loop_finish(struct bt_loop *l, struct bt_owner_request *r, baton_status outcome, enum bt_finish finish,
                     const char *error);
 bool bt_loop_read(struct bt_loop *l); /* socket to l->in; false: the peer has gone */
+void bt_loop_flush(struct bt_loop *l);
+void bt_loop_stand(struct bt_loop *l, struct bt_owner_request *r, enum bt_standing standing);
+/* Before native code sees anything new: who is in it, should it never return. */
+void bt_loop_tell(struct bt_loop *l);
 
 #endif

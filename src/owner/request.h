@@ -8,11 +8,11 @@
 #include "base/list.h"
 #include "native/native.h"
 #include "owner/text.h"
-#include "wire/frame.h"
+#include "wire/assemble.h"
 
 struct bt_owner_request {
     /* fixed when the frame comes in */
-    unsigned char *payload; /* the SUBMIT frame's bytes, which `ask` borrows from */
+    struct bt_body *body; /* of SUBMIT; `ask` borrows from it */
     struct bt_submit ask;
 
     /* written by the prepare thread */
@@ -24,7 +24,8 @@ struct bt_owner_request {
     bool stopped; /* the resumed text already ended in a stop string */
 
     /* loop only */
-    struct bt_list link;    /* among the prepared that wait for a sequence */
+    struct bt_list link; /* among the new, or the prepared that wait for a sequence */
+    enum bt_standing standing;
     baton_status cancelled; /* BATON_OK: not cancelled */
     bool preparing;
     int seq;     /* -1: none yet */
@@ -50,7 +51,8 @@ int bt_prepare_fd(const struct bt_prepare *p); /* readable when take has one */
 /* Ends the thread; what it still had comes out of bt_prepare_take before. */
 void bt_prepare_stop(struct bt_prepare *p);
 
-struct bt_owner_request *bt_owner_request_new(const struct bt_frame *submit, baton_error *err);
+/* Takes the body. */
+struct bt_owner_request *bt_owner_request_new(struct bt_body *body, baton_error *err);
 void bt_owner_request_free(struct bt_owner_request *r);
 
 #endif

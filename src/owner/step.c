@@ -6,7 +6,7 @@
 #include "owner/loop.h"
 
 /* While somebody decodes, prompts get this many rows a round, so that a long one does not stall the others. */
-enum { PREFILL_BUDGET = 64, FAILURES_MAX = 3 };
+enum { PREFILL_BUDGET = 64, FAILURES_MAX = 3, CALL_MEMORY = 64 };
 
 static void view(const struct bt_loop *l, int i, struct bt_seq_view *v) {
     const struct bt_owner_request *r = l->seqs[i].request;
@@ -156,9 +156,11 @@ static void call(struct bt_loop *l, const int *list, int n, const int32_t *share
     int rows = rows_of(l, list, n, share);
     l->alone = n == 1 ? l->seqs[list[0]].request : NULL;
     l->looked_ns = bt_now_coarse_ns();
+    int64_t began_ns = bt_now_ns();
     enum bt_decode result = l->context->ops->decode(l->context, l->rows, rows);
     l->alone = NULL;
     l->steps++;
+    l->call_ns = BT_MAX(l->call_ns - l->call_ns / CALL_MEMORY, bt_now_ns() - began_ns);
     if (result == BT_DECODE_OK) {
         collect(l, list, n, share);
         return;
@@ -176,6 +178,18 @@ static void call(struct bt_loop *l, const int *list, int n, const int32_t *share
             call(l, &list[i], 1, share);
 }
 
+static void stand(struct bt_loop *l) {
+    bool in_it[BT_SEQUENCES_MAX] = {false};
+    for (int i = 0; i < l->plan.n_decode; i++)
+        in_it[l->plan.decode[i]] = true;
+    for (int i = 0; i < l->plan.n_prefill; i++)
+        in_it[l->plan.prefill[i]] = true;
+    for (int i = 0; i < l->sequences; i++)
+        if (l->seqs[i].request)
+            bt_loop_stand(l, l->seqs[i].request, in_it[i] ? BT_STANDING_STEPPING : BT_STANDING_RESTING);
+    bt_loop_tell(l);
+}
+
 bool bt_loop_step(struct bt_loop *l) {
     struct bt_plan *plan = &l->plan;
     view_all(l);
@@ -183,6 +197,7 @@ bool bt_loop_step(struct bt_loop *l) {
     if (plan->n_decode == 0 && plan->n_prefill == 0)
         return false;
     l->lost_steps = plan->holes ? l->lost_steps + 1 : 0;
+    stand(l);
     if (plan->move_from >= 0) {
         move(l, plan->move_from, plan->move_to);
         return true;
@@ -193,6 +208,8 @@ bool bt_loop_step(struct bt_loop *l) {
             one[plan->decode[i]] = 1;
         call(l, plan->decode, plan->n_decode, one);
     }
+    if (plan->n_decode > 0 && plan->n_prefill > 0)
+        bt_loop_flush(l); /* nobody's token waits for a neighbour's prompt */
     if (plan->n_prefill > 0 && !l->ending)
         call(l, plan->prefill, plan->n_prefill, plan->share);
     return true;

@@ -9,15 +9,13 @@ static const int64_t LEAVE_MS = 1000;
 
 void bt_life_init(struct bt_life *l, const struct bt_life_params *p) {
     *l = (struct bt_life){
-        .when_full = p->when_full,
-        .queue_ms = p->queue_ms,
         .drain_ms = p->drain_ms,
         .bytes_max = p->bytes_max,
         .one_shot = p->one_shot,
         .cancel_ns = BT_NEVER_NS,
         .leave_ns = BT_NEVER_NS,
     };
-    bt_gate_init(&l->gate, p->workers, p->queue_max);
+    bt_gate_init(&l->gate, p->workers, p->backlog);
     bt_list_init(&l->all);
     for (int i = 0; i < BT_LIFE_BUCKETS; i++)
         bt_list_init(&l->buckets[i]);
@@ -103,8 +101,8 @@ baton_status bt_life_arrive(struct bt_life *l, struct bt_task *t, int64_t now_ns
     }
     t->waiter.flow = bt_sum64(t->is.queue.data, t->is.queue.len);
     t->waiter.priority = 1;
-    t->waiter.deadline_ns = bt_deadline(now_ns, l->queue_ms);
-    baton_status status = bt_gate_ask(&l->gate, &t->waiter, l->when_full, now_ns);
+    t->waiter.deadline_ns = BT_NEVER_NS; /* as in the parent's pipe */
+    baton_status status = bt_gate_ask(&l->gate, &t->waiter, BT_WAIT, now_ns);
     if (status != BATON_OK && status != BATON_AGAIN)
         return status;
     l->taken = true;
@@ -134,10 +132,6 @@ static struct bt_task *out_of_the_queue(struct bt_life *l, struct bt_waiter *w) 
     return t;
 }
 
-struct bt_task *bt_life_expire(struct bt_life *l, int64_t now_ns) {
-    return out_of_the_queue(l, bt_gate_expire(&l->gate, now_ns));
-}
-
 struct bt_task *bt_life_stop(struct bt_life *l, int64_t now_ns) {
     if (!l->stopping) {
         l->stopping = true;
@@ -165,10 +159,9 @@ enum bt_life_next bt_life_next(struct bt_life *l, int64_t now_ns) {
 }
 
 int64_t bt_life_deadline(const struct bt_life *l) {
-    int64_t next = bt_gate_next_deadline(&l->gate);
-    if (l->stopping)
-        next = BT_MIN(next, l->rest_cancelled || bt_list_empty(&l->all) ? l->leave_ns : l->cancel_ns);
-    return next;
+    if (!l->stopping)
+        return BT_NEVER_NS;
+    return l->rest_cancelled || bt_list_empty(&l->all) ? l->leave_ns : l->cancel_ns;
 }
 
 bool bt_life_check(const struct bt_life *l) {

@@ -38,8 +38,7 @@ struct bt_task {
 enum { BT_LIFE_BUCKETS = 256 };
 struct bt_life {
     struct bt_gate gate; /* a slot is a worker's place */
-    enum bt_when_full when_full;
-    int64_t queue_ms, drain_ms;
+    int64_t drain_ms;
     bool one_shot;
     struct bt_list buckets[BT_LIFE_BUCKETS];
     struct bt_list all;
@@ -54,9 +53,8 @@ struct bt_life {
 };
 
 struct bt_life_params {
-    int workers, queue_max;
-    enum bt_when_full when_full;
-    int64_t queue_ms, drain_ms;
+    int workers, backlog; /* tasks that run, that wait */
+    int64_t drain_ms;
     size_t bytes_max; /* of lines that are held; beyond it none is read */
     bool one_shot;
 };
@@ -81,8 +79,6 @@ void bt_life_answered(struct bt_life *l, struct bt_task *t);
 struct bt_task *bt_life_ended(struct bt_life *l, struct bt_task *t, int64_t now_ns);
 /* Takes a waiting task out: false if it is not waiting. t is in no list then. */
 bool bt_life_withdraw(struct bt_life *l, struct bt_task *t);
-/* Waiting tasks whose time is up, one per call (BATON_QUEUE_TIMEOUT); NULL: none. In no list. */
-struct bt_task *bt_life_expire(struct bt_life *l, int64_t now_ns);
 
 /* The worker is to stop: whoever waits comes out, one per call (BATON_CLOSED), until NULL. What runs has drain_ms. */
 struct bt_task *bt_life_stop(struct bt_life *l, int64_t now_ns);

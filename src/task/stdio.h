@@ -25,7 +25,7 @@ void bt_stdio_end(struct bt_stdio *s);
 /* Bytes of somebody's log on their way to stderr as whole lines, a longer one broken. */
 struct bt_log_pipe {
     const char *prefix; /* of each line; borrowed */
-    int wait_ms;        /* how long a line waits for room; then it is dropped, and so are the next, until there is room */
+    int wait_ms; /* how long a line waits for room; then it is dropped, and so are the next, until there is room */
     struct bt_buf held; /* no line yet */
     bool stuck;
 };

@@ -13,6 +13,8 @@
 #include "task/signals.h"
 
 enum { READ_CHUNK = 64 << 10, LAST_WORDS_MS = 500 };
+static const char STOPPING[] = "the worker is stopping: try again later",
+                  FULL[] = "all workers are in use and the backlog is full: try again later";
 
 struct bt_worker {
     struct bt_worker_params params;
@@ -214,12 +216,7 @@ static void task_line(struct bt_worker *w, const struct bt_task_line *is, struct
     if (status == BATON_END) {
         bt_log(BATON_LOG_WARN, "the same attempt of a task came twice: the first goes on");
     } else {
-        char text[120];
-        snprintf(text, sizeof text, "%s",
-                 status == BATON_CLOSED ? "the worker is stopping: try again later"
-                 : status == BATON_BUSY ? "all workers are in use and tasks are not queued here: try again later"
-                                        : "all workers are in use and the queue is full: try again later");
-        refuse(w, t->is.id, status, text);
+        refuse(w, t->is.id, status, status == BATON_CLOSED ? STOPPING : FULL);
     }
     bt_task_free(t);
 }
@@ -287,7 +284,7 @@ static void stop(struct bt_worker *w) {
     struct bt_task *t;
     bool first = !w->life.stopping;
     while ((t = bt_life_stop(&w->life, bt_now_ns()))) {
-        refuse(w, t->is.id, BATON_CLOSED, "the worker is stopping: try again later");
+        refuse(w, t->is.id, BATON_CLOSED, STOPPING);
         bt_task_free(t);
     }
     while (!bt_list_empty(&w->starting))
@@ -362,14 +359,6 @@ static baton_status wait(struct bt_worker *w, baton_error *err) {
     return w->runner->pump(w->runner->arg, v->fds + OWN_FDS, v->n - OWN_FDS, err);
 }
 
-static void expire(struct bt_worker *w) {
-    struct bt_task *t;
-    while ((t = bt_life_expire(&w->life, bt_now_ns()))) {
-        refuse(w, t->is.id, BATON_QUEUE_TIMEOUT, NULL);
-        bt_task_free(t);
-    }
-}
-
 /* BATON_AGAIN: go on. */
 static baton_status decide(struct bt_worker *w, baton_error *err) {
     if (bt_signals_seen() > 1)
@@ -395,7 +384,6 @@ static baton_status decide(struct bt_worker *w, baton_error *err) {
 
 static baton_status loop(struct bt_worker *w, baton_error *err) {
     for (;;) {
-        expire(w);
         take_lines(w);
         start_granted(w);
         flush(w);
@@ -414,7 +402,7 @@ baton_status bt_worker_run(struct bt_worker *w, const struct bt_runner *runner, 
     bt_signals_to_loop();
     baton_status status = loop(w, err);
     if (status == BATON_HUNG)
-        answer_rest(w, BATON_CLOSED, "the worker is stopping: try again later");
+        answer_rest(w, BATON_CLOSED, STOPPING);
     else if (status != BATON_OK && status != BATON_CANCELLED)
         answer_rest(w, BATON_CRASHED, err ? err->text : NULL);
     if (status != BATON_CANCELLED)

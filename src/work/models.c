@@ -13,12 +13,18 @@
 #include "serve/openai_out.h"
 #include "task/json.h"
 
-struct bt_work_models {
-    struct bt_worker *worker;
+struct model {
+    const struct bt_model_settings *settings;
     struct bt_front *front;
-    struct bt_openai_model model;
     char file_name[128];
-    enum bt_work_events events;
+    const char *names[3]; /* by which it may be asked for; unused ones are NULL */
+};
+
+struct bt_work_models {
+    struct bt_work_models_params params;
+    struct bt_worker *worker;
+    struct model models[BT_CONFIG_MODELS_MAX];
+    int n; /* open */
     struct bt_list jobs;
     struct bt_buf scratch;
 };
@@ -131,41 +137,86 @@ static baton_status status_of(const struct bt_api_error *e, baton_error *err) {
     return bt_fail(err, status, "%s", e->text);
 }
 
-static baton_status submit(struct job *j, struct bt_openai_request *r, baton_error *err) {
-    struct bt_work_models *m = j->models;
+static struct model *model_of_name(struct bt_work_models *m, const char *name) {
+    for (int i = 0; i < m->n; i++)
+        for (size_t k = 0; k < BT_COUNT(m->models[i].names); k++)
+            if (m->models[i].names[k] && strcmp(m->models[i].names[k], name) == 0)
+                return &m->models[i];
+    return NULL;
+}
+
+/* The way ends: no role leads to itself (config.h). All models are loaded, so that the first is always to be had. */
+static struct model *find_model(struct bt_work_models *m, const char *name) {
+    struct model *found = model_of_name(m, name);
+    for (int i = 0; !found && i < m->params.n_roles; i++)
+        if (strcmp(m->params.roles[i].name, name) == 0)
+            return find_model(m, m->params.roles[i].targets[0]);
+    return found;
+}
+
+/* The model that the payload names, the first where it names none; *is is what the parser accepts as its name. An
+ * unknown name is left to the parser, which says what is wrong with it. */
+static struct model *choose(struct bt_work_models *m, struct bt_text payload, struct bt_buf *name,
+                            struct bt_openai_model *is) {
+    struct bt_text value = bt_json_find(payload, "model");
+    struct model *model = NULL;
+    if (bt_json_is_string(value) && value.len > 2) {
+        bt_json_decode(value, name);
+        bt_buf_add(name, "", 1);
+        model = name->failed ? NULL : find_model(m, (const char *)name->data);
+    }
+    *is = (struct bt_openai_model){.names = {(model ? model : m->models)->names[0]}};
+    if (model)
+        is->names[1] = (const char *)name->data;
+    model = model ? model : m->models;
+    is->vocab_size = bt_front_info(model->front)->ready.info.vocab_size;
+    return model;
+}
+
+static baton_status submit(struct job *j, struct model *model, struct bt_openai_request *r, baton_error *err) {
+    enum bt_work_events events = j->models->params.events;
     const struct bt_handler handler = {.on_text = on_text, .on_done = on_done, .arg = j};
-    j->events = m->events == BT_EVENTS_ALL || (m->events == BT_EVENTS_ASKED && r->stream);
-    if (!bt_openai_out_init(&j->out, r->chat, false, bt_random64(), time(NULL), m->model.names[0]))
+    j->events = events == BT_EVENTS_ALL || (events == BT_EVENTS_ASKED && r->stream);
+    if (!bt_openai_out_init(&j->out, r->chat, false, bt_random64(), time(NULL), model->names[0]))
         return bt_fail(err, BATON_NO_MEMORY, "no memory for the task");
     r->submit.window = BT_WINDOW;
     r->submit.flow = j->task->waiter.flow;
-    return bt_front_submit(m->front, &r->submit, NULL, &handler, &j->request, err);
+    return bt_front_submit(model->front, &r->submit, NULL, &handler, &j->request, err);
+}
+
+static baton_status begin(struct bt_work_models *m, struct bt_task *t, struct model *model, struct bt_openai_request *r,
+                          baton_error *err) {
+    struct job *j = calloc(1, sizeof *j);
+    if (!j)
+        return bt_fail(err, BATON_NO_MEMORY, "no memory for the task");
+    *j = (struct job){.models = m, .task = t};
+    bt_list_append(&m->jobs, &j->link);
+    baton_status status = submit(j, model, r, err);
+    if (status == BATON_OK)
+        t->run = j;
+    else
+        job_free(j);
+    return status;
 }
 
 static baton_status start(void *arg, struct bt_task *t, baton_error *err) {
     struct bt_work_models *m = arg;
     struct bt_openai_request r;
+    struct bt_openai_model accepted;
     struct bt_api_error e;
+    struct bt_buf name = BT_BUF_INIT;
     bool chat;
     baton_status status = kind_of(&t->is, &chat, err);
     if (status)
         return status;
-    if (!bt_openai_parse(&r, chat, t->is.payload.data, t->is.payload.len, &m->model, bt_random64(), &e))
-        return status_of(&e, err);
-    struct job *j = calloc(1, sizeof *j);
-    status = BATON_NO_MEMORY;
-    if (j) {
-        *j = (struct job){.models = m, .task = t};
-        bt_list_append(&m->jobs, &j->link);
-        status = submit(j, &r, err);
+    struct model *model = choose(m, t->is.payload, &name, &accepted);
+    if (bt_openai_parse(&r, chat, t->is.payload.data, t->is.payload.len, &accepted, bt_random64(), &e)) {
+        status = begin(m, t, model, &r, err);
+        bt_openai_request_free(&r);
     } else {
-        bt_fail(err, status, "no memory for the task");
+        status = status_of(&e, err);
     }
-    bt_openai_request_free(&r);
-    if (status == BATON_OK)
-        t->run = j;
-    else if (j)
-        job_free(j);
+    bt_buf_free(&name);
     return status;
 }
 
@@ -178,29 +229,33 @@ static void cancel(void *arg, struct bt_task *t, baton_status reason) {
 
 static void watch(void *arg, struct bt_watch *w) {
     struct bt_work_models *m = arg;
-    for (int i = 0; i < bt_front_info(m->front)->contexts; i++)
-        bt_watch_add(w, bt_front_fd(m->front, i), (short)(POLLIN | (bt_front_wants_write(m->front, i) ? POLLOUT : 0)));
+    for (int i = 0; i < m->n; i++)
+        bt_watch_add(w, bt_front_fd(m->models[i].front), POLLIN);
 }
 
 static baton_status pump(void *arg, const struct pollfd *fds, size_t n, baton_error *err) {
     struct bt_work_models *m = arg;
-    baton_status status = BATON_OK;
-    int alive = 0;
-    for (int i = 0; i < (int)n; i++) {
-        if (fds[i].revents && bt_front_fd(m->front, i) >= 0) {
-            baton_status one = bt_front_pump(m->front, i);
-            status = status ? status : one;
-        }
-        alive += bt_front_fd(m->front, i) >= 0;
+    for (size_t i = 0; i < n; i++) {
+        struct bt_front_counts counts;
+        struct bt_front *f = m->models[i].front;
+        baton_status status = fds[i].revents ? bt_front_pump(f) : BATON_OK;
+        if (status)
+            bt_log(BATON_LOG_ERROR, "an owner of %s is gone: %s", m->models[i].names[0], baton_status_text(status));
+        bt_front_counts(f, &counts);
+        if (counts.dead_contexts == bt_front_info(f)->contexts)
+            return bt_fail(err, BATON_CRASHED, "no owner of %s is left", m->models[i].names[0]);
     }
-    if (alive == 0)
-        return bt_fail(err, status ? status : BATON_CRASHED, "no owner of the model is left");
     return BATON_OK;
 }
 
 static int64_t tick(void *arg) {
     struct bt_work_models *m = arg;
-    return bt_front_tick(m->front);
+    int64_t next = BT_NEVER_NS;
+    for (int i = 0; i < m->n; i++) {
+        int64_t one = bt_front_tick(m->models[i].front);
+        next = BT_MIN(next, one);
+    }
+    return next;
 }
 
 static void room(void *arg) {
@@ -219,17 +274,37 @@ struct bt_runner bt_work_models_runner(struct bt_work_models *models) {
         .arg = models, .start = start, .cancel = cancel, .watch = watch, .pump = pump, .tick = tick, .room = room};
 }
 
-static void name_model(struct bt_work_models *m, const char *path) {
-    const char *base = path ? strrchr(path, '/') : NULL;
-    snprintf(m->file_name, sizeof m->file_name, "%s", base ? base + 1 : path ? path : "");
+static void name_model(struct model *m, bool by_name) {
+    const char *path = m->settings->file, *base = path ? strrchr(path, '/') : NULL;
     const struct bt_model_info *info = &bt_front_info(m->front)->ready.info;
+    snprintf(m->file_name, sizeof m->file_name, "%s", base ? base + 1 : path ? path : "");
     size_t n = 0;
-    m->model.vocab_size = info->vocab_size;
+    if (by_name) { /* of several models, only what the file calls them tells them apart */
+        m->names[n] = m->settings->name;
+        return;
+    }
     if (info->name[0])
-        m->model.names[n++] = info->name;
+        m->names[n++] = info->name;
     if (m->file_name[0])
-        m->model.names[n++] = m->file_name;
-    m->model.names[n] = "baton";
+        m->names[n++] = m->file_name;
+    m->names[n] = "baton";
+}
+
+static baton_status open_model(struct bt_work_models *m, const struct bt_model_settings *settings, baton_error *err) {
+    struct model *model = &m->models[m->n];
+    struct bt_front_params front;
+    memset(&front, 0, sizeof front);
+    if (settings->kind != BT_MODEL_TEXT || settings->pooling != BT_POOL_OFF)
+        return bt_fail(err, BATON_UNSUPPORTED, "model %s: tasks can only ask models that generate text",
+                       settings->name ? settings->name : "");
+    bt_model_settings_front(settings, &front);
+    *model = (struct model){.settings = settings};
+    baton_status status = bt_front_open(&front, &model->front, err);
+    if (status)
+        return status;
+    name_model(model, settings->name != NULL);
+    m->n++;
+    return BATON_OK;
 }
 
 baton_status bt_work_models_open(const struct bt_work_models_params *params, struct bt_worker *worker,
@@ -238,16 +313,14 @@ baton_status bt_work_models_open(const struct bt_work_models_params *params, str
     if (!m)
         return bt_fail(err, BATON_NO_MEMORY, "no memory for the worker's models");
     m->worker = worker;
-    m->events = params->events;
+    m->params = *params;
     bt_list_init(&m->jobs);
-    baton_status status = bt_front_open(&params->front, &m->front, err);
-    if (status) {
-        free(m);
-        *models = NULL;
-        return status;
-    }
-    name_model(m, params->front.model.path);
-    return BATON_OK;
+    baton_status status = BATON_OK;
+    for (int i = 0; status == BATON_OK && i < params->n_models; i++)
+        status = open_model(m, &params->models[i], err);
+    if (status)
+        bt_work_models_close(models);
+    return status;
 }
 
 void bt_work_models_close(struct bt_work_models **models) {
@@ -255,7 +328,8 @@ void bt_work_models_close(struct bt_work_models **models) {
     *models = NULL;
     if (!m)
         return;
-    bt_front_close(&m->front);
+    for (int i = 0; i < m->n; i++)
+        bt_front_close(&m->models[i].front);
     bt_buf_free(&m->scratch);
     free(m);
 }

@@ -5,19 +5,20 @@
 #ifndef BT_WORK_MODELS_H
 #define BT_WORK_MODELS_H
 
-#include "ipc/front.h"
+#include "config/config.h"
 #include "task/worker.h"
 
 struct bt_work_models;
 
-enum bt_work_events { BT_EVENTS_NONE, BT_EVENTS_ASKED, BT_EVENTS_ALL };
-
 struct bt_work_models_params {
-    struct bt_front_params front;
-    enum bt_work_events events; /* whose pieces of text are told as they come: nobody's, of tasks with "stream": true */
+    const struct bt_model_settings *models; /* complete; borrowed while they live. The first answers who names none */
+    int n_models;
+    const struct bt_config_role *roles;
+    int n_roles;
+    enum bt_work_events events;
 };
 
-/* Loads the model; blocks. */
+/* Loads them all; blocks. */
 baton_status bt_work_models_open(const struct bt_work_models_params *params, struct bt_worker *worker,
                                  struct bt_work_models **models, baton_error *err);
 void bt_work_models_close(struct bt_work_models **models);

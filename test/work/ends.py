@@ -102,7 +102,7 @@ def probe_P53_the_end_of_stdin_is_the_end_of_the_work():
 
 @test
 def probe_P53_an_internal_failure_never_exits_with_zero():
-    for knob in ("crash_at=300", "segv_at=300", "exit_at=300"):
+    for knob in ("crash_at=300", "exit_at=300", "die=assert@300"):
         p = Parent("-m", f"fake:len=1000,{knob}", "--workers", "2", "--events", "all",
                    environment={"ASAN_OPTIONS": "handle_abort=0:handle_segv=0"})
         p.send("a", complete())

@@ -227,9 +227,9 @@ def probe_P52_an_older_attempt_that_waits_is_dropped():
 
 
 @test
-def a_full_queue_and_a_refusal_may_be_tried_again():
+def what_may_pass_may_be_tried_again():
     model = "fake:len=100000,step_us=500,ctx_train=200000"
-    with Parent("-m", model, "--queue", "1", "--events", "all") as p:
+    with Parent("-m", model, "--backlog", "1", "--events", "all") as p:
         p.send("runs", complete())
         poll(lambda: p.events("started"), "a start")
         p.send("waits", complete(max_tokens=2))
@@ -237,21 +237,42 @@ def a_full_queue_and_a_refusal_may_be_tried_again():
         equal((a.code(), a.retry), ("BATON_QUEUE_FULL", True))
         p.cancel("runs")
         equal((p.take("runs").code(), p.take("waits").error), ("BATON_CANCELLED", None))
-    with Parent("-m", model, "--when-full", "refuse", "--run-timeout", "300ms", "--events", "all") as p:
-        p.send("runs", complete())
-        poll(lambda: p.events("started"), "a start")
-        a = p.do("busy", complete())
-        equal((a.code(), a.retry), ("BATON_BUSY", True))
-        a = p.take("runs")
+    for options, code in [(["--when-full", "refuse"], "BATON_BUSY"), (["--queue", "0"], "BATON_QUEUE_FULL"),
+                          (["--queue-timeout", "50ms"], "BATON_QUEUE_TIMEOUT")]:
+        with Parent("-m", model, "--workers", "2", "--sequences", "1", *options, "--events", "all") as p:
+            p.send("runs", complete())
+            poll(lambda: p.events("token"), "a token")
+            a = p.do("other", complete())
+            equal((a.code(), a.retry), (code, True))
+            p.cancel("runs")
+            equal(p.take("runs").retry, False)
+    with Parent("-m", model, "--run-timeout", "300ms") as p:
+        a = p.do("runs", complete())
         equal((a.code(), a.retry), ("BATON_RUN_TIMEOUT", True))
         assert a.result["partial"], "what there was of the answer"
-    with Parent("-m", model, "--queue-timeout", "50ms", "--events", "all") as p:
-        p.send("runs", complete())
-        poll(lambda: p.events("started"), "a start")
-        a = p.do("waits", complete())
-        equal((a.code(), a.retry), ("BATON_QUEUE_TIMEOUT", True))
-        p.cancel("runs")
-        equal(p.take("runs").retry, False)
+
+
+@test
+def several_models_by_name_and_by_role():
+    with tempfile.NamedTemporaryFile("w", suffix=".ini") as file:
+        file.write("[work]\nworkers = 4\nevents = asked\n[model small]\nfile = fake:len=5\n"
+                   "[model big]\nfile = fake:len=9\nsequential = yes\n[role deep]\nmodels = big, small\n")
+        file.flush()
+        with Parent("--config", file.name, "--events", "none") as p:
+            lengths = {}
+            for name in (None, "small", "big", "deep"):
+                a = p.do("t", complete(model=name) if name else complete())
+                lengths[name] = (a.result["usage"]["completion_tokens"], a.result["model"])
+            equal(lengths, {None: (5, "small"), "small": (5, "small"), "big": (9, "big"), "deep": (9, "big")})
+            a = p.do("t", complete(model="other", stream=True))
+            equal((a.code(), a.retry), ("BATON_NOT_FOUND", False))
+        p = Parent("--config", file.name, "-m", "fake:", read=False)
+        equal(p.process.wait(BOUND), 2)
+        file.write("[work]\nworkers = 0\n")
+        file.flush()
+        p = Parent("--config", file.name, read=False)
+        equal(p.process.wait(BOUND), 2)
+        assert ":11:" in p.said() or ":12:" in p.said(), p.said()
 
 
 @test
