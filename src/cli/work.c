@@ -11,6 +11,7 @@ struct options {
 
 /* Lines that are held: beyond it stdin is left to its pipe, so that a parent that sends faster than we work waits. */
 static const size_t LINES_MAX = (size_t)64 << 20;
+enum { SEQUENCES_MAX = 256 }; /* of one context */
 
 static const struct bt_option FILES[] = {
     {"config", 'c', BT_OPTION_TEXT, BT_OPTION_AT(struct options, config), .value = "FILE",
@@ -89,7 +90,7 @@ static baton_status complete(struct setup *s, baton_error *err) {
         struct bt_model_settings *m = &models[i];
         int contexts = BT_MAX(m->contexts, 1);
         if (m->sequences == 0 && !m->sequential && m->kind == BT_MODEL_TEXT)
-            m->sequences = (s->work.workers + contexts - 1) / contexts;
+            m->sequences = BT_MIN((s->work.workers + contexts - 1) / contexts, SEQUENCES_MAX);
         status = bt_model_settings_complete(m, err);
     }
     return status;

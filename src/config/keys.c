@@ -86,7 +86,7 @@ static const struct bt_option LIMIT_OPTIONS[] = {
 };
 
 static const struct bt_option WORK_OPTIONS[] = {
-    {"workers", 'w', BT_OPTION_INT, WORK(workers), 1, 256, .value = "N",
+    {"workers", 'w', BT_OPTION_INT, WORK(workers), 1, 1024, .value = "N",
      .help = "tasks at once (1: strictly one after the other);\nRUNQY_PYTHON_WORKERS and BATON_WORKERS in the\n"
              "environment override it"},
     {"mode", 0, BT_OPTION_CHOICE, WORK(mode), .choices = "long_running|one_shot",

@@ -15,7 +15,7 @@
 
 struct bt_worker;
 
-enum { BT_OUT_HIGH = 1 << 20, BT_OUT_LOW = 256 << 10, BT_WORKERS_MAX = 256 };
+enum { BT_OUT_HIGH = 1 << 20, BT_OUT_LOW = 256 << 10, BT_WORKERS_MAX = BT_GATE_SLOTS_MAX };
 
 /* Descriptors that a runner wants watched. */
 struct bt_watch {
