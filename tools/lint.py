@@ -38,6 +38,7 @@ ARROWS = {
     "wire": ("native/native.h",),
     "owner": ("wire/", "native/native.h"),
     "ipc": ("owner/", "wire/", "gate/", "native/native.h"),
+    "child": ("owner/", "wire/", "native/native.h", "native/fake.h"),
     "api": ("ipc/", "wire/", "lease/", "owner/", "gate/", "native/native.h"),
     "serve": ("ipc/", "wire/", "gate/", "native/native.h"),
     "cli": ("serve/", "ipc/", "wire/", "lease/", "gate/", "owner/owner.h", "native/native.h", "native/race.h"),

@@ -165,10 +165,12 @@ static int answer(struct bt_front *f, const struct options *o, const char *promp
 
 int bt_cmd_ask(int argc, char **argv) {
     struct bt_model_options model = BT_MODEL_OPTIONS;
+    struct bt_owner_options owner = {.owner = 0};
     struct options o = {.temperature = 0.8, .top_p = 1, .min_p = 0.05, .max_tokens = -1};
     const struct bt_option_group groups[] = {
         {"The answer", ANSWER, BT_COUNT(ANSWER), &o},
         bt_model_option_group(&model),
+        bt_owner_option_group(&owner),
     };
     char **operands;
     int n_operands;
@@ -192,6 +194,7 @@ int bt_cmd_ask(int argc, char **argv) {
     struct sigaction action = {.sa_handler = on_interrupt};
     bt_log_set_level(BATON_LOG_WARN);
     bt_model_options_apply(&model, &p.model, &p.context);
+    bt_owner_options_apply(&owner, &p);
     bt_cli_progress(&p.model);
     if (bt_front_open(&p, &f, &err) == BATON_OK) {
         sigaction(SIGINT, &action, NULL); /* not before: a load is to be interrupted as any program is */

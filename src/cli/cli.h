@@ -3,6 +3,7 @@
 #define BT_CLI_H
 
 #include "cli/options.h"
+#include "ipc/front.h"
 #include "native/native.h"
 
 /* Each gets its own name as argv[0] and returns the program's exit code: 0, 1 (it failed), 2 (it was asked wrongly). */
@@ -21,6 +22,15 @@ struct bt_model_options {
 enum { BT_EXACT_ON, BT_EXACT_OFF, BT_EXACT_AUTO };
 #define BT_MODEL_OPTIONS                                                                                               \
     { .exact = BT_EXACT_AUTO }
+
+/* Where the contexts live. */
+struct bt_owner_options {
+    int owner; /* thread, process */
+    bool no_sandbox, core;
+};
+
+struct bt_option_group bt_owner_option_group(struct bt_owner_options *o);
+void bt_owner_options_apply(const struct bt_owner_options *o, struct bt_front_params *params);
 
 struct bt_option_group bt_model_option_group(struct bt_model_options *m);
 void bt_model_options_apply(const struct bt_model_options *m, struct bt_model_params *model,

@@ -42,6 +42,31 @@ void bt_model_options_apply(const struct bt_model_options *m, struct bt_model_pa
     context->exact = m->exact == BT_EXACT_ON || (m->exact == BT_EXACT_AUTO && m->gpu_layers == 0);
 }
 
+#undef AT
+#define AT(field) BT_OPTION_AT(struct bt_owner_options, field)
+
+static const struct bt_option OWNER[] = {
+    {"owner", 0, BT_OPTION_CHOICE, AT(owner), .choices = "thread|process",
+     .help =
+         "where each context lives: on a thread of this process, or\nin a process of its own, baton-owner, which has "
+         "no network\nand no files but the model's"},
+    {"no-sandbox", 0, BT_OPTION_FLAG, AT(no_sandbox),
+     .help = "owner processes keep this one's rights: gives up that a\nhostile model file can reach neither files nor "
+             "network nor\nother processes. For drivers that the sandbox stops"},
+    {"owner-core", 0, BT_OPTION_FLAG, AT(core),
+     .help = "an owner process that crashes may leave a core file, with\nprompts and answers in it"},
+};
+
+struct bt_option_group bt_owner_option_group(struct bt_owner_options *o) {
+    return (struct bt_option_group){"The owner", OWNER, BT_COUNT(OWNER), o};
+}
+
+void bt_owner_options_apply(const struct bt_owner_options *o, struct bt_front_params *params) {
+    params->owner = o->owner == 1 ? BT_OWNER_PROCESS : BT_OWNER_THREAD;
+    params->no_sandbox = o->no_sandbox;
+    params->core = o->core;
+}
+
 static bool show_progress(void *arg, float done) {
     static const char bar[] = "########################################";
     const int64_t *start_ns = arg;

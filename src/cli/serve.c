@@ -80,6 +80,7 @@ static const struct bt_command COMMAND = {
 
 int bt_cmd_serve(int argc, char **argv) {
     struct bt_model_options model = BT_MODEL_OPTIONS;
+    struct bt_owner_options owner = {.owner = 0};
     struct options o = {
         .host = "127.0.0.1",
         .port = 8080,
@@ -99,6 +100,7 @@ int bt_cmd_serve(int argc, char **argv) {
     };
     const struct bt_option_group groups[] = {
         bt_model_option_group(&model),
+        bt_owner_option_group(&owner),
         {"The address", ADDRESS, BT_COUNT(ADDRESS), &o},
         {"How many at once, and what happens to the rest", POLICY, BT_COUNT(POLICY), &o},
         {"Limits", LIMITS, BT_COUNT(LIMITS), &o},
@@ -128,6 +130,7 @@ int bt_cmd_serve(int argc, char **argv) {
     const struct sigaction ignored = {.sa_handler = SIG_IGN};
     baton_error err = {.text = ""};
     bt_model_options_apply(&model, &p.front.model, &p.front.context);
+    bt_owner_options_apply(&owner, &p.front);
     bt_log_set_level((baton_log_level)o.log);
     sigaction(SIGPIPE, &ignored, NULL); /* whoever reads the log may go */
     if (bt_serve(&p, &err) != BATON_OK)

@@ -68,6 +68,7 @@ struct bt_handler {
 struct bt_front_info {
     struct bt_frame_ready ready; /* of the first context, exact if all are; its texts live as long as the front */
     int contexts;
+    const char *sandbox; /* of the first context's owner: see bt_spawn_sandbox; "" for a thread */
 };
 
 /* Loads the model and starts an owner per context; blocks until all are ready or one has failed. */
@@ -81,7 +82,7 @@ const struct bt_front_info *bt_front_info(const struct bt_front *f);
 
 /* Asks for an answer, within `limits` (NULL: the front's). BATON_OK: accepted, running or queued; *r lives until
  * on_done, or bt_request_abandon. s->id, if 0, is set to a fresh id. Refused, with nothing kept and no callback:
- * BATON_BUSY, _QUEUE_FULL, _CLOSED, _NO_MEMORY, _TOO_LONG (the frame would pass BT_FRAME_MAX). Callbacks come from
+ * BATON_BUSY, _QUEUE_FULL, _CLOSED, _NO_MEMORY, _TOO_LONG (over BT_BODY_MAX bytes). Callbacks come from
  * bt_front_pump, _tick, _close and bt_request_cancel, never from here. */
 baton_status bt_front_submit(struct bt_front *f, struct bt_submit *s, const struct bt_limits *limits,
                              const struct bt_handler *handler, struct bt_request **r, baton_error *err);

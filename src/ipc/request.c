@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "ipc/dispatch.h"
+#include "wire/assemble.h"
 
 static struct bt_list *bucket_of(struct bt_dispatch *d, uint64_t id) {
     return &d->buckets[bt_mix64(id) % BT_BUCKETS];
@@ -120,13 +121,33 @@ void bt_request_cleared(struct bt_request *r) {
     r->unproven = 0;
 }
 
+/* What was asked, out of the frames that it was asked with. */
+static baton_status asked(const struct bt_request *r, struct bt_body **body, struct bt_submit *s) {
+    struct bt_bodies bodies;
+    struct bt_frame f;
+    baton_status status = BATON_AGAIN;
+    bt_bodies_init(&bodies, 1);
+    for (size_t at = 0; status == BATON_AGAIN; at += f.size) {
+        status = bt_frame_peek(r->submit.data + at, r->submit.len - at, &f);
+        if (!status)
+            status = bt_bodies_take(&bodies, &f, body);
+        else
+            status = BATON_PROTOCOL;
+    }
+    if (!status) {
+        status = bt_get_submit(&(*body)->head, (*body)->bytes.data, (*body)->bytes.len, s);
+        if (status)
+            bt_body_free(*body);
+    }
+    bt_bodies_free(&bodies);
+    return status;
+}
+
 /* Asked again: with what there is of the answer, and on trial only for a little more. */
 static baton_status ask_again(struct bt_request *r, struct bt_buf *out) {
-    struct bt_frame first;
+    struct bt_body *body;
     struct bt_submit s;
-    baton_status status = bt_frame_peek(r->submit.data, r->submit.len, &first);
-    if (!status)
-        status = bt_get_submit(&first, &s);
+    baton_status status = asked(r, &body, &s);
     if (status)
         return status;
     bt_token *theirs = s.resume;
@@ -140,6 +161,7 @@ static baton_status ask_again(struct bt_request *r, struct bt_buf *out) {
     bt_put_submit(out, &s);
     s.resume = theirs;
     bt_submit_free(&s);
+    bt_body_free(body);
     return BATON_OK;
 }
 
@@ -209,6 +231,9 @@ static struct bt_request *request_new(struct bt_dispatch *d, struct bt_submit *s
     bt_list_init(&r->bucket);
     bt_list_init(&r->link);
     bt_put_submit(&r->submit, s);
+    bt_buf_add(&r->tokens, s->resume, s->n_resume * sizeof *s->resume);
+    r->n_tokens = (uint32_t)s->n_resume;
+    r->held = s->resume_held;
     return r;
 }
 
@@ -221,9 +246,9 @@ baton_status bt_dispatch_submit(struct bt_dispatch *d, struct bt_submit *s, cons
     baton_status status = BATON_OK;
     if (r->submit.failed)
         status = bt_fail(err, BATON_NO_MEMORY, "no memory for a request");
-    else if (r->submit.len > BT_FRAME_MAX)
-        status = bt_fail(err, BATON_TOO_LONG, "the request takes %zu bytes and %d are possible", r->submit.len,
-                         BT_FRAME_MAX);
+    else if (r->submit.len > BT_BODY_MAX)
+        status =
+            bt_fail(err, BATON_TOO_LONG, "the request takes %zu bytes and %d are possible", r->submit.len, BT_BODY_MAX);
     else if (bt_dispatch_find(d, s->id))
         status = bt_fail(err, BATON_INVALID, "a request of id %llu is alive", (unsigned long long)s->id);
     else

@@ -35,8 +35,13 @@ static baton_status open_adapters(struct bt_model *m, const struct bt_model_para
     while (m->n_adapters < params->n_loras && !status) {
         const struct bt_lora *lora = &params->loras[m->n_adapters];
         m->scales[m->n_adapters] = lora->scale;
-        status = lora->path ? m->ops->adapter(m, lora->path, &m->adapters[m->n_adapters], err)
-                            : bt_fail(err, BATON_INVALID, "adapter %zu has no path", m->n_adapters);
+        if (!lora->path)
+            status = bt_fail(err, BATON_INVALID, "adapter %zu has no path", m->n_adapters);
+        else if (params->lora_files && params->n_files)
+            status = bt_llama_adapter_open_file(m, lora->path, params->lora_files[m->n_adapters],
+                                                &m->adapters[m->n_adapters], err);
+        else
+            status = m->ops->adapter(m, lora->path, &m->adapters[m->n_adapters], err);
         m->n_adapters += status == BATON_OK;
     }
     return status;

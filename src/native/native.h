@@ -30,6 +30,11 @@ struct bt_model_params {
     void *progress_arg;
     const struct bt_lora *loras; /* borrowed; every context that bt_context_open makes has them */
     size_t n_loras;
+    /* Descriptors to load from instead of the path, which is then only shown: the file, or the pieces of a split one in
+     * their order. Borrowed for the opening, which moves their offsets. */
+    const int *files;
+    size_t n_files;        /* 0: open path */
+    const int *lora_files; /* the same for each adapter; NULL: open their paths */
     int starts; /* how many owners of the context, each with this model, came before: the fake's knob lives counts it */
 };
 
@@ -227,8 +232,15 @@ baton_status bt_context_open(struct bt_model *m, const struct bt_context_params 
                              baton_error *err);
 
 baton_status bt_llama_open(const struct bt_model_params *params, struct bt_model **m, baton_error *err);
+baton_status bt_llama_adapter_open_file(struct bt_model *m, const char *path, int file, struct bt_adapter **a,
+                                        baton_error *err);
 void bt_llama_catch_abort(void (*say)(const char *text)); /* NULL: libggml's own way */
 baton_status bt_fake_open(const struct bt_model_params *params, struct bt_model **m, baton_error *err);
+
+/* Opens what bt_model_open would read, for somebody who may open nothing: the file or the pieces of a split one, or
+ * nothing for a fake model. *n descriptors, read-only and close-on-exec, in fds[]. _NOT_FOUND, _IO, _BAD_MODEL (no GGUF
+ * file, or a piece that is not the first), _TOO_LONG (more pieces than max). */
+baton_status bt_model_files_open(const char *path, int *fds, size_t max, size_t *n, baton_error *err);
 
 /* libllama's contexts that a program made (`natives`, n of them, of one model, one sequence each), as they are: neither
  * they nor their model are freed with `*model` and contexts[], which need them to live that long. Not BATON_OK: nothing
@@ -240,7 +252,11 @@ int bt_native_rows(const struct bt_context *c); /* of an adopted one: tokens tha
 
 /* Where the built-in model lies: $BATON_MODEL_DIR, beside the program, or where it was installed; NULL if nowhere. */
 const char *bt_builtin_model_path(void);
+/* The same, or _NOT_FOUND, which says where it was looked for. */
+baton_status bt_builtin_model(const char **path, baton_error *err);
 
+/* Loads what the native library loads at run time, once per process: what needs files is done after it. */
+baton_status bt_native_start(baton_error *err);
 /* "llama.cpp 0.7.0, ggml 0.27.0, CPU AVX2 …": for --version and diagnostics. */
 void bt_native_versions(struct bt_buf *out);
 /* "libggml-cpu-haswell: CPU : SSE3 = 1 | …": the variant that runs, and what it was built for. */

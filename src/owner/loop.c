@@ -74,9 +74,9 @@ static void refuse(struct bt_loop *l, const struct bt_owner_request *r, baton_st
     bt_put_done(&l->out, &done);
 }
 
-static baton_status submit(struct bt_loop *l, const struct bt_frame *f) {
+static baton_status submit(struct bt_loop *l, struct bt_body *body) {
     baton_error err;
-    struct bt_owner_request *r = bt_owner_request_new(f, &err);
+    struct bt_owner_request *r = bt_owner_request_new(body, &err);
     if (!r)
         return err.status;
     const char *why = l->draining                             ? "the owner is closing"
@@ -99,6 +99,24 @@ static baton_status submit(struct bt_loop *l, const struct bt_frame *f) {
     return BATON_OK;
 }
 
+static baton_status take_piece(struct bt_loop *l, const struct bt_frame *f) {
+    struct bt_body *body;
+    baton_status status = bt_bodies_take(&l->bodies, f, &body);
+    return status == BATON_AGAIN ? BATON_OK : status ? status : submit(l, body);
+}
+
+/* What was asked is not known, and need not be: nobody wants the answer any more. */
+static void forget_body(struct bt_loop *l, uint64_t id, baton_status reason) {
+    enum bt_frame_type type;
+    struct bt_frame_body head;
+    if (!bt_bodies_drop(&l->bodies, id, &type, &head) || type != BT_FRAME_SUBMIT)
+        return;
+    const char *why = baton_status_text(reason);
+    struct bt_frame_done done = {
+        .id = id, .attempt = head.attempt, .outcome = reason, .error = {why, strlen(why)}, .text = {"", 0}};
+    bt_put_done(&l->out, &done);
+}
+
 static baton_status handle(struct bt_loop *l, const struct bt_frame *f) {
     uint64_t id;
     uint32_t number;
@@ -113,11 +131,15 @@ static baton_status handle(struct bt_loop *l, const struct bt_frame *f) {
         status = bt_get_hello(f, &number);
         return status ? status : number == BT_IPC_VERSION ? BATON_OK : BATON_PROTOCOL;
     case BT_FRAME_SUBMIT:
-        return submit(l, f);
+    case BT_FRAME_PART:
+        return take_piece(l, f);
     case BT_FRAME_CANCEL:
         status = bt_get_cancel(f, &id, &reason);
+        reason = reason ? reason : BATON_CANCELLED;
         if (!status && (r = find(l, id)))
-            cancel(l, r, reason ? reason : BATON_CANCELLED);
+            cancel(l, r, reason);
+        else if (!status)
+            forget_body(l, id, reason);
         return status;
     case BT_FRAME_ACK:
         status = bt_get_ack(f, &id, &number);
@@ -366,6 +388,7 @@ static void close_loop(struct bt_loop *l) {
         l->context->ops->free(l->context);
     free(l->seqs);
     free(l->rows);
+    bt_bodies_free(&l->bodies);
     bt_buf_free(&l->in);
     bt_buf_free(&l->out);
     bt_buf_free(&l->piece);
@@ -391,6 +414,7 @@ void bt_owner_run(const struct bt_owner_params *params) {
     struct bt_loop *l = calloc(1, sizeof *l);
     if (!l)
         return; /* the front sees the socket close and says so */
+    bt_bodies_init(&l->bodies, (int)BT_COUNT(l->alive));
     bt_put_hello(&l->out);
     baton_status status = open_loop(l, params, &err);
     if (status) {

@@ -23,6 +23,7 @@ struct bt_loop {
     int fd, visits, sequences, capacity, chunk;
 
     struct bt_buf in, out;
+    struct bt_bodies bodies;
     struct bt_prepare *prepare;
     int n_preparing;
     struct bt_list fresh;   /* not given to the prepare thread yet: the front is told of them first */

@@ -21,25 +21,17 @@ struct bt_prepare {
     pthread_t thread;
 };
 
-struct bt_owner_request *bt_owner_request_new(const struct bt_frame *submit, baton_error *err) {
+struct bt_owner_request *bt_owner_request_new(struct bt_body *body, baton_error *err) {
     struct bt_owner_request *r = calloc(1, sizeof *r);
-    unsigned char *payload = malloc(submit->len ? submit->len : 1);
-    if (!r || !payload) {
-        free(r);
-        free(payload);
-        bt_fail(err, BATON_NO_MEMORY, "no memory for a request of %zu bytes", submit->len);
-        return NULL;
-    }
-    memcpy(payload, submit->payload, submit->len);
-    struct bt_frame own = {submit->type, payload, submit->len, submit->size};
-    baton_status status = bt_get_submit(&own, &r->ask);
+    baton_status status = r ? bt_get_submit(&body->head, body->bytes.data, body->bytes.len, &r->ask) : BATON_NO_MEMORY;
     if (status) {
         free(r);
-        free(payload);
-        bt_fail(err, status, "a SUBMIT frame of %zu bytes is malformed", submit->len);
+        bt_fail(err, status, "a SUBMIT of %zu bytes %s", body->bytes.len,
+                status == BATON_NO_MEMORY ? "finds no memory" : "is malformed");
+        bt_body_free(body);
         return NULL;
     }
-    r->payload = payload;
+    r->body = body;
     r->seq = -1;
     bt_list_init(&r->link);
     return r;
@@ -53,7 +45,7 @@ void bt_owner_request_free(struct bt_owner_request *r) {
     bt_buf_free(&r->text.pending);
     bt_submit_free(&r->ask);
     free(r->tokens);
-    free(r->payload);
+    bt_body_free(r->body);
     free(r);
 }
 

@@ -8,11 +8,11 @@
 #include "base/list.h"
 #include "native/native.h"
 #include "owner/text.h"
-#include "wire/frame.h"
+#include "wire/assemble.h"
 
 struct bt_owner_request {
     /* fixed when the frame comes in */
-    unsigned char *payload; /* the SUBMIT frame's bytes, which `ask` borrows from */
+    struct bt_body *body; /* of SUBMIT; `ask` borrows from it */
     struct bt_submit ask;
 
     /* written by the prepare thread */
@@ -51,7 +51,8 @@ int bt_prepare_fd(const struct bt_prepare *p); /* readable when take has one */
 /* Ends the thread; what it still had comes out of bt_prepare_take before. */
 void bt_prepare_stop(struct bt_prepare *p);
 
-struct bt_owner_request *bt_owner_request_new(const struct bt_frame *submit, baton_error *err);
+/* Takes the body. */
+struct bt_owner_request *bt_owner_request_new(struct bt_body *body, baton_error *err);
 void bt_owner_request_free(struct bt_owner_request *r);
 
 #endif
