@@ -167,7 +167,7 @@ static baton_status on_ready(struct bt_dispatch *d, int context, const struct bt
         return status;
     bt_supervise_ready(&d->contexts[context].life, now_of(d));
     if (d->on_ready)
-        d->on_ready(d->arg, &ready);
+        d->on_ready(d->arg, context, &ready);
     return BATON_OK;
 }
 

@@ -115,8 +115,8 @@ struct bt_dispatch {
     uint64_t grants;
     struct bt_front_counts counts;
     bool closing, opening; /* opening: nothing is restarted, so that who opens hears of it */
-    void (*on_ready)(void *arg, const struct bt_frame_ready *ready); /* may be NULL */
-    struct bt_pulse pulse;                                           /* scratch */
+    void (*on_ready)(void *arg, int context, const struct bt_frame_ready *ready); /* may be NULL */
+    struct bt_pulse pulse;                                                        /* scratch */
 };
 
 void bt_dispatch_init(struct bt_dispatch *d, const struct bt_dispatch_params *params, const struct bt_dispatch_ops *ops,

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -28,7 +29,7 @@ struct bt_front {
     struct bt_dispatch dispatch;
     struct bt_front_params params;
     struct bt_front_info info;
-    char *versions;
+    char *versions, sandbox[256];
     struct bt_spawn *spawn;
     int epoll; /* watches what the contexts have, by context and kind */
     struct context contexts[BT_CONTEXTS_MAX];
@@ -93,7 +94,7 @@ static void kill_owner(void *arg, int context) {
 
 static const struct bt_dispatch_ops OPS = {clock_now, write_out, start_owner, kill_owner};
 
-static void on_ready(void *arg, const struct bt_frame_ready *ready) {
+static void on_ready(void *arg, int context, const struct bt_frame_ready *ready) {
     struct bt_front *f = arg;
     f->info.ready.exact &= ready->exact;
     if (f->versions)
@@ -101,6 +102,8 @@ static void on_ready(void *arg, const struct bt_frame_ready *ready) {
     f->info.ready = *ready;
     f->versions = strdup(ready->versions.data);
     f->info.ready.versions.data = f->versions ? f->versions : "";
+    snprintf(f->sandbox, sizeof f->sandbox, "%s", bt_spawn_sandbox(f->spawn, context));
+    f->info.sandbox = f->sandbox;
 }
 
 /* Frames to the dispatch. False: the socket has ended. */
@@ -363,6 +366,7 @@ static void init(struct bt_front *f, const struct bt_front_params *p) {
     f->params = *p;
     f->info.contexts = p->contexts;
     f->info.ready.exact = true;
+    f->info.sandbox = f->sandbox;
     bt_dispatch_init(&f->dispatch, &dispatch, &OPS, f);
     f->dispatch.on_ready = on_ready;
     for (int i = 0; i < p->contexts; i++) {

@@ -69,9 +69,8 @@ bool bt_link_ignore(struct bt_link *l) {
 
 void bt_link_close(struct bt_link *l) {
     if (l->fd >= 0) {
-        epoll_ctl(l->epoll, EPOLL_CTL_DEL, l->fd,
-                  NULL); /* a forked child may hold a copy, which close leaves watched */
-        shutdown(l->fd, SHUT_RDWR);
+        epoll_ctl(l->epoll, EPOLL_CTL_DEL, l->fd, NULL);
+        shutdown(l->fd, SHUT_RDWR); /* a forked child of this program may hold the descriptor, too */
         close(l->fd);
     }
     l->fd = -1;

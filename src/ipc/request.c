@@ -156,7 +156,7 @@ static baton_status ask_again(struct bt_request *r) {
 }
 
 static bool asks_as_before(const struct bt_request *r) {
-    return r->attempt == 1 || (r->n_tokens == 0 && !r->on_trial);
+    return r->attempt == 1 || r->what != BT_WHAT_GENERATE;
 }
 
 /* After what was asked before it, in the same outbox. */
@@ -293,6 +293,9 @@ static struct bt_request *request_new(struct bt_dispatch *d, struct bt_submit *s
     bt_list_init(&r->more_out.link);
     r->what = s->what;
     bt_submit_encode(&r->submit, s);
+    bt_buf_add(&r->tokens, s->resume, s->n_resume * sizeof *s->resume);
+    r->n_tokens = (uint32_t)s->n_resume;
+    r->held = s->resume_held;
     return r;
 }
 
