@@ -100,9 +100,7 @@ void bt_io_who(struct bt_io *io, baton_error *err) {
 
 struct where {
     struct bt_io_stream *stream;
-    uint32_t tokens;
     int context;
-    bool nothing; /* was generated */
 };
 
 static void look(struct bt_io *io, void *arg) {
@@ -110,19 +108,18 @@ static void look(struct bt_io *io, void *arg) {
     struct bt_io_stream *s = w->stream;
     (void)io;
     w->context = s->request ? bt_request_context(s->request) : s->context;
-    w->nothing = w->context < 0 || (s->request && w->tokens == 0);
 }
 
 baton_status bt_io_stream_save(struct bt_io_stream *s, uint32_t tokens, struct bt_buf *out, baton_error *err) {
-    struct where w = {.stream = s, .tokens = tokens};
+    struct where w = {.stream = s};
     struct bt_call call = {.op = BT_CALL_SAVE, .about = s->id, .number = tokens, .bytes = {"", 0}};
     baton_status status = bt_io_check_thread(s->io, err);
     if (status)
         return status;
     if (!bt_io_run(s->io, look, &w))
         return closed(err);
-    if (w.nothing)
-        return bt_fail(err, BATON_AGAIN, "nothing was generated yet: read a piece first");
+    if (w.context < 0)
+        return bt_fail(err, BATON_AGAIN, "its owner has ended, and the answer goes on when there is another one");
     return bt_io_call(s->io, w.context, &call, BT_NEVER_NS, out, err);
 }
 

@@ -16,6 +16,7 @@ struct baton_stream {
     struct bt_caller_stream *caller;
     uint64_t id;
     uint32_t prompt_tokens, reused_tokens, tokens;
+    bool ended; /* its reader knows */
     int64_t queue_ns, started_ns;
 };
 
@@ -127,6 +128,7 @@ baton_status baton_stream_next(baton_stream *stream, int64_t timeout_ms, baton_d
     stream->text.len = 0;
     baton_status status = stream->io ? bt_io_stream_next(stream->io, timeout_ms, &stream->text, &stream->tokens)
                                      : pull(stream, timeout_ms);
+    stream->ended |= status == BATON_END;
     bt_buf_add(&stream->text, "", 1);
     if (stream->text.failed)
         status = BATON_NO_MEMORY;
@@ -178,8 +180,13 @@ baton_status bt_stream_save(baton_stream *stream, struct bt_buf *out, baton_erro
                        "thread %u is in a call on the stream of request %llu: one at a time may use it. Save between "
                        "two of its reads",
                        inside, (unsigned long long)stream->id);
-    baton_status status = stream->io ? bt_io_stream_save(stream->io, stream->tokens, out, err)
-                                     : bt_caller_stream_save(stream->caller, out, err);
+    baton_status status;
+    if (!stream->io)
+        status = bt_caller_stream_save(stream->caller, out, err);
+    else if (stream->tokens == 0 && !stream->ended)
+        status = bt_fail(err, BATON_AGAIN, "nothing was read yet: read a piece first");
+    else
+        status = bt_io_stream_save(stream->io, stream->tokens, out, err);
     atomic_store(&stream->busy, 0);
     return bt_told(status, err);
 }
