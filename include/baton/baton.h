@@ -485,8 +485,9 @@ typedef struct baton_outcome {
  *               inside this call, one step at least whatever the timeout
  *   delta       out
  * Returns: BATON_OK: *delta is a piece. BATON_AGAIN: none within the timeout. BATON_END: there is no more;
- * baton_stream_close tells the outcome. BATON_BUSY: another thread is in a call on this stream.
- * Threads: any, one at a time. Blocks: until a piece, the end, or the timeout. Since: 0.1.0. */
+ * baton_stream_close tells the outcome. BATON_BUSY: another thread is in a call on this stream. BATON_NO_MEMORY: a
+ * piece is lost, and the stream with it: close it. Threads: any, one at a time. Blocks: until a piece, the end, or the
+ * timeout. Since: 0.1.0. */
 BATON_API baton_status baton_stream_next(baton_stream *stream, int64_t timeout_ms, baton_delta *delta) BATON_MUST_USE;
 
 /* A descriptor that is readable while baton_stream_next would not block: for event loops. Poll it, never read it.
@@ -498,10 +499,11 @@ BATON_API int baton_stream_fd(baton_stream *stream);
 BATON_API uint64_t baton_stream_id(const baton_stream *stream);
 
 /* Ends a stream, at any time, read to its end or not; what still runs is cancelled, and its slot is free once the
- * native call under way has returned. One that was never read frees its slot at once. stream   taken; *stream is NULL
- * after. NULL inside is harmless outcome  out, may be NULL: exactly one Returns: the outcome's status. Threads: any,
- * not beside another call on the stream. Blocks: never with an owner thread; with the owner on the caller's thread
- * nothing is running then. Since: 0.1.0. */
+ * native call under way has returned. One that was never read frees its slot at once.
+ *   stream   taken; *stream is NULL after. NULL inside is harmless
+ *   outcome  out, may be NULL: exactly one
+ * Returns: the outcome's status. Threads: any, not beside another call on the stream. Blocks: never with an owner
+ * thread; with the owner on the caller's thread nothing is running then. Since: 0.1.0. */
 BATON_API baton_status baton_stream_close(baton_stream **stream, baton_outcome *outcome);
 
 /*

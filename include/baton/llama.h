@@ -212,8 +212,8 @@ typedef struct baton_llama_ask {
 
 /* An answer, whole. Belongs to the request that asked: nobody else's call can change it. */
 typedef struct baton_result {
-    char *text; /* NUL-terminated; never NULL after generate, whatever it returned. With another status than BATON_OK it
-                   is what there was, and cut */
+    char *text; /* NUL-terminated; after generate never NULL, but with BATON_NO_MEMORY. With another status than
+                   BATON_OK it is what there was, and cut */
     size_t len;
     baton_outcome outcome;
 } baton_result;

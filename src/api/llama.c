@@ -334,7 +334,8 @@ baton_status baton_llama_generate(baton_llama *llama, const baton_llama_ask *ask
     bt_buf_add(&text, "", 1);
     if (text.failed) {
         bt_buf_free(&text);
-        return bt_fail(err, BATON_NO_MEMORY, "no memory for the answer");
+        bt_outcome_lost(&result->outcome);
+        return bt_fail(err, BATON_NO_MEMORY, "%s", result->outcome.text);
     }
     result->text = (char *)text.data;
     result->len = text.len - 1;
