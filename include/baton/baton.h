@@ -310,7 +310,8 @@ BATON_API const char *baton_op_text(baton_op op);
  *   context  out: the native context, which is to be had here alone, and to be used until end alone
  * Returns: BATON_OK. _STALE. _REENTRANT: this thread is inside already. _BUSY: another one is, with a copy of the
  * lease. _MISUSE: no such operation, or a parcel that was not taken. Not BATON_OK: *context is NULL. Threads: any.
- * Blocks: never. Since: 0.1.0. */
+ * Blocks: never; a model's context that takes turns on its device (baton_llama_info): for the native calls of others on
+ * it, so wait for no other model on that device before end. Since: 0.1.0. */
 BATON_API baton_status baton_lease_begin(const baton_lease *lease, baton_op op, void **context,
                                          baton_error *err) BATON_MUST_USE BATON_REQUIRES(lease)
     BATON_TRY_ACQUIRE(0, lease->pool);
@@ -424,6 +425,13 @@ typedef struct baton_snapshot {
     uint64_t wait_us[BATON_BUCKETS];        /* of the granted: how long they waited, in microseconds */
     uint64_t hold_ms[BATON_BUCKETS]; /* of the released: milliseconds from the grant to the end of the last native call,
                                         or to the reset */
+    /* Of a model's contexts (baton_llama_snapshot) that take turns on a device with those of other models
+     * (baton_llama_info): its name, "" where there is none; the thread that is in now, 0: none, and for how long; how
+     * many wait for their turn */
+    char device[64];
+    unsigned device_tid;
+    int64_t device_ms;
+    int device_waiting;
 } baton_snapshot;
 
 /* Takes a snapshot, without any lock and without a word to those who acquire and release. What may be inconsistent:

@@ -89,6 +89,10 @@ typedef struct baton_llama_info {
     bool exact;                           /* the self-test at open confirmed it */
     bool has_chat_template;
     bool recurrent; /* prompts are never reused in part */
+    /* Not "": its contexts compute on a device of which upstream does not promise that two contexts may use it at once
+     * (anything but CPU, CUDA and Metal: "Vulkan"). All contexts of this process that use it take turns there, native
+     * call by native call, in order of arrival: docs/choosing.md */
+    char device[64];
 } baton_llama_info;
 
 /* Fills *info, whose size the caller has set.

@@ -25,17 +25,28 @@
     X(load_fail, 0, 0, "1: the model cannot be loaded")                                                                \
     X(load_us, 0, 0, "time of a load")                                                                                 \
     X(context_fail, 0, 0, "1: no context can be made")                                                                 \
-    X(scores, 0, 0, "outputs of its rank head")
+    X(scores, 0, 0, "outputs of its rank head")                                                                        \
+    X(shown, 0, 0, "1: it has a native context to show, for code by hand that does not look into it")
 
 struct bt_fake_model {
     struct bt_model base;
 #define BT_FAKE_FIELD(name, preset, least, text) int64_t name;
     BT_FAKE_KNOBS(BT_FAKE_FIELD)
 #undef BT_FAKE_FIELD
-    _Atomic int64_t decodes; /* by all its contexts */
+    _Atomic int64_t decodes;     /* by all its contexts */
+    struct bt_fake_place *place; /* the device that the knob device=NAME says; NULL: none */
     pthread_mutex_t adapters_lock;
     int adapters; /* alive; under the lock */
 };
+
+/* A device: a second call on it is a fault, unless its backend is one of those that allow it. */
+struct bt_fake_place {
+    char name[32];
+    bool alone;
+    _Atomic int64_t inside;
+};
+/* NULL: there is no room for more. */
+struct bt_fake_place *bt_fake_place(const char *name, size_t len);
 
 enum { BT_FAKE_WIDTH = 16 }; /* of an embedding */
 
