@@ -14,10 +14,10 @@ baton_status baton_llama_tokenize(const baton_llama *llama, const char *text, si
                                   int32_t **tokens, size_t *n, baton_error *err) {
     BT_IN_CALL(llama);
     struct bt_buf result = BT_BUF_INIT;
-    if (llama->model)
-        return llama->model->ops->tokenize(llama->model, text, len, special, special, tokens, n, err);
     *tokens = NULL;
     *n = 0;
+    if (llama->model)
+        return llama->model->ops->tokenize(llama->model, text, len, special, special, tokens, n, err);
     baton_status status = bt_llama_call(llama, BT_CALL_TOKENIZE, special ? BT_TOKENIZE_ADD | BT_TOKENIZE_PARSE : 0,
                                         text, len, &result, err);
     if (!status && bt_get_tokens(result.data, result.len, tokens, n))
@@ -165,13 +165,18 @@ baton_status baton_llama_metadata(const baton_llama *llama, int i, char **key, c
     struct bt_buf k = BT_BUF_INIT, v = BT_BUF_INIT;
     *key = *value = NULL;
     baton_status status = pair_of(llama, i, &k, &v, err);
-    if (!status)
-        status = bt_give_text(&k, key, NULL, err);
-    if (!status)
-        status = bt_give_text(&v, value, NULL, err);
     if (status) {
         bt_buf_free(&k);
         bt_buf_free(&v);
+        return status;
+    }
+    status = bt_give_text(&k, key, NULL, err);
+    if (status) {
+        bt_buf_free(&v);
+        return status;
+    }
+    status = bt_give_text(&v, value, NULL, err);
+    if (status) {
         free(*key);
         *key = NULL;
     }

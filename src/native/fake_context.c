@@ -46,7 +46,11 @@ static struct fake_context *of(const struct bt_context *c) {
  * make themselves, or a hand-over that forgets it would look well. */
 static struct fake_context *enter(const struct bt_context *base) {
     struct fake_context *c = of(base);
-    if (bt_fake_count(&c->inside, 1) != 0) {
+    struct bt_fake_place *place = c->model->place;
+    bool found = bt_fake_count(&c->inside, 1) != 0;
+    if (place && bt_fake_count(&place->inside, 1) != 0 && place->alone)
+        found = true;
+    if (found) {
         bt_fake_count(&bt_fake_counters.overlaps, 1);
         if (c->model->abort_on_overlap) {
             static const char text[] = "fake native: two calls overlap in one context\n";
@@ -59,6 +63,8 @@ static struct fake_context *enter(const struct bt_context *base) {
 }
 
 static void leave(struct fake_context *c) {
+    if (c->model->place)
+        bt_fake_count(&c->model->place->inside, -1);
     bt_fake_count(&c->inside, -1);
 }
 
@@ -266,7 +272,8 @@ static size_t context_state_get(struct bt_context *base, int seq, unsigned char 
         return 0;
     struct fake_context *c = enter(base);
     const struct sequence *s = &c->seqs[seq];
-    struct state_head head = {STATE_MAGIC, c->salt, sum_of(s->cells, s->n), s->n, c->sequences};
+    struct state_head head = {STATE_MAGIC, c->salt, sum_of(s->cells, s->n) ^ bt_mix64((uint64_t)c->sequences), s->n,
+                              c->sequences};
     memcpy(to, &head, sizeof head);
     memcpy(to + sizeof head, s->cells, (size_t)s->n * sizeof *s->cells);
     leave(c);
@@ -280,7 +287,8 @@ static baton_status check_state(const struct fake_context *c, int seq, const uns
         return bt_fail(err, BATON_INVALID, "there is no sequence %d to restore into", seq);
     memcpy(&head, from, sizeof head);
     memcpy(cells, from + sizeof head, n * sizeof *cells);
-    if (head.magic != STATE_MAGIC || head.n != (int64_t)n || head.sum != sum_of(cells, head.n))
+    if (head.magic != STATE_MAGIC || head.n != (int64_t)n ||
+        head.sum != (sum_of(cells, head.n) ^ bt_mix64((uint64_t)head.sequences)))
         return bt_fail(err, BATON_INVALID, "the saved state of %zu bytes is damaged or cut off", size);
     if (head.salt != c->salt)
         return bt_fail(err, BATON_INVALID, "the saved state was made with other adapters than this context has");
@@ -400,7 +408,9 @@ static void release(struct fake_context *c) {
 }
 
 static void context_free(struct bt_context *base) {
-    release(enter(base));
+    struct fake_context *c = enter(base);
+    leave(c);
+    release(c);
     bt_fake_count(&bt_fake_counters.contexts, -1);
 }
 
@@ -410,8 +420,7 @@ static uint64_t context_memory(const struct bt_context *base) {
 }
 
 static void *context_native(struct bt_context *base) {
-    (void)base;
-    return NULL;
+    return of(base)->model->shown ? base : NULL;
 }
 
 static const struct bt_context_ops context_ops = {

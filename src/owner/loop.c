@@ -5,6 +5,7 @@
  * ended; it is marked and ends when it comes back. */
 #include <errno.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -336,7 +337,9 @@ static bool abort_hook(void *arg) {
 static void receive_visits(struct bt_loop *l) {
     struct bt_visit *visit;
     while (read(l->visits, &visit, sizeof visit) == (ssize_t)sizeof visit) {
+        bt_device_enter(l->context->device);
         visit->run(visit->arg, l->context->ops->native(l->context));
+        bt_device_leave(l->context->device);
         visit->done(visit, true);
     }
 }
@@ -462,6 +465,7 @@ static void say_ready(struct bt_loop *l, bool exact) {
                                    .pooling = l->pooling,
                                    .width = (uint32_t)l->width,
                                    .versions = {(const char *)versions.data, versions.len}};
+    snprintf(ready.device, sizeof ready.device, "%s", bt_device_use(l->context->device).name);
     for (bt_token t = 0; t < l->info.vocab_size && ready.n_ends < BT_ENDS_MAX; t++)
         if (l->model->ops->is_end(l->model, t))
             ready.ends[ready.n_ends++] = t;

@@ -1,5 +1,5 @@
 /* Grammars, callbacks, states, adapters, vectors, resets of the public API, over the fake native. */
-#include "api_more.h"
+#include "api_vectors.h"
 
 #include "native/fake.h"
 

@@ -1,5 +1,5 @@
 /* The same over libllama: the built-in model, and models with random weights. */
-#include "api_more.h"
+#include "api_vectors.h"
 #include "made.h"
 
 static void grammars(void **state) {
