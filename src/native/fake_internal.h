@@ -28,6 +28,7 @@
     X(scores, 0, 0, "outputs of its rank head")                                                                        \
     X(print, 0, 0, "1: every decode prints a line on fd 1 and one on fd 2")                                            \
     X(attempt, 0, 0, "enum bt_fake_attempt: what it tries when it is opened")                                          \
+    X(prints, 0, 0, "bytes that the load and every decode print on fd 1, in words that a task's parent would believe") \
     X(lives, 0, 0, "the knob die works in that many owners of the context only, one after the other; 0: in all")
 
 /* The knob die=KIND@N: what happens at the N-th decode (of this process; @N left out: the first), or, with the knob
@@ -83,6 +84,7 @@ static inline void bt_fake_raise(_Atomic int64_t *max, int64_t value) {
         ;
 }
 void bt_fake_tell(const struct bt_fake_event *event);
+void bt_fake_print(int64_t bytes);
 
 /* A place in a sequence: all that the next token depends on. */
 struct bt_fake_cell {
