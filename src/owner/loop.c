@@ -336,7 +336,9 @@ static bool abort_hook(void *arg) {
 static void receive_visits(struct bt_loop *l) {
     struct bt_visit *visit;
     while (read(l->visits, &visit, sizeof visit) == (ssize_t)sizeof visit) {
+        bt_device_enter(l->context->device);
         visit->run(visit->arg, l->context->ops->native(l->context));
+        bt_device_leave(l->context->device);
         visit->done(visit, true);
     }
 }
@@ -488,6 +490,7 @@ void bt_owner_run(const struct bt_owner_params *params) {
         close_loop(l);
         return;
     }
+    l->pulsed_ns = bt_now_coarse_ns();
     l->context->ops->set_abort(l->context, abort_hook, l);
     say_ready(l, params->context.exact && l->pooling == BT_POOL_OFF &&
                      bt_exact_selftest(l->context, l->model, l->sequences));
