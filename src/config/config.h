@@ -54,7 +54,7 @@ struct bt_model_settings {
     char lora_text[4096];
 };
 #define BT_MODEL_SETTINGS                                                                                              \
-    { .exact = BT_EXACT_AUTO, .queue = 64, .queue_timeout = 30000, .run_timeout = 600000 }
+    { .exact = BT_EXACT_AUTO, .owner = BT_OWNER_PROCESS, .queue = 64, .queue_timeout = 30000, .run_timeout = 600000 }
 
 /* [serve]. Begin with BT_SERVE_SETTINGS. */
 struct bt_serve_settings {

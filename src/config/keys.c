@@ -50,7 +50,7 @@ static const struct bt_option POLICY_OPTIONS[] = {
 static const struct bt_option OWNER_OPTIONS[] = {
     {"owner", 0, BT_OPTION_CHOICE, MODEL(owner), .choices = "thread|process",
      .help = "where each context lives: on a thread of this process, or\nin a process of its own, without network and "
-             "without files\nbut the model's (serve: thread; ask: thread)"},
+             "without files\nbut the model's (process; ask: thread)"},
     {"no-sandbox", 0, BT_OPTION_FLAG, MODEL(no_sandbox),
      .help = "owner processes keep the rights of this one. Gives up:\na hostile model file could then read your files, "
              "use the\nnetwork and end your other processes"},

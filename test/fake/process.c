@@ -291,12 +291,47 @@ static void closing_ends_it_though_a_fork_holds_the_sockets(void) {
     bt_spawn_close(&c.spawn);
 }
 
+/* Copies in a forked child keep watches alive: a front that forgot one would be woken for ever by what is long over. */
+static void nothing_over_wakes_a_front_in_a_host_that_forks(void) {
+    struct bt_front_params p = {.model = {.path = "fake:die=exit1@14,print=1,lives=1"},
+                                .context = {.sequences = 1, .ctx = 256, .threads = 1, .exact = true},
+                                .contexts = 1,
+                                .queue_ms = -1,
+                                .run_ms = -1,
+                                .owner = BT_OWNER_PROCESS};
+    struct bt_front *f;
+    struct answer a;
+    struct bt_submit s = ask_text("who are you", 40, 0, 1);
+    baton_error err;
+    bt_log_set_level(BATON_LOG_ERROR);
+    if (bt_front_open(&p, &f, &err))
+        fail_msg("%s", err.text);
+    pid_t lingers = fork();
+    if (lingers == 0) {
+        pause();
+        _exit(0);
+    }
+    assert_int_equal(answer_ask(&a, f, &s), BATON_OK);
+    answers_wait(f, &a, 1);
+    assert_int_equal(a.outcome.status, BATON_OK); /* by the second owner: the first has died */
+    struct pollfd fd = {bt_front_fd(f), POLLIN, 0};
+    for (int i = 0; i < 200 && poll(&fd, 1, 0) == 1; i++) /* what is still to be said of the answer, then nothing */
+        bt_front_run_once(f, 0);
+    int left = poll(&fd, 1, 0);
+    kill(lingers, SIGKILL);
+    waitpid(lingers, NULL, 0);
+    assert_int_equal(left, 0);
+    bt_front_close(&f);
+    answer_free(&a);
+}
+
 static void it_is_at_home_in_any_host(void **state) {
     (void)state;
     assert_true(in_a_host(ends_are_seen_without_sigchld));
     assert_true(in_a_host(ends_are_seen_when_the_host_reaps));
     assert_true(in_a_host(faults_end_it_though_the_host_blocks_signals));
     assert_true(in_a_host(closing_ends_it_though_a_fork_holds_the_sockets));
+    assert_true(in_a_host(nothing_over_wakes_a_front_in_a_host_that_forks));
 }
 
 /* A host whose owner hangs in a decode, with a forked child that holds all descriptors; tells who that is when it is

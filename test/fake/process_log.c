@@ -32,21 +32,21 @@ static int end_log(void **state) {
     return 0;
 }
 
-static void print(struct bt_lines *l, const char *text, int64_t now_ns) {
-    bt_lines_add(l, text, strlen(text), now_ns);
+static void print(struct bt_printed *l, const char *text, int64_t now_ns) {
+    bt_printed_add(l, text, strlen(text), now_ns);
 }
 
 static void lines_have_the_model_s_name_and_their_own_level(void **state) {
     (void)state;
-    struct bt_lines l;
-    bt_lines_init(&l, "m.gguf", 0);
+    struct bt_printed l;
+    bt_printed_init(&l, "m.gguf", 0);
     print(&l, "half a ", 1);
     assert_int_equal(seen.lines, 0);
     print(&l, "line\n\n   \nbaton: warning: careful\nand no end", 1);
     assert_int_equal(seen.lines, 2);
     assert_string_equal(seen.last, "m.gguf: careful");
     assert_int_equal(seen.level, BATON_LOG_WARN);
-    bt_lines_end(&l, 1);
+    bt_printed_end(&l, 1);
     assert_string_equal(seen.last, "m.gguf: and no end");
     assert_int_equal(seen.level, BATON_LOG_INFO);
     assert_string_equal(l.last, "and no end");
@@ -54,16 +54,16 @@ static void lines_have_the_model_s_name_and_their_own_level(void **state) {
 
 static void what_a_terminal_would_obey_is_taken_out(void **state) {
     (void)state;
-    struct bt_lines l;
-    bt_lines_init(&l, "m", 0);
-    bt_lines_add(&l, "a\033[2Jb\r\0c\xff\x7f\n", 12, 1);
+    struct bt_printed l;
+    bt_printed_init(&l, "m", 0);
+    bt_printed_add(&l, "a\033[2Jb\r\0c\xff\x7f\n", 12, 1);
     assert_string_equal(seen.last, "m: a [2Jb  c ");
 }
 
 static void a_line_without_end_is_cut(void **state) {
     (void)state;
-    struct bt_lines l;
-    bt_lines_init(&l, "m", 0);
+    struct bt_printed l;
+    bt_printed_init(&l, "m", 0);
     for (int i = 0; i < 10 * BT_LINE_MAX; i++)
         print(&l, "x", 1);
     print(&l, "\n", 1);
@@ -74,8 +74,8 @@ static void a_line_without_end_is_cut(void **state) {
 
 static void a_flood_is_cut_and_that_is_said(void **state) {
     (void)state;
-    struct bt_lines l;
-    bt_lines_init(&l, "m", 0);
+    struct bt_printed l;
+    bt_printed_init(&l, "m", 0);
     for (int i = 0; i < BT_LINES_BURST + 1000; i++)
         print(&l, "x\n", 1);
     assert_int_equal(seen.lines, BT_LINES_BURST);
@@ -87,7 +87,7 @@ static void a_flood_is_cut_and_that_is_said(void **state) {
     for (int i = 0; i < 1000; i++)
         print(&l, "x\n", BT_NS_PER_S + 1); /* a second has brought room for so many */
     assert_int_equal(seen.lines, BT_LINES_BURST + 2 + BT_LINES_PER_S - 1);
-    bt_lines_end(&l, BT_NS_PER_S + 1);
+    bt_printed_end(&l, BT_NS_PER_S + 1);
     assert_non_null(strstr(seen.dropped, "951 more lines"));
 }
 
