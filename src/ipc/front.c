@@ -199,7 +199,10 @@ baton_status bt_front_pump(struct bt_front *f) {
     return n < 0 ? BATON_IO : newly_gone(f, before);
 }
 
+/* Whoever is about to be taken for hung may have said something that nobody has read yet. */
 int64_t bt_front_tick(struct bt_front *f) {
+    if (f->dispatch.due_ns <= bt_now_ns())
+        bt_front_pump(f);
     return bt_dispatch_tick(&f->dispatch);
 }
 

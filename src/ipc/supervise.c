@@ -5,10 +5,10 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Silence: an owner says something each PULSE (owner/loop.h), so three missed ones are noticed, a hang limit's worth
- * is fatal. */
+/* An owner says something each second (BT_PULSE_NS): a few pulses that do not come make it silent, all of a hang
+ * limit's make it hung. */
 static const int64_t BACKOFF_MS = 100, BACKOFF_MAX_MS = 10000, LINGER_MS = 2000, CLOSE_MS = 10000,
-                     SILENT_NS = 7 * BT_NS_PER_S, STABLE_NS = 60 * BT_NS_PER_S, STEP_MAX_NS = 600 * BT_NS_PER_S;
+                     SILENT_NS = 5 * BT_NS_PER_S, STABLE_NS = 60 * BT_NS_PER_S, STEP_MAX_NS = 600 * BT_NS_PER_S;
 
 void bt_supervise_init(struct bt_supervisor *s, const struct bt_supervise_params *params, int64_t now_ns) {
     memset(s, 0, sizeof *s);
