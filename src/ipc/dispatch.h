@@ -105,6 +105,7 @@ struct bt_dispatch {
     struct bt_front_counts counts;
     bool closing, opening; /* opening: nothing is restarted, so that who opens hears of it */
     void (*on_ready)(void *arg, int context, const struct bt_frame_ready *ready); /* may be NULL */
+    int64_t due_ns;                                                               /* when the next tick is due */
     struct bt_pulse pulse;                                                        /* scratch */
 };
 
