@@ -98,8 +98,19 @@ static baton_status on_token(struct bt_dispatch *d, int context, const struct bt
 /* It went past the place where its last owner died, alone, and goes on among the others. What DONE flushed of its text
  * is held back again. */
 static bool passed_its_trial(const struct bt_request *r, const struct bt_frame_done *done) {
-    return r->on_trial && !r->cancelled && done->outcome == BATON_OK && done->finish == BT_FINISH_LENGTH &&
+    return r->on_trial && done->outcome == BATON_OK && done->finish == BT_FINISH_LENGTH &&
            r->n_tokens == r->trial_end && r->n_tokens != (uint32_t)r->max_tokens;
+}
+
+static void pass(struct bt_request *r) {
+    struct bt_dispatch *d = r->dispatch;
+    d->contexts[r->context].load--;
+    bt_request_cleared(r);
+    bt_request_pend(r);
+    if (r->cancelled) /* too late for this owner, in time for the answer, which is not complete */
+        bt_request_cancel(r, r->cancelled);
+    else
+        bt_dispatch_place(d);
 }
 
 static baton_status on_done(struct bt_dispatch *d, int context, const struct bt_frame *frame) {
@@ -109,10 +120,7 @@ static baton_status on_done(struct bt_dispatch *d, int context, const struct bt_
     if (!r)
         return status;
     if (passed_its_trial(r, &done)) {
-        d->contexts[context].load--;
-        bt_request_cleared(r);
-        bt_request_pend(r);
-        bt_dispatch_place(d);
+        pass(r);
         return BATON_OK;
     }
     struct bt_outcome outcome = {.status = done.outcome,
@@ -293,7 +301,7 @@ static void give_up_suspects(struct bt_dispatch *d, int context, const char *how
 
 static void log_end(const struct bt_dispatch *d, int context, const char *how) {
     const struct bt_dispatch_context *c = &d->contexts[context];
-    if (c->life.charge == BT_CHARGE_CLOSED)
+    if (d->closing)
         return;
     if (c->life.life == BT_LIFE_GONE)
         bt_log(BATON_LOG_ERROR, "%s; it is not started again", how);
