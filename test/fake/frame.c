@@ -27,8 +27,8 @@ static struct bt_submit sample_of(const struct bt_chat_message *messages, bt_tok
                           .resume = resume,
                           .n_resume = 2,
                           .resume_held = 1,
-                          .resume_unread = 5,
                           .state = {"s\0s", 3},
+                          .resume_unread = 5,
                           .max_tokens = -1,
                           .window = 256,
                           .stops = {{"END", 3}, {"\n", 1}},
@@ -36,7 +36,8 @@ static struct bt_submit sample_of(const struct bt_chat_message *messages, bt_tok
                           .inputs = inputs,
                           .n_inputs = 2,
                           .normalise = true,
-                          .open = true};
+                          .open = true,
+                          .keep = true};
     s.sampling = (struct bt_sampling)BT_SAMPLING_DEFAULT;
     s.sampling.temperature = 0.8f;
     s.sampling.seed = 42;
@@ -76,7 +77,8 @@ static void a_submit_comes_out_as_it_went_in(void **state) {
     assert_true(s.max_tokens == -1 && s.window == 256 && s.n_stops == 2 && s.stops[0].len == 3);
     assert_true(s.sampling.temperature == 0.8f && s.sampling.seed == 42 && s.sampling.bias[0].bias == -1.5f);
     assert_string_equal(s.sampling.grammar, "root ::= \"caf\xc3\xa9\"");
-    assert_true(s.what == BT_WHAT_EMBED && s.normalise && s.open && s.state.len == 3 && s.state.data[2] == 's');
+    assert_true(s.what == BT_WHAT_EMBED && s.normalise && s.open && s.keep && s.state.len == 3 &&
+                s.state.data[2] == 's');
     assert_true(s.n_inputs == 2 && s.inputs[0].text.len == 3 && s.inputs[0].n == 0 && s.inputs[1].n == 2 &&
                 s.inputs[1].tokens[1] == 2);
     bt_submit_free(&s);
@@ -270,13 +272,13 @@ static void decode_any(const struct bt_frame *f) {
         struct bt_frame_token token;
         struct bt_frame_done done;
         struct bt_pulse pulse;
-        uint32_t number;
         bool drain;
     } out;
     uint64_t id;
     baton_status status;
     struct bt_text text;
     baton_log_level level;
+    uint32_t n;
     decode_body(f->payload, f->len, 0);
     switch (f->type) {
     case BT_FRAME_SUBMIT:
@@ -308,13 +310,13 @@ static void decode_any(const struct bt_frame *f) {
         bt_get_done(f, &out.done);
         break;
     case BT_FRAME_HELLO:
-        bt_get_hello(f, &out.number);
+        bt_get_hello(f, &n);
         break;
     case BT_FRAME_CANCEL:
         bt_get_cancel(f, &id, &status);
         break;
     case BT_FRAME_ACK:
-        bt_get_ack(f, &id, &out.number);
+        bt_get_ack(f, &id, &n);
         break;
     case BT_FRAME_CLOSE:
         bt_get_close(f, &out.drain);
