@@ -275,6 +275,7 @@ void bt_front_health(const struct bt_front *f, int context, struct bt_front_heal
     bool answers = bt_supervise_answers(s, now), probation = bt_dispatch_probation(&f->dispatch, context);
     *h = (struct bt_front_health){.state = answers && probation ? "probation" : bt_supervise_name(s, now),
                                   .ready = answers && !probation,
+                                  .gone = s->life == BT_LIFE_GONE,
                                   .running = c->load,
                                   .restarts = s->starts > 1 ? s->starts - 1 : 0,
                                   .since_ns = s->since_ns,
