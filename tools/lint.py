@@ -38,10 +38,14 @@ ARROWS = {
     "wire": ("native/native.h",),
     "owner": ("wire/", "native/native.h"),
     "ipc": ("owner/", "wire/", "gate/", "native/native.h"),
-    "api": ("ipc/", "wire/", "lease/", "owner/", "gate/", "native/native.h", "native/whisper.h"),
+    "child": ("owner/", "wire/", "native/native.h", "native/fake.h"),
+    "task": ("gate/",),
+    "api": ("task/", "ipc/", "wire/", "lease/", "owner/", "gate/", "native/native.h", "native/whisper.h"),
     "config": ("ipc/front.h",),
     "serve": ("ipc/", "wire/", "gate/", "native/native.h"),
-    "cli": ("serve/", "config/", "ipc/", "wire/", "lease/", "gate/", "owner/owner.h", "native/native.h", "native/race.h"),
+    "work": ("task/", "serve/openai_in.h", "serve/openai_out.h", "config/", "ipc/", "wire/", "gate/", "native/native.h"),
+    "cli": ("work/", "task/", "serve/", "config/", "ipc/", "wire/", "lease/", "gate/", "owner/owner.h", "native/native.h",
+            "native/race.h"),
 }
 FOLDERS = tuple(folder + "/" for folder in ARROWS)
 

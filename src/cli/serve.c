@@ -15,7 +15,8 @@ static const struct bt_command COMMAND = {
         "tokens as the context holds. A key that comes twice in a request is refused.",
 };
 
-static const enum bt_config_group GROUPS[] = {BT_GROUP_MODEL, BT_GROUP_POLICY, BT_GROUP_ADDRESS, BT_GROUP_LIMITS};
+static const enum bt_config_group GROUPS[] = {BT_GROUP_MODEL, BT_GROUP_POLICY, BT_GROUP_OWNER, BT_GROUP_ADDRESS,
+                                             BT_GROUP_LIMITS};
 
 struct served {
     struct bt_serve_model models[BT_CONFIG_MODELS_MAX];

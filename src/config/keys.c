@@ -47,6 +47,17 @@ static const struct bt_option POLICY_OPTIONS[] = {
      .help = "how long one may run (10m), or never ends; then 504"},
 };
 
+static const struct bt_option OWNER_OPTIONS[] = {
+    {"owner", 0, BT_OPTION_CHOICE, MODEL(owner), .choices = "thread|process",
+     .help = "where each context lives: on a thread of this process, or\nin a process of its own, without network and "
+             "without files\nbut the model's (serve: thread; ask: thread)"},
+    {"no-sandbox", 0, BT_OPTION_FLAG, MODEL(no_sandbox),
+     .help = "owner processes keep the rights of this one. Gives up:\na hostile model file could then read your files, "
+             "use the\nnetwork and end your other processes"},
+    {"owner-core", 0, BT_OPTION_FLAG, MODEL(owner_core),
+     .help = "an owner process that crashes may leave a core file,\nwith prompts and answers in it"},
+};
+
 static const struct bt_option KIND_OPTIONS[] = {
     {"kind", 0, BT_OPTION_CHOICE, MODEL(kind), .choices = "text|speech|image",
      .help = "what the model is for, and with it the library that\nruns it (text)"},
@@ -86,10 +97,20 @@ static const struct bt_option LIMIT_OPTIONS[] = {
 };
 
 static const struct bt_option WORK_OPTIONS[] = {
-    {"workers", 0, BT_OPTION_INT, WORK(workers), 1, 1024, .value = "N",
-     .help = "tasks at once (1: one after the other)"},
+    {"workers", 'w', BT_OPTION_INT, WORK(workers), 1, 1024, .value = "N",
+     .help = "tasks at once (1: strictly one after the other);\nRUNQY_PYTHON_WORKERS and BATON_WORKERS in the\n"
+             "environment override it"},
     {"mode", 0, BT_OPTION_CHOICE, WORK(mode), .choices = "long_running|one_shot",
-     .help = "one_shot: ends after its first task (long_running)"},
+     .help = "until SIGTERM or the end of stdin (long_running), or one\ntask and then the end"},
+    {"backlog", 0, BT_OPTION_INT, WORK(backlog), 0, 1 << 20, .value = "N",
+     .help = "tasks that may wait for a worker (256); the next is\nanswered BATON_QUEUE_FULL, retry true"},
+    {"drain", 0, BT_OPTION_DURATION, WORK(drain), 0, DAY, .value = "TIME",
+     .help = "after SIGTERM or SIGINT: how long tasks may go on (8s);\na second signal ends at once"},
+    {"events", 0, BT_OPTION_CHOICE, WORK(events), .choices = "none|asked|all",
+     .help = "lines without task_id that tell of text as it comes: of\nno task (none), of those with \"stream\": true, "
+             "of all"},
+    {"log", 0, BT_OPTION_CHOICE, WORK(log), .choices = "error|warn|info|debug",
+     .help = "what is said on stderr (info); never a prompt"},
 };
 
 struct bt_option_group bt_config_group(enum bt_config_group which, void *into) {
@@ -98,6 +119,7 @@ struct bt_option_group bt_config_group(enum bt_config_group which, void *into) {
         [BT_GROUP_POLICY] = {"How many at once, and what happens to the rest", POLICY_OPTIONS, BT_COUNT(POLICY_OPTIONS),
                              NULL},
         [BT_GROUP_KIND] = {"What it is", KIND_OPTIONS, BT_COUNT(KIND_OPTIONS), NULL},
+        [BT_GROUP_OWNER] = {"The owner", OWNER_OPTIONS, BT_COUNT(OWNER_OPTIONS), NULL},
         [BT_GROUP_ADDRESS] = {"The address", ADDRESS_OPTIONS, BT_COUNT(ADDRESS_OPTIONS), NULL},
         [BT_GROUP_LIMITS] = {"Limits", LIMIT_OPTIONS, BT_COUNT(LIMIT_OPTIONS), NULL},
         [BT_GROUP_WORK] = {"The worker", WORK_OPTIONS, BT_COUNT(WORK_OPTIONS), NULL},

@@ -195,8 +195,8 @@ baton_status bt_front_submit(struct bt_front *f, struct bt_submit *s, const stru
     if (r->submit.failed)
         status = bt_fail(err, BATON_NO_MEMORY, "no memory for a request");
     else if (r->submit.len > BT_BODY_MAX)
-        status = bt_fail(err, BATON_TOO_LONG, "the request takes %zu bytes and %d are possible", r->submit.len,
-                         BT_BODY_MAX);
+        status =
+            bt_fail(err, BATON_TOO_LONG, "the request takes %zu bytes and %d are possible", r->submit.len, BT_BODY_MAX);
     else if (bt_front_find(f, s->id))
         status = bt_fail(err, BATON_INVALID, "a request of id %llu is alive", (unsigned long long)s->id);
     else
@@ -294,6 +294,7 @@ static baton_status on_ready(struct bt_front *f, struct context *c, const struct
     f->versions = strdup(ready.versions.data);
     ready.versions.data = f->versions ? f->versions : "";
     f->info.ready = ready;
+    f->info.sandbox = bt_spawn_sandbox(f->spawn, (int)(c - f->contexts));
     return BATON_OK;
 }
 

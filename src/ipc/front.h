@@ -56,6 +56,7 @@ struct bt_handler {
 struct bt_front_info {
     struct bt_frame_ready ready; /* of the first context, exact if all are; its texts live as long as the front */
     int contexts;
+    const char *sandbox; /* of the first context's owner: see bt_spawn_sandbox; "" for a thread */
 };
 
 /* Loads the model and starts an owner per context; blocks until all are ready or one has failed. */

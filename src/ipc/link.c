@@ -57,8 +57,10 @@ bool bt_link_fill(struct bt_link *l) {
 }
 
 void bt_link_close(struct bt_link *l) {
-    if (l->fd >= 0)
+    if (l->fd >= 0) {
+        shutdown(l->fd, SHUT_RDWR); /* a forked child of this program may hold the descriptor, too */
         close(l->fd);
+    }
     l->fd = -1;
     bt_buf_free(&l->in);
     bt_buf_free(&l->out);

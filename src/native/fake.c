@@ -65,12 +65,12 @@ static void model_info(const struct bt_model *base, struct bt_model_info *info) 
     const struct bt_fake_model *m = BT_CONTAINER(base, struct bt_fake_model, base);
     *info = (struct bt_model_info){
         .name = "fake",
-        .description = "no weights, for tests",
         .vocab_size = (int)m->vocab,
         .ctx_train = (int)m->ctx_train,
         .recurrent = m->recurrent != 0,
         .has_chat_template = m->template != 0,
     };
+    memcpy(info->description, m->description, sizeof info->description);
 }
 
 static void model_piece(const struct bt_model *base, bt_token token, struct bt_buf *out) {
@@ -161,6 +161,8 @@ baton_status bt_fake_open(const struct bt_model_params *params, struct bt_model 
     BT_FAKE_KNOBS(BT_FAKE_PRESET)
 #undef BT_FAKE_PRESET
     baton_status status = parse_knobs(m, params->path + strlen("fake:"), err);
+    if (m->prints)
+        bt_fake_print(m->prints);
     if (status == BATON_OK && !load_slowly(m, params))
         status = bt_fail(err, BATON_CANCELLED, "loading %s was stopped", params->path);
     if (status == BATON_OK && m->load_fail)
@@ -170,6 +172,9 @@ baton_status bt_fake_open(const struct bt_model_params *params, struct bt_model 
         free(m);
         return status;
     }
+    snprintf(m->description, sizeof m->description, "no weights, for tests");
+    if (m->attempt)
+        bt_fake_attempt((enum bt_fake_attempt)m->attempt, m->description, sizeof m->description);
     m->immortal = m->lives > 0 && params->starts >= m->lives;
     bt_fake_count(&bt_fake_counters.models, 1);
     *out = &m->base;

@@ -27,6 +27,8 @@
     X(context_fail, 0, 0, "1: no context can be made")                                                                 \
     X(scores, 0, 0, "outputs of its rank head")                                                                        \
     X(print, 0, 0, "1: every decode prints a line on fd 1 and one on fd 2")                                            \
+    X(attempt, 0, 0, "enum bt_fake_attempt: what it tries when it is opened")                                          \
+    X(prints, 0, 0, "bytes that the load and every decode print on fd 1, in words that a task's parent would believe") \
     X(lives, 0, 0, "the knob die works in that many owners of the context only, one after the other; 0: in all")
 
 /* The knob die=KIND@N: what happens at the N-th decode (of this process; @N left out: the first), or, with the knob
@@ -47,6 +49,7 @@ enum bt_fake_death {
 struct bt_fake_model {
     struct bt_model base;
     /* fixed at the opening */
+    char description[128];
     enum bt_fake_death death;
     int64_t death_at;
     char poison[64];          /* "": none */
@@ -81,6 +84,7 @@ static inline void bt_fake_raise(_Atomic int64_t *max, int64_t value) {
         ;
 }
 void bt_fake_tell(const struct bt_fake_event *event);
+void bt_fake_print(int64_t bytes);
 
 /* A place in a sequence: all that the next token depends on. */
 struct bt_fake_cell {
@@ -98,6 +102,9 @@ bool bt_fake_set_death(struct bt_fake_model *m, const char *name, size_t len, co
 /* Before decode `number` is computed; `carried`: the texts of its sequences, a NUL between them (only with a poison).
  * Returns if there is no reason to die now, or only to misbehave. */
 void bt_fake_maybe_die(struct bt_fake_model *m, int64_t number, const struct bt_buf *carried);
+
+/* fake_attempt.c */
+void bt_fake_attempt(enum bt_fake_attempt what, char *text, size_t size);
 
 /* fake_details.c */
 void bt_fake_details(const struct bt_model *m, struct bt_model_details *details);

@@ -104,6 +104,10 @@ baton_status bt_llama_start(baton_error *err) {
     return BATON_OK;
 }
 
+baton_status bt_native_start(baton_error *err) {
+    return bt_llama_start(err);
+}
+
 void bt_llama_catch_abort(void (*say)(const char *text)) {
     ggml_set_abort_callback(say);
 }

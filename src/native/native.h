@@ -259,6 +259,8 @@ const char *bt_builtin_model_path(void);
 /* The same, or _NOT_FOUND, which says where it was looked for. */
 baton_status bt_builtin_model(const char **path, baton_error *err);
 
+/* Loads what the native library loads at run time, once per process: what needs files is done after it. */
+baton_status bt_native_start(baton_error *err);
 /* "llama.cpp 0.7.0, ggml 0.27.0, CPU AVX2 …": for --version and diagnostics. */
 void bt_native_versions(struct bt_buf *out);
 /* "libggml-cpu-haswell: CPU : SSE3 = 1 | …": the variant that runs, and what it was built for. */
