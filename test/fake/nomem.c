@@ -6,6 +6,7 @@
 #include <stdatomic.h>
 #include <unistd.h>
 
+#include "config/config.h"
 #include "native/fake.h"
 
 void *__real_malloc(size_t size);
@@ -125,7 +126,29 @@ static void every_allocation_may_fail(void **state) {
     assert_int_equal(s.models + s.contexts + s.samplers, 0);
 }
 
+/* A configuration is read whole, or it is said that there was no memory: never a part of it. */
+static void every_allocation_of_a_configuration_may_fail(void **state) {
+    static const char text[] = "[defaults]\nctx = 64\n[model a]\nfile = fake:len=1\nlora = fake:x\n[model b]\n"
+                               "file = fake:len=2\n[role r]\nmodels = a, b\n[role s]\nmodels = r, b\n";
+    (void)state;
+    for (long n = 1;; n++) {
+        struct bt_config *c;
+        struct bt_buf faults = BT_BUF_INIT;
+        baton_error err;
+        atomic_store(&left, n);
+        baton_status status = bt_config_parse("dir/x.ini", text, sizeof text - 1, &c, &faults, &err);
+        bool reached = atomic_exchange(&left, 0) <= 1;
+        assert_int_equal(status, reached ? BATON_NO_MEMORY : BATON_OK);
+        assert_int_equal(faults.len, 0);
+        bt_config_free(&c);
+        bt_buf_free(&faults);
+        if (!reached)
+            break;
+    }
+}
+
 int main(int argc, char **argv) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(every_allocation_may_fail)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(every_allocation_may_fail),
+                                       cmocka_unit_test(every_allocation_of_a_configuration_may_fail)};
     return bt_test_run(tests, argc, argv);
 }
