@@ -20,9 +20,9 @@ struct answer {
     struct bt_list link;
     struct bt_openai_out out;
     bool stream, begun;
-    uint32_t unacked;   /* pieces that have not left yet */
-    struct bt_buf text; /* of an answer that is not streamed */
-    int64_t since_ns;
+    uint32_t unacked;           /* pieces that have not left yet */
+    struct bt_buf text;         /* of an answer that is not streamed */
+    int64_t since_ns, first_ns; /* came; had its first text, 0: not yet */
 };
 
 static void answer_free(struct answer *w) {
@@ -77,6 +77,11 @@ static void on_text(void *arg, const char *text, size_t len) {
     struct answer *w = arg;
     struct bt_buf *b = &w->api->scratch;
     w->unacked++;
+    w->model->metrics.answer_tokens++;
+    if (BT_UNLIKELY(w->first_ns == 0 && len > 0)) {
+        w->first_ns = bt_now_ns();
+        bt_metrics_first_text(&w->model->metrics, w->first_ns - w->since_ns);
+    }
     b->len = 0;
     if (w->stream) {
         begin(w, b);
@@ -124,7 +129,9 @@ static void cut(struct answer *w, const struct bt_outcome *o) {
 
 static void on_done(void *arg, const struct bt_outcome *o) {
     struct answer *w = arg;
+    int64_t now = bt_now_ns();
     w->request = NULL;
+    bt_metrics_done(&w->model->metrics, o, now - w->since_ns, w->first_ns ? now - w->first_ns : -1);
     bt_http_set_data(w->conn, NULL);
     if (o->status == BATON_OK)
         completed(w, o);
@@ -152,6 +159,7 @@ void bt_answer_gone(struct bt_http_conn *c) {
         return;
     struct bt_served *m = w->model;
     bt_http_set_data(c, NULL);
+    m->metrics.gone++;
     if (w->request)
         bt_request_abandon(w->request);
     answer_free(w);
@@ -193,6 +201,7 @@ void bt_answer_start(struct bt_api *a, struct bt_http_conn *c, bool chat) {
     }
     if (w)
         answer_free(w);
+    bt_metrics_outcome(&m->metrics, st);
     reply_status(a, m, c, st, err.text);
 }
 

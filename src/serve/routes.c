@@ -209,6 +209,28 @@ static void ready(struct bt_api *a, struct bt_http_conn *c) {
     reply_scratch(a, c, all ? 200 : 503);
 }
 
+static void metrics(struct bt_api *a, struct bt_http_conn *c) {
+    struct bt_metrics_of of[BT_SERVED_MAX];
+    struct bt_buf *b = &a->scratch;
+    for (int i = 0; i < a->served.n; i++)
+        of[i] = (struct bt_metrics_of){a->served.models[i].names[0], &a->served.models[i].metrics,
+                                       a->served.models[i].front};
+    b->len = 0;
+    bt_metrics_head(b, "baton_build_info", "gauge", "1, with the version as a label.");
+    bt_buf_adds(b, "baton_build_info{version=\"" BATON_VERSION "\"} 1\n");
+    bt_metrics_head(b, "process_start_time_seconds", "gauge", "When the server began, seconds since 1970.");
+    bt_buf_addf(b, "process_start_time_seconds %" PRId64 "\n", a->created);
+    bt_metrics_head(b, "baton_connections", "gauge", "Connections of clients.");
+    bt_buf_addf(b, "baton_connections %d\n", bt_http_connections(a->http));
+    bt_metrics_head(b, "baton_http_responses_total", "counter", "Replies by their status.");
+    for (int status = 100; status < BT_HTTP_STATUS_MAX; status++)
+        if (bt_http_replies(a->http, status) > 0)
+            bt_buf_addf(b, "baton_http_responses_total{code=\"%d\"} %" PRIu64 "\n", status,
+                        bt_http_replies(a->http, status));
+    bt_metrics_write(of, a->served.n, b);
+    bt_http_reply(c, 200, "text/plain; version=0.0.4; charset=utf-8", NULL, b->data, b->len);
+}
+
 static const struct route {
     const char *path; /* ends in "/": with one more segment, which may hold slashes */
     bool post;        /* else GET and HEAD */
@@ -217,6 +239,7 @@ static const struct route {
     {"/v1/chat/completions", true, chat}, {"/v1/completions", true, completions},
     {"/v1/models", false, models},        {"/v1/models/", false, one_model},
     {"/health", false, health},           {"/ready", false, ready},
+    {"/metrics", false, metrics},
 };
 
 static const struct route *find(const char *path) {
