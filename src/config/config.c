@@ -306,6 +306,7 @@ static void take_sections(struct binding *b) {
 baton_status bt_config_parse(const char *path, const char *text, size_t len, struct bt_config **config,
                              struct bt_buf *faults, baton_error *err) {
     struct binding b = {.config = bt_config_new(), .faults = {.path = path, .out = faults}};
+    size_t before = faults->len;
     *config = NULL;
     if (!b.config)
         return bt_fail(err, BATON_NO_MEMORY, "%s: out of memory for its settings", path);
@@ -319,8 +320,10 @@ baton_status bt_config_parse(const char *path, const char *text, size_t len, str
         return BATON_OK;
     }
     bt_config_free(&b.config);
-    if (b.no_memory || faults->failed)
+    if (b.no_memory || faults->failed) {
+        faults->len = before; /* what could not be kept looks like what is not there */
         return bt_fail(err, BATON_NO_MEMORY, "%s: out of memory for its settings", path);
+    }
     return bt_fail(err, BATON_INVALID, "%s has %d fault%s", path, b.faults.n, b.faults.n == 1 ? "" : "s");
 }
 

@@ -362,6 +362,10 @@ int bt_http_connections(const struct bt_http *h) {
     return h->n_conns;
 }
 
+uint64_t bt_http_replies(const struct bt_http *h, int status) {
+    return h->replies[status];
+}
+
 int bt_http_busy(const struct bt_http *h) {
     int n = 0;
     for (const struct bt_list *l = h->conns.next; l != &h->conns; l = l->next) {

@@ -66,6 +66,7 @@ struct bt_http {
     int n_conns;
     size_t bodies; /* bytes of bodies held */
     uint64_t id_base, id_next;
+    uint64_t replies[BT_HTTP_STATUS_MAX];
     time_t date_at;
     char date[40];
     unsigned char scratch[64 << 10];
