@@ -336,7 +336,9 @@ static bool abort_hook(void *arg) {
 static void receive_visits(struct bt_loop *l) {
     struct bt_visit *visit;
     while (read(l->visits, &visit, sizeof visit) == (ssize_t)sizeof visit) {
+        bt_device_enter(l->context->device);
         visit->run(visit->arg, l->context->ops->native(l->context));
+        bt_device_leave(l->context->device);
         visit->done(visit, true);
     }
 }
