@@ -65,9 +65,12 @@ typedef struct baton_work_params {
 BATON_API baton_status baton_work_run(const baton_work_handler *handlers, size_t n, const baton_work_params *params,
                                       baton_error *err);
 
-/* The task's id, and which attempt of it this is, from 0: the parent may send a task again.
- * Returns: until the handler returns. Threads: the handler's. Blocks: never. Since: 0.1.0. */
+/* The task's id.
+ * Returns: NUL-terminated, until the handler returns. Threads: the handler's. Blocks: never. Since: 0.1.0. */
 BATON_API const char *baton_task_id(const baton_task *task);
+
+/* Which attempt of the task this is: the parent may send it again.
+ * Returns: 0 for the first. Threads: the handler's. Blocks: never. Since: 0.1.0. */
 BATON_API int64_t baton_task_attempt(const baton_task *task);
 
 /* The payload as JSON, checked; "null" where the parent sent none.
@@ -87,10 +90,12 @@ BATON_API bool baton_task_cancelled(const baton_task *task);
 
 /* The answer, copied; a second one replaces the first. Without any it is null.
  *   json, len  a JSON value; its line must stay below 10 MiB
- *   text       what the answer is, as a JSON string
  * Returns: BATON_OK. _INVALID: it is not JSON, or not UTF-8. _TOO_LONG, _NO_MEMORY. Threads: the handler's. Blocks:
  * never. Since: 0.1.0. */
 BATON_API baton_status baton_task_reply(baton_task *task, const char *json, size_t len, baton_error *err);
+
+/* The same with a text, which becomes a JSON string. Returns: as baton_task_reply. Threads: the handler's. Blocks:
+ * never. Since: 0.1.0. */
 BATON_API baton_status baton_task_reply_text(baton_task *task, const char *text, baton_error *err);
 
 /* Tells the parent of progress, on a line that does not end the task: {"event":NAME,"task":ID,"attempt":N,"data":JSON}.

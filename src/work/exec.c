@@ -95,6 +95,13 @@ static void take_answer(struct bt_work_exec *e, struct seat *s, const struct bt_
     task_over(e, s);
 }
 
+/* What it prints is told as what it says on stderr is, but a line of its own. */
+static void say(const struct seat *s, struct bt_text line) {
+    struct bt_log_pipe printed = {.prefix = s->child.prefix};
+    bt_log_pass(&printed, line.data, line.len);
+    bt_log_end(&printed);
+}
+
 static void take_line(struct bt_work_exec *e, struct seat *s, struct bt_text line, bool whole) {
     struct bt_reply_line r;
     if (!whole) {
@@ -125,10 +132,7 @@ static void take_line(struct bt_work_exec *e, struct seat *s, struct bt_text lin
             bt_worker_line(e->worker, line);
         break;
     case BT_REPLY_NOISE:
-        if (line.len > 0) {
-            bt_log_pass(&s->child.said, line.data, line.len);
-            bt_log_pass(&s->child.said, "\n", 1);
-        }
+        say(s, line);
     }
 }
 

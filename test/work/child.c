@@ -11,6 +11,10 @@
 
 static _Atomic int running, most;
 
+static int number(const char *text) {
+    return text ? (int)strtol(text, NULL, 10) : 0;
+}
+
 static baton_status echo(void *arg, baton_task *task, baton_error *err) {
     size_t len;
     const char *payload = baton_task_payload(task, &len);
@@ -22,7 +26,7 @@ static baton_status echo(void *arg, baton_task *task, baton_error *err) {
 
 /* Until `most` tasks have been at it at once, or it is cancelled. */
 static baton_status meet(void *arg, baton_task *task, baton_error *err) {
-    int now = atomic_fetch_add(&running, 1) + 1, n = atoi(baton_task_text(task, "n")), max;
+    int now = atomic_fetch_add(&running, 1) + 1, n = number(baton_task_text(task, "n")), max;
     (void)arg;
     for (max = atomic_load(&most); max < now && !atomic_compare_exchange_weak(&most, &max, now);)
         ;
@@ -36,7 +40,7 @@ static baton_status meet(void *arg, baton_task *task, baton_error *err) {
 
 static baton_status tell(void *arg, baton_task *task, baton_error *err) {
     (void)arg;
-    int n = atoi(baton_task_text(task, "n"));
+    int n = number(baton_task_text(task, "n"));
     for (int i = 0; i < n; i++) {
         char json[40];
         snprintf(json, sizeof json, "{\"done\": %d}\n", i);
@@ -45,8 +49,7 @@ static baton_status tell(void *arg, baton_task *task, baton_error *err) {
     }
     if (!baton_task_event(task, "not a name", "1", err) || !baton_task_event(task, "x", "{", err))
         return BATON_FAILED;
-    char *end;
-    return baton_task_reply(task, strtol("1", &end, 10) ? "[\n1,\n2]" : "", 7, err);
+    return baton_task_reply(task, "[\n1,\n2]", 8, err);
 }
 
 static baton_status fails(void *arg, baton_task *task, baton_error *err) {
@@ -93,8 +96,8 @@ int main(int argc, char **argv) {
     };
     baton_work_params params = BATON_WORK_PARAMS;
     baton_error err;
-    params.workers = argc > 1 ? atoi(argv[1]) : 1;
-    params.drain_ms = argc > 2 ? atoi(argv[2]) : 8000;
+    params.workers = argc > 1 ? number(argv[1]) : 1;
+    params.drain_ms = argc > 2 ? number(argv[2]) : 8000;
     params.events = argc > 3 && strcmp(argv[3], "events") == 0;
     if (baton_work_run(handlers, 0, &params, &err) != BATON_MISUSE)
         return 3;
