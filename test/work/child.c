@@ -49,7 +49,7 @@ static baton_status tell(void *arg, baton_task *task, baton_error *err) {
     }
     if (!baton_task_event(task, "not a name", "1", err) || !baton_task_event(task, "x", "{", err))
         return BATON_FAILED;
-    return baton_task_reply(task, "[\n1,\n2]", 8, err);
+    return baton_task_reply(task, "[\n1,\n2]", 7, err);
 }
 
 static baton_status fails(void *arg, baton_task *task, baton_error *err) {
