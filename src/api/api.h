@@ -96,6 +96,9 @@ baton_status bt_llama_acquire(baton_llama *llama, const baton_request *theirs, b
 /* NUL-terminated; the buffer's bytes become the caller's, or are freed. len may be NULL. */
 baton_status bt_give_text(struct bt_buf *b, char **text, size_t *len, baton_error *err);
 
+/* There was no memory for a piece of the answer: however it ended, what was delivered of it is not whole. */
+void bt_outcome_lost(baton_outcome *outcome);
+
 /* Of an owner thread's stream: _UNSUPPORTED. */
 baton_status bt_stream_save(baton_stream *stream, struct bt_buf *out, baton_error *err);
 

@@ -398,6 +398,8 @@ baton_status bt_io_stream_next(struct bt_io_stream *s, int64_t timeout_ms, struc
         ;
     if (s->text.len == 0)
         status = s->over ? BATON_END : BATON_AGAIN;
+    if (s->text.failed)
+        status = BATON_NO_MEMORY;
     bt_buf_add(text, s->text.data, s->text.len);
     *tokens = s->tokens;
     s->text.len = 0;

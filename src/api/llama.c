@@ -64,6 +64,7 @@ void bt_llama_fill_info(baton_llama *l) {
     l->info.weight_bytes = info.bytes;
     l->info.has_chat_template = info.has_chat_template;
     l->info.recurrent = info.recurrent;
+    snprintf(l->info.device, sizeof l->info.device, "%s", bt_device_use(bt_llama_model(l)->device).name);
 }
 
 static baton_status check_pooling(const baton_llama_params *p, const baton_policy *policy, baton_error *err) {
@@ -253,7 +254,6 @@ static baton_status take_state(const struct bt_model *m, const baton_llama_ask *
     s->n_tokens = a->saved.n_prompt;
     s->resume = a->saved.tokens + a->saved.n_prompt;
     s->n_resume = a->saved.n_tokens - a->saved.n_prompt;
-    s->resume_held = a->saved.held;
     return BATON_OK;
 }
 
@@ -294,6 +294,12 @@ static baton_status take_ask(baton_llama *llama, const baton_llama_ask *theirs, 
 
 static baton_status stream_of_thread(baton_llama *llama, struct asked *a, baton_stream **stream, baton_error *err) {
     struct bt_io_stream *inner;
+    if (bt_device_is_mine(llama->model->device))
+        return bt_fail(
+            err, BATON_WOULD_DEADLOCK,
+            "this thread is inside a native call on %s, which the owner thread of '%s' needs, too: ask after "
+            "it (baton_lease_end)",
+            llama->info.device, llama->info.name);
     if (a->submit.max_tokens >= 0) /* an owner counts what is resumed, too */
         a->submit.max_tokens += (int32_t)BT_MIN(a->submit.n_resume, (size_t)(INT32_MAX - a->submit.max_tokens));
     baton_status status = bt_io_submit(llama->io, &a->submit, &a->limits, &inner, err);
@@ -334,7 +340,8 @@ baton_status baton_llama_generate(baton_llama *llama, const baton_llama_ask *ask
     bt_buf_add(&text, "", 1);
     if (text.failed) {
         bt_buf_free(&text);
-        return bt_fail(err, BATON_NO_MEMORY, "no memory for the answer");
+        bt_outcome_lost(&result->outcome);
+        return bt_fail(err, BATON_NO_MEMORY, "%s", result->outcome.text);
     }
     result->text = (char *)text.data;
     result->len = text.len - 1;
@@ -378,7 +385,9 @@ baton_status baton_llama_run(baton_llama *llama, const baton_request *request,
     status = bt_lease_begin(&lease, BT_OP_USER, &context, err);
     if (!status) {
         struct bt_context *c = context;
+        bt_device_enter(c->device);
         run_native(&r, c->ops->native(c));
+        bt_device_leave(c->device);
         bt_lease_end(&lease);
     }
     baton_status released = bt_lease_release(&lease, BT_RESET, err);

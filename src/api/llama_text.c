@@ -8,6 +8,8 @@ baton_status baton_llama_tokenize(const baton_llama *llama, const char *text, si
                                   int32_t **tokens, size_t *n, baton_error *err) {
     BT_IN_CALL(llama);
     const struct bt_model *m = bt_llama_model(llama);
+    *tokens = NULL;
+    *n = 0;
     return m->ops->tokenize(m, text, len, special, special, tokens, n, err);
 }
 

@@ -38,9 +38,9 @@ enum {
 struct ruleset {
     uint64_t fs, net, scoped;
 };
-struct __attribute__((packed)) path_beneath {
+struct path_beneath {
     uint64_t access;
-    int32_t parent;
+    int32_t parent; /* the kernel's has no padding behind it, and does not look there */
 };
 
 static long create(const struct ruleset *r, size_t size, unsigned flags) {

@@ -2,8 +2,8 @@
  * probe for what there is. The filter is a few dozen lines of classic BPF, written here: libseccomp would be one more
  * library in a process that is to have few.
  *
- * A rule is a call, and perhaps one condition on one argument. BPF has words of 32 bits: EQUAL looks at both halves, the
- * others are for arguments of which the kernel takes only the lower one. */
+ * A rule is a call, and perhaps one condition on one argument. BPF has words of 32 bits: EQUAL looks at both halves,
+ * the others are for arguments of which the kernel takes only the lower one. */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/audit.h>

@@ -165,10 +165,12 @@ static int answer(struct bt_front *f, const struct options *o, const char *promp
 
 int bt_cmd_ask(int argc, char **argv) {
     struct bt_model_settings model = BT_MODEL_SETTINGS;
+    model.owner = BT_OWNER_THREAD; /* one answer of one's own: it may take the program with it */
     struct options o = {.temperature = 0.8, .top_p = 1, .min_p = 0.05, .max_tokens = -1};
     const struct bt_option_group groups[] = {
         {"The answer", ANSWER, BT_COUNT(ANSWER), &o},
         bt_config_group(BT_GROUP_MODEL, &model),
+        bt_config_group(BT_GROUP_OWNER, &model),
     };
     char **operands;
     int n_operands;
@@ -196,7 +198,8 @@ int bt_cmd_ask(int argc, char **argv) {
         return bt_cli_failed("ask", &err);
     }
     bt_model_settings_apply(&model, &p.model, &p.context);
-    bt_cli_progress(&p.model);
+    bt_model_settings_owner(&model, &p);
+    bt_cli_progress(NULL, &p.model);
     if (bt_front_open(&p, &f, &err) == BATON_OK) {
         sigaction(SIGINT, &action, NULL); /* not before: a load is to be interrupted as any program is */
         code = answer(f, &o, prompt);

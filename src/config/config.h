@@ -45,6 +45,8 @@ struct bt_model_settings {
     int queue;
     int64_t queue_timeout, run_timeout; /* ms; < 0: never */
     bool sequential;                    /* one request at a time, whatever asks */
+    int owner;                          /* enum bt_owner_kind */
+    bool no_sandbox, owner_core;
 
     /* bt_model_settings_complete: what `lora` says; points into lora_text, so the struct stays where it is from then */
     struct bt_lora loras[BT_CONFIG_LORAS_MAX];
@@ -105,6 +107,7 @@ enum bt_config_group {
     BT_GROUP_MODEL,   /* bt_model_settings: --model, --ctx, ...: every subcommand */
     BT_GROUP_POLICY,  /* bt_model_settings: --contexts, --sequences, --when-full, ... */
     BT_GROUP_KIND,    /* bt_model_settings: kind, pooling, sequential: of files alone */
+    BT_GROUP_OWNER,   /* bt_model_settings: --owner, --no-sandbox, ...: every subcommand */
     BT_GROUP_ADDRESS, /* bt_serve_settings */
     BT_GROUP_LIMITS,  /* bt_serve_settings */
     BT_GROUP_WORK,    /* bt_work_settings */
@@ -117,14 +120,18 @@ baton_status bt_config_read(const char *path, struct bt_config **config, struct 
 /* The same from memory; `path` is what faults begin with, and whose folder file names are looked up from. */
 baton_status bt_config_parse(const char *path, const char *text, size_t len, struct bt_config **config,
                              struct bt_buf *faults, baton_error *err);
+/* One model without a name, and defaults: what a command line without a file fills. NULL: out of memory. */
+struct bt_config *bt_config_new(void);
 void bt_config_free(struct bt_config **config);
 
 /* Fills what nobody said and checks what belongs together: contexts and sequences (1 x 8; 1 x 1 for a sequential model
  * and for those that do not generate text), exact, the adapters. Once is enough and twice is harmless. _INVALID. */
 baton_status bt_model_settings_complete(struct bt_model_settings *m, baton_error *err);
-/* Of complete settings; what is filled borrows from them. The first leaves `sequences` alone. */
+/* Of complete settings; what is filled borrows from them. The first leaves `sequences` alone; the second is the part of
+ * the third that says where contexts live. */
 void bt_model_settings_apply(const struct bt_model_settings *m, struct bt_model_params *model,
                              struct bt_context_params *context);
+void bt_model_settings_owner(const struct bt_model_settings *m, struct bt_front_params *params);
 void bt_model_settings_front(const struct bt_model_settings *m, struct bt_front_params *params);
 
 /* The whole as a file again, every key with its effective value; what has none stands as a comment. Reading it gives

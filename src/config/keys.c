@@ -13,7 +13,7 @@ static const struct bt_option MODEL_OPTIONS[] = {
     {"model", 'm', BT_OPTION_TEXT, MODEL(file), .value = "FILE", .key = "file",
      .help =
          "a GGUF file; without it the built-in tiny model.\nfake:KEY=VALUE,... is a model without weights, for tests"},
-    {"ctx", 'c', BT_OPTION_INT, MODEL(ctx), 0, 1 << 24, .value = "N",
+    {"ctx", 0, BT_OPTION_INT, MODEL(ctx), 0, 1 << 24, .value = "N",
      .help = "tokens of context for each sequence; 0, the default:\nwhat the model was trained with, at most 4096. The "
              "memory it "
              "takes is\n"
@@ -45,6 +45,17 @@ static const struct bt_option POLICY_OPTIONS[] = {
      .help = "how long one may wait (30s), or never ends; then 429"},
     {"run-timeout", 0, BT_OPTION_DURATION, MODEL(run_timeout), -1, 7 * DAY, .value = "TIME",
      .help = "how long one may run (10m), or never ends; then 504"},
+};
+
+static const struct bt_option OWNER_OPTIONS[] = {
+    {"owner", 0, BT_OPTION_CHOICE, MODEL(owner), .choices = "thread|process",
+     .help = "where each context lives: on a thread of this process, or\nin a process of its own, without network and "
+             "without files\nbut the model's (serve: thread; ask: thread)"},
+    {"no-sandbox", 0, BT_OPTION_FLAG, MODEL(no_sandbox),
+     .help = "owner processes keep the rights of this one. Gives up:\na hostile model file could then read your files, "
+             "use the\nnetwork and end your other processes"},
+    {"owner-core", 0, BT_OPTION_FLAG, MODEL(owner_core),
+     .help = "an owner process that crashes may leave a core file,\nwith prompts and answers in it"},
 };
 
 static const struct bt_option KIND_OPTIONS[] = {
@@ -108,6 +119,7 @@ struct bt_option_group bt_config_group(enum bt_config_group which, void *into) {
         [BT_GROUP_POLICY] = {"How many at once, and what happens to the rest", POLICY_OPTIONS, BT_COUNT(POLICY_OPTIONS),
                              NULL},
         [BT_GROUP_KIND] = {"What it is", KIND_OPTIONS, BT_COUNT(KIND_OPTIONS), NULL},
+        [BT_GROUP_OWNER] = {"The owner", OWNER_OPTIONS, BT_COUNT(OWNER_OPTIONS), NULL},
         [BT_GROUP_ADDRESS] = {"The address", ADDRESS_OPTIONS, BT_COUNT(ADDRESS_OPTIONS), NULL},
         [BT_GROUP_LIMITS] = {"Limits", LIMIT_OPTIONS, BT_COUNT(LIMIT_OPTIONS), NULL},
         [BT_GROUP_WORK] = {"The worker", WORK_OPTIONS, BT_COUNT(WORK_OPTIONS), NULL},

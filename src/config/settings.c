@@ -86,6 +86,12 @@ void bt_model_settings_apply(const struct bt_model_settings *m, struct bt_model_
     context->pooling = (enum bt_pooling)m->pooling;
 }
 
+void bt_model_settings_owner(const struct bt_model_settings *m, struct bt_front_params *p) {
+    p->owner = (enum bt_owner_kind)m->owner;
+    p->no_sandbox = m->no_sandbox;
+    p->core = m->owner_core;
+}
+
 void bt_model_settings_front(const struct bt_model_settings *m, struct bt_front_params *p) {
     *p = (struct bt_front_params){
         .context = {.sequences = m->sequences},
@@ -96,4 +102,5 @@ void bt_model_settings_front(const struct bt_model_settings *m, struct bt_front_
         .run_ms = m->run_timeout,
     };
     bt_model_settings_apply(m, &p->model, &p->context);
+    bt_model_settings_owner(m, p);
 }

@@ -37,6 +37,7 @@ void bt_config_write(const struct bt_config *c, struct bt_buf *out) {
         section(out, "model", c->models[i].name ? c->models[i].name : "default");
         values(out, BT_GROUP_MODEL, &c->models[i]);
         values(out, BT_GROUP_POLICY, &c->models[i]);
+        values(out, BT_GROUP_OWNER, &c->models[i]);
         values(out, BT_GROUP_KIND, &c->models[i]);
     }
     for (int i = 0; i < c->n_roles; i++) {

@@ -11,6 +11,8 @@
 #include <string.h>
 #include <sys/timerfd.h>
 
+#include "native/native.h"
+
 /* So many are kept untouched, the oldest goes first: who asks a pool just closed is told CLOSED, and does not find
  * itself in another one. */
 enum { SPARE_MIN = 16 };
@@ -405,6 +407,7 @@ static void thread_ends(void *unused) {
     (void)unused;
     watched = false; /* a later destructor may still acquire, and must be noticed again */
     unsigned tid = baton_guard_self();
+    bt_device_thread_ends(tid); /* before: it may reset a context of that device */
     for (struct bt_pool *pool = NULL; (pool = next_live(pool));)
         end_in_pool(pool, tid);
 }

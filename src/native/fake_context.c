@@ -46,7 +46,11 @@ static struct fake_context *of(const struct bt_context *c) {
  * make themselves, or a hand-over that forgets it would look well. */
 static struct fake_context *enter(const struct bt_context *base) {
     struct fake_context *c = of(base);
-    if (bt_fake_count(&c->inside, 1) != 0) {
+    struct bt_fake_place *place = c->model->place;
+    bool found = bt_fake_count(&c->inside, 1) != 0;
+    if (place && bt_fake_count(&place->inside, 1) != 0 && place->alone)
+        found = true;
+    if (found) {
         bt_fake_count(&bt_fake_counters.overlaps, 1);
         if (c->model->abort_on_overlap) {
             static const char text[] = "fake native: two calls overlap in one context\n";
@@ -59,6 +63,8 @@ static struct fake_context *enter(const struct bt_context *base) {
 }
 
 static void leave(struct fake_context *c) {
+    if (c->model->place)
+        bt_fake_count(&c->model->place->inside, -1);
     bt_fake_count(&c->inside, -1);
 }
 
@@ -396,7 +402,9 @@ static void release(struct fake_context *c) {
 }
 
 static void context_free(struct bt_context *base) {
-    release(enter(base));
+    struct fake_context *c = enter(base);
+    leave(c);
+    release(c);
     bt_fake_count(&bt_fake_counters.contexts, -1);
 }
 
@@ -406,8 +414,7 @@ static uint64_t context_memory(const struct bt_context *base) {
 }
 
 static void *context_native(struct bt_context *base) {
-    (void)base;
-    return NULL;
+    return of(base)->model->shown ? base : NULL;
 }
 
 static const struct bt_context_ops context_ops = {

@@ -27,7 +27,9 @@
     X(context_fail, 0, 0, "1: no context can be made")                                                                 \
     X(scores, 0, 0, "outputs of its rank head")                                                                        \
     X(print, 0, 0, "1: every decode prints a line on fd 1 and one on fd 2")                                            \
+    X(attempt, 0, 0, "enum bt_fake_attempt: what it tries when it is opened")                                          \
     X(prints, 0, 0, "bytes that the load and every decode print on fd 1, in words that a task's parent would believe") \
+    X(shown, 0, 0, "1: it has a native context to show, for code by hand that does not look into it")                  \
     X(lives, 0, 0, "the knob die works in that many owners of the context only, one after the other; 0: in all")
 
 /* The knob die=KIND@N: what happens at the N-th decode (of this process; @N left out: the first), or, with the knob
@@ -48,6 +50,7 @@ enum bt_fake_death {
 struct bt_fake_model {
     struct bt_model base;
     /* fixed at the opening */
+    char description[128];
     enum bt_fake_death death;
     int64_t death_at;
     char poison[64];          /* "": none */
@@ -56,10 +59,20 @@ struct bt_fake_model {
 #define BT_FAKE_FIELD(name, preset, least, text) int64_t name;
     BT_FAKE_KNOBS(BT_FAKE_FIELD)
 #undef BT_FAKE_FIELD
-    _Atomic int64_t decodes; /* by all its contexts */
+    _Atomic int64_t decodes;     /* by all its contexts */
+    struct bt_fake_place *place; /* the device that the knob device=NAME says; NULL: none */
     pthread_mutex_t adapters_lock;
     int adapters; /* alive; under the lock */
 };
+
+/* A device: a second call on it is a fault, unless its backend is one of those that allow it. */
+struct bt_fake_place {
+    char name[32];
+    bool alone;
+    _Atomic int64_t inside;
+};
+/* NULL: there is no room for more. */
+struct bt_fake_place *bt_fake_place(const char *name, size_t len);
 
 enum { BT_FAKE_WIDTH = 16 }; /* of an embedding */
 
@@ -100,6 +113,9 @@ bool bt_fake_set_death(struct bt_fake_model *m, const char *name, size_t len, co
 /* Before decode `number` is computed; `carried`: the texts of its sequences, a NUL between them (only with a poison).
  * Returns if there is no reason to die now, or only to misbehave. */
 void bt_fake_maybe_die(struct bt_fake_model *m, int64_t number, const struct bt_buf *carried);
+
+/* fake_attempt.c */
+void bt_fake_attempt(enum bt_fake_attempt what, char *text, size_t size);
 
 /* fake_details.c */
 void bt_fake_details(const struct bt_model *m, struct bt_model_details *details);

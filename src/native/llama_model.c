@@ -1,4 +1,5 @@
 /* A libllama model: loading, its facts, its vocabulary. Immutable once open, shared by all threads. */
+#include "native/device.h"
 #include "native/llama_internal.h"
 
 #include <stdio.h>
@@ -124,7 +125,10 @@ static baton_status load(struct bt_llama_model *m, const struct bt_model_params 
     struct progress progress = {.params = params};
     struct llama_model_params p = llama_model_default_params();
     struct bt_buf causes = BT_BUF_INIT;
+    ggml_backend_dev_t none[] = {NULL};
     p.n_gpu_layers = params->gpu_layers < 0 ? -1 : params->gpu_layers;
+    if (params->gpu_layers == 0) /* else a GPU that is there computes long prompts all the same */
+        p.devices = none;
     p.vocab_only = params->facts_only;
     if (params->progress) {
         p.progress_callback = on_progress;
@@ -175,8 +179,13 @@ static baton_status open_model(struct bt_llama_model *m, const struct bt_model_p
         status = bt_llama_start(err);
     if (status == BATON_OK && m->chat_template)
         status = bt_llama_check_template(m->chat_template, err);
-    if (status == BATON_OK)
-        status = load(m, params, err);
+    if (status == BATON_OK && !params->facts_only)
+        status = bt_llama_device(params->gpu_layers, &m->base.device, err);
+    if (status != BATON_OK)
+        return status;
+    bt_device_enter(m->base.device);
+    status = load(m, params, err);
+    bt_device_leave(m->base.device);
     if (status != BATON_OK)
         return status;
     m->vocab = llama_model_get_vocab(m->model);
@@ -195,7 +204,10 @@ baton_status bt_llama_open(const struct bt_model_params *params, struct bt_model
     pthread_mutex_init(&m->adapters_lock, NULL);
     baton_status status = open_model(m, params, err);
     if (status != BATON_OK) {
+        struct bt_device *device = m->base.device;
+        bt_device_enter(device);
         model_free(&m->base);
+        bt_device_leave(device);
         return status;
     }
     *out = &m->base;
@@ -224,8 +236,8 @@ static baton_status borrow_model(struct llama_context *first, const char *chat_t
     return status ? status : check_kind(m, err);
 }
 
-baton_status bt_native_adopt(void *const *natives, int n, const char *chat_template, struct bt_model **model,
-                             struct bt_context **contexts, baton_error *err) {
+baton_status bt_llama_adopt(void *const *natives, int n, const char *chat_template, struct bt_model **model,
+                            struct bt_context **contexts, baton_error *err) {
     struct bt_llama_model *m;
     int made = 0;
     *model = NULL;
@@ -253,9 +265,9 @@ baton_status bt_native_adopt(void *const *natives, int n, const char *chat_templ
 }
 
 void bt_native_own(struct bt_context *c) {
-    bt_llama_context_of(c)->borrowed = false;
+    bt_llama_context_of(bt_device_inner(c))->borrowed = false;
 }
 
 int bt_native_rows(const struct bt_context *c) {
-    return bt_llama_context_of(c)->rows_max;
+    return bt_llama_context_of(bt_device_inner((struct bt_context *)c))->rows_max;
 }

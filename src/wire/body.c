@@ -54,6 +54,7 @@ void bt_submit_encode(struct bt_buf *b, const struct bt_submit *s) {
     put_inputs(b, s->inputs, s->n_inputs);
     put_u8(b, s->normalise);
     put_u8(b, s->open);
+    put_u8(b, s->keep);
 }
 
 void bt_more_encode(struct bt_buf *b, const struct bt_more *m) {
@@ -212,6 +213,7 @@ static baton_status get_submit(struct reader *r, struct bt_submit *s) {
         return BATON_NO_MEMORY;
     s->normalise = get_bool(r);
     s->open = get_bool(r);
+    s->keep = get_bool(r);
     return finish(r);
 }
 
@@ -271,6 +273,20 @@ baton_status bt_get_call(const struct bt_frame_body *h, const unsigned char *bod
     c->bytes = get_text(&r);
     r.bad |= h->attempt != 0;
     return finish(&r);
+}
+
+void bt_put_record(struct bt_buf *b, uint32_t tokens, const float *values, size_t width) {
+    put_u32(b, tokens);
+    for (size_t i = 0; i < width; i++)
+        put_float(b, values[i]);
+}
+
+bool bt_get_record(const unsigned char *bytes, size_t width, uint32_t *tokens, float *values) {
+    struct reader r = reader_of_bytes(bytes, BT_RECORD_BYTES(width));
+    *tokens = get_u32(&r);
+    for (size_t i = 0; i < width; i++)
+        values[i] = get_float(&r);
+    return !r.bad;
 }
 
 void bt_put_tokens(struct bt_buf *b, const bt_token *tokens, size_t n) {

@@ -97,10 +97,14 @@ struct bt_submit {
     size_t n_inputs;
     bool normalise; /* EMBED: vectors of length 1 */
     bool open;      /* EMBED: MORE may come, and is waited for */
+    bool keep;      /* GENERATE: may be saved after its end, too, until 64 others have ended */
 };
 
 /* The result of EMBED and SCORE, in the order of the inputs, each: u32 tokens, then `width` floats (READY). */
 #define BT_RECORD_BYTES(width) (4 + 4 * (size_t)(width))
+void bt_put_record(struct bt_buf *b, uint32_t tokens, const float *values, size_t width);
+/* False when the floats are none; `bytes` holds BT_RECORD_BYTES(width). */
+bool bt_get_record(const unsigned char *bytes, size_t width, uint32_t *tokens, float *values);
 
 struct bt_more {
     struct bt_frame_input *inputs;
@@ -111,12 +115,10 @@ struct bt_more {
 /* Questions that need no slot. `bytes` is what they are about, and the result what is in brackets. */
 enum bt_call_op {
     BT_CALL_TOKENIZE,   /* a text; number: BT_TOKENIZE_… [tokens] */
-    BT_CALL_DETOKENIZE, /* tokens; number: 1 as the bytes of each, control tokens without any; 0: as the text that gave
-                           them [text] */
+    BT_CALL_DETOKENIZE, /* tokens [the bytes of each; control tokens have none] */
     BT_CALL_CHAT,       /* messages [the text of the chat in the model's template] */
     BT_CALL_METADATA,   /* [keys and values] */
     BT_CALL_SAVE,       /* about: a request; number: of its answer's tokens, those to be in it [owner/saved.h] */
-    BT_CALL_FORGET,     /* about: a request that is over and will not be saved any more [] */
     BT_CALL_RESET,      /* number: 1 waits for what is running, 0 is BUSY then, having emptied the rest [] */
     BT_CALL_END,
 };

@@ -9,22 +9,16 @@
 #include <time.h>
 
 #include "base/list.h"
-#include "serve/openai_in.h"
 #include "serve/openai_out.h"
+#include "serve/served.h"
 #include "task/json.h"
-
-struct model {
-    const struct bt_model_settings *settings;
-    struct bt_front *front;
-    char file_name[128];
-    const char *names[3]; /* by which it may be asked for; unused ones are NULL */
-};
 
 struct bt_work_models {
     struct bt_work_models_params params;
     struct bt_worker *worker;
-    struct model models[BT_CONFIG_MODELS_MAX];
-    int n; /* open */
+    struct bt_served models[BT_CONFIG_MODELS_MAX];
+    struct bt_serve_role roles[BT_CONFIG_ROLES_MAX];
+    struct bt_served_set served; /* of those */
     struct bt_list jobs;
     struct bt_buf scratch;
 };
@@ -137,43 +131,8 @@ static baton_status status_of(const struct bt_api_error *e, baton_error *err) {
     return bt_fail(err, status, "%s", e->text);
 }
 
-static struct model *model_of_name(struct bt_work_models *m, const char *name) {
-    for (int i = 0; i < m->n; i++)
-        for (size_t k = 0; k < BT_COUNT(m->models[i].names); k++)
-            if (m->models[i].names[k] && strcmp(m->models[i].names[k], name) == 0)
-                return &m->models[i];
-    return NULL;
-}
-
-/* The way ends: no role leads to itself (config.h). All models are loaded, so that the first is always to be had. */
-static struct model *find_model(struct bt_work_models *m, const char *name) {
-    struct model *found = model_of_name(m, name);
-    for (int i = 0; !found && i < m->params.n_roles; i++)
-        if (strcmp(m->params.roles[i].name, name) == 0)
-            return find_model(m, m->params.roles[i].targets[0]);
-    return found;
-}
-
-/* The model that the payload names, the first where it names none; *is is what the parser accepts as its name. An
- * unknown name is left to the parser, which says what is wrong with it. */
-static struct model *choose(struct bt_work_models *m, struct bt_text payload, struct bt_buf *name,
-                            struct bt_openai_model *is) {
-    struct bt_text value = bt_json_find(payload, "model");
-    struct model *model = NULL;
-    if (bt_json_is_string(value) && value.len > 2) {
-        bt_json_decode(value, name);
-        bt_buf_add(name, "", 1);
-        model = name->failed ? NULL : find_model(m, (const char *)name->data);
-    }
-    *is = (struct bt_openai_model){.names = {(model ? model : m->models)->names[0]}};
-    if (model)
-        is->names[1] = (const char *)name->data;
-    model = model ? model : m->models;
-    is->vocab_size = bt_front_info(model->front)->ready.info.vocab_size;
-    return model;
-}
-
-static baton_status submit(struct job *j, struct model *model, struct bt_openai_request *r, baton_error *err) {
+static baton_status submit(struct job *j, const struct bt_served *model, struct bt_openai_request *r,
+                           baton_error *err) {
     enum bt_work_events events = j->models->params.events;
     const struct bt_handler handler = {.on_text = on_text, .on_done = on_done, .arg = j};
     j->events = events == BT_EVENTS_ALL || (events == BT_EVENTS_ASKED && r->stream);
@@ -184,14 +143,13 @@ static baton_status submit(struct job *j, struct model *model, struct bt_openai_
     return bt_front_submit(model->front, &r->submit, NULL, &handler, &j->request, err);
 }
 
-static baton_status begin(struct bt_work_models *m, struct bt_task *t, struct model *model, struct bt_openai_request *r,
-                          baton_error *err) {
+static baton_status begin(struct bt_work_models *m, struct bt_task *t, struct bt_openai_request *r, baton_error *err) {
     struct job *j = calloc(1, sizeof *j);
     if (!j)
         return bt_fail(err, BATON_NO_MEMORY, "no memory for the task");
     *j = (struct job){.models = m, .task = t};
     bt_list_append(&m->jobs, &j->link);
-    baton_status status = submit(j, model, r, err);
+    baton_status status = submit(j, BT_CONTAINER(r->model, struct bt_served, openai), r, err);
     if (status == BATON_OK)
         t->run = j;
     else
@@ -201,22 +159,17 @@ static baton_status begin(struct bt_work_models *m, struct bt_task *t, struct mo
 
 static baton_status start(void *arg, struct bt_task *t, baton_error *err) {
     struct bt_work_models *m = arg;
+    const struct bt_openai_models choose = {bt_served_choose, &m->served};
     struct bt_openai_request r;
-    struct bt_openai_model accepted;
     struct bt_api_error e;
-    struct bt_buf name = BT_BUF_INIT;
     bool chat;
     baton_status status = kind_of(&t->is, &chat, err);
     if (status)
         return status;
-    struct model *model = choose(m, t->is.payload, &name, &accepted);
-    if (bt_openai_parse(&r, chat, t->is.payload.data, t->is.payload.len, &accepted, bt_random64(), &e)) {
-        status = begin(m, t, model, &r, err);
-        bt_openai_request_free(&r);
-    } else {
-        status = status_of(&e, err);
-    }
-    bt_buf_free(&name);
+    if (!bt_openai_parse(&r, chat, t->is.payload.data, t->is.payload.len, &choose, bt_random64(), &e))
+        return status_of(&e, err);
+    status = begin(m, t, &r, err);
+    bt_openai_request_free(&r);
     return status;
 }
 
@@ -229,7 +182,7 @@ static void cancel(void *arg, struct bt_task *t, baton_status reason) {
 
 static void watch(void *arg, struct bt_watch *w) {
     struct bt_work_models *m = arg;
-    for (int i = 0; i < m->n; i++)
+    for (int i = 0; i < m->served.n; i++)
         bt_watch_add(w, bt_front_fd(m->models[i].front), POLLIN);
 }
 
@@ -251,7 +204,7 @@ static baton_status pump(void *arg, const struct pollfd *fds, size_t n, baton_er
 static int64_t tick(void *arg) {
     struct bt_work_models *m = arg;
     int64_t next = BT_NEVER_NS;
-    for (int i = 0; i < m->n; i++) {
+    for (int i = 0; i < m->served.n; i++) {
         int64_t one = bt_front_tick(m->models[i].front);
         next = BT_MIN(next, one);
     }
@@ -274,37 +227,18 @@ struct bt_runner bt_work_models_runner(struct bt_work_models *models) {
         .arg = models, .start = start, .cancel = cancel, .watch = watch, .pump = pump, .tick = tick, .room = room};
 }
 
-static void name_model(struct model *m, bool by_name) {
-    const char *path = m->settings->file, *base = path ? strrchr(path, '/') : NULL;
-    const struct bt_model_info *info = &bt_front_info(m->front)->ready.info;
-    snprintf(m->file_name, sizeof m->file_name, "%s", base ? base + 1 : path ? path : "");
-    size_t n = 0;
-    if (by_name) { /* of several models, only what the file calls them tells them apart */
-        m->names[n] = m->settings->name;
-        return;
-    }
-    if (info->name[0])
-        m->names[n++] = info->name;
-    if (m->file_name[0])
-        m->names[n++] = m->file_name;
-    m->names[n] = "baton";
-}
-
 static baton_status open_model(struct bt_work_models *m, const struct bt_model_settings *settings, baton_error *err) {
-    struct model *model = &m->models[m->n];
+    struct bt_front *opened;
     struct bt_front_params front;
     memset(&front, 0, sizeof front);
     if (settings->kind != BT_MODEL_TEXT || settings->pooling != BT_POOL_OFF)
         return bt_fail(err, BATON_UNSUPPORTED, "model %s: tasks can only ask models that generate text",
                        settings->name ? settings->name : "");
     bt_model_settings_front(settings, &front);
-    *model = (struct model){.settings = settings};
-    baton_status status = bt_front_open(&front, &model->front, err);
-    if (status)
-        return status;
-    name_model(model, settings->name != NULL);
-    m->n++;
-    return BATON_OK;
+    baton_status status = bt_front_open(&front, &opened, err);
+    if (status == BATON_OK)
+        bt_served_init(&m->models[m->served.n++], opened, settings->name, settings->file);
+    return status;
 }
 
 baton_status bt_work_models_open(const struct bt_work_models_params *params, struct bt_worker *worker,
@@ -314,10 +248,14 @@ baton_status bt_work_models_open(const struct bt_work_models_params *params, str
         return bt_fail(err, BATON_NO_MEMORY, "no memory for the worker's models");
     m->worker = worker;
     m->params = *params;
+    m->served.models = m->models;
     bt_list_init(&m->jobs);
     baton_status status = BATON_OK;
     for (int i = 0; status == BATON_OK && i < params->n_models; i++)
         status = open_model(m, &params->models[i], err);
+    for (int i = 0; i < params->n_roles; i++)
+        m->roles[i] = (struct bt_serve_role){params->roles[i].name, params->roles[i].targets, params->roles[i].n};
+    status = status ? status : bt_served_resolve(&m->served, m->roles, params->n_roles, err);
     if (status)
         bt_work_models_close(models);
     return status;
@@ -328,8 +266,9 @@ void bt_work_models_close(struct bt_work_models **models) {
     *models = NULL;
     if (!m)
         return;
-    for (int i = 0; i < m->n; i++)
+    for (int i = 0; i < m->served.n; i++)
         bt_front_close(&m->models[i].front);
+    bt_served_free(&m->served);
     bt_buf_free(&m->scratch);
     free(m);
 }

@@ -36,7 +36,8 @@ static struct bt_submit sample_of(const struct bt_chat_message *messages, bt_tok
                           .inputs = inputs,
                           .n_inputs = 2,
                           .normalise = true,
-                          .open = true};
+                          .open = true,
+                          .keep = true};
     s.sampling = (struct bt_sampling)BT_SAMPLING_DEFAULT;
     s.sampling.temperature = 0.8f;
     s.sampling.seed = 42;
@@ -76,7 +77,8 @@ static void a_submit_comes_out_as_it_went_in(void **state) {
     assert_true(s.max_tokens == -1 && s.window == 256 && s.n_stops == 2 && s.stops[0].len == 3);
     assert_true(s.sampling.temperature == 0.8f && s.sampling.seed == 42 && s.sampling.bias[0].bias == -1.5f);
     assert_string_equal(s.sampling.grammar, "root ::= \"caf\xc3\xa9\"");
-    assert_true(s.what == BT_WHAT_EMBED && s.normalise && s.open && s.state.len == 3 && s.state.data[2] == 's');
+    assert_true(s.what == BT_WHAT_EMBED && s.normalise && s.open && s.keep && s.state.len == 3 &&
+                s.state.data[2] == 's');
     assert_true(s.n_inputs == 2 && s.inputs[0].text.len == 3 && s.inputs[0].n == 0 && s.inputs[1].n == 2 &&
                 s.inputs[1].tokens[1] == 2);
     bt_submit_free(&s);
@@ -273,10 +275,10 @@ static void decode_any(const struct bt_frame *f) {
         bool drain;
     } out;
     uint64_t id;
-    uint32_t n;
     baton_status status;
     struct bt_text text;
     baton_log_level level;
+    uint32_t n;
     decode_body(f->payload, f->len, 0);
     switch (f->type) {
     case BT_FRAME_SUBMIT:
