@@ -105,7 +105,9 @@ def a_child_that_dies_costs_its_own_task_only():
         for how in ({"how": "exit", "code": 0}, {"how": "exit", "code": 3}, {"how": "kill"}):
             a = p.do("dies", how)
             equal((a.code(), a.retry), ("BATON_CRASHED", True), how)
+        before = set(children_of(p.process.pid))
         equal(p.do("first", {"how": "exit", "code": 1, "first": True}).result, "before")
+        poll(lambda: len(children_of(p.process.pid)) == 3 and set(children_of(p.process.pid)) != before, "another child")
         for i in range(30):
             p.send(f"t{i}", {"i": i})
         for i in range(30):
