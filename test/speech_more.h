@@ -381,6 +381,25 @@ static inline void probe_P02_two_that_want_all_states_never_wait_for_each_other(
     baton_whisper_close(&w);
 }
 
+/* It would wait for the turn of one who waits for what it holds itself. */
+static inline void probe_P04_who_holds_a_state_does_not_wait_for_a_turn(void **state) {
+    (void)state;
+    baton_whisper *w = speech_open_states(2, BATON_WAIT);
+    static struct speaker all;
+    baton_whisper_ask ask = ask_for(0);
+    baton_whisper_result r;
+    baton_lease lease;
+    baton_error err;
+    assert_int_equal(baton_whisper_acquire(w, NULL, &lease, NULL), BATON_OK);
+    speaker_queue(&all, w, 1, 0, true, 1);
+    assert_int_equal(baton_whisper_full_parallel(w, &ask, &r, &err), BATON_WOULD_DEADLOCK);
+    assert_int_equal(baton_whisper_full(w, &ask, &r, &err), BATON_WOULD_DEADLOCK); /* each has what the other needs */
+    assert_int_equal(baton_lease_release(&lease, BATON_RESET, NULL), BATON_OK);
+    assert_int_equal(speaker_end(&all), BATON_OK);
+    still_hears(w);
+    baton_whisper_close(&w);
+}
+
 static inline void probe_P20_a_request_for_all_states_is_cancelled_whole(void **state) {
     (void)state;
     baton_whisper *w = speech_open_states(2, BATON_WAIT);
@@ -452,6 +471,7 @@ static inline void languages_are_told_apart_and_metadata_need_no_state(void **st
         cmocka_unit_test(probe_P25_a_close_from_a_callback_and_beside_a_stream),                                       \
         cmocka_unit_test(all_states_hear_what_each_would_alone),                                                       \
         cmocka_unit_test(probe_P02_two_that_want_all_states_never_wait_for_each_other),                                \
+        cmocka_unit_test(probe_P04_who_holds_a_state_does_not_wait_for_a_turn),                                        \
         cmocka_unit_test(probe_P20_a_request_for_all_states_is_cancelled_whole),                                       \
         cmocka_unit_test(languages_are_told_apart_and_metadata_need_no_state)
 
