@@ -89,6 +89,10 @@ typedef struct baton_llama_info {
     bool exact;                           /* the self-test at open confirmed it */
     bool has_chat_template;
     bool recurrent; /* prompts are never reused in part */
+    /* Not "": its contexts compute on a device of which upstream does not promise that two contexts may use it at once
+     * (anything but CPU, CUDA and Metal: "Vulkan"). All contexts of this process that use it take turns there, native
+     * call by native call, in order of arrival: docs/choosing.md */
+    char device[64];
 } baton_llama_info;
 
 /* Fills *info, whose size the caller has set.
@@ -212,8 +216,8 @@ typedef struct baton_llama_ask {
 
 /* An answer, whole. Belongs to the request that asked: nobody else's call can change it. */
 typedef struct baton_result {
-    char *text; /* NUL-terminated; never NULL after generate, whatever it returned. With another status than BATON_OK it
-                   is what there was, and cut */
+    char *text; /* NUL-terminated; after generate never NULL, but with BATON_NO_MEMORY. With another status than
+                   BATON_OK it is what there was, and cut */
     size_t len;
     baton_outcome outcome;
 } baton_result;

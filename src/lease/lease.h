@@ -55,6 +55,8 @@ struct bt_pool_params {
     int queue_max;
     void (*destroy)(void *context); /* may be NULL: called for each context once nobody can be in it */
     void (*reset)(void *context);   /* may be NULL: what BT_RESET does */
+    void (*gone)(void *arg);        /* may be NULL: called once the contexts are destroyed, for what they stand on */
+    void *gone_arg;
     /* what the public layer asks for */
     void *(*native)(void *context); /* may be NULL: what a program is shown for it; NULL from it: nothing to show */
     enum bt_when_full when_full;    /* of a request that does not say */

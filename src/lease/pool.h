@@ -72,6 +72,8 @@ struct bt_pool {
     char name[96];
     void (*destroy)(void *context);
     void (*reset)(void *context);
+    void (*gone)(void *arg);
+    void *gone_arg;
     bt_native_of *native;
     enum bt_when_full when_full;
     int64_t queue_ms;

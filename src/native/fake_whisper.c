@@ -540,7 +540,7 @@ baton_status bt_whisper_open_fake(const struct bt_whisper_model_params *params, 
     BT_FAKE_WHISPER_KNOBS(PRESET)
 #undef PRESET
     for (int i = 0; i < BT_FAKE_WHISPER_END; i++)
-        snprintf(m->pieces[i], PIECE_MAX, " w%d", i);
+        snprintf(m->pieces[i], PIECE_MAX, " w%u", (unsigned)i % BT_FAKE_WHISPER_END);
     baton_status status = set_knobs(m, params->path + strlen("fake:"), err);
     if (!status && m->load_fail)
         status = bt_fail(err, BATON_BAD_MODEL, "%s: the knob load_fail says that it cannot be loaded", params->path);
