@@ -7,6 +7,7 @@ configure_file(cmake/baton-config.cmake baton-config.cmake COPYONLY)
 write_basic_package_version_file(${CMAKE_BINARY_DIR}/baton-config-version.cmake COMPATIBILITY SameMinorVersion)
 
 install(TARGETS baton)
+install(TARGETS baton-owner DESTINATION ${BATON_LIBEXEC_DIR})
 install(TARGETS libbaton EXPORT baton-targets)
 install(EXPORT baton-targets NAMESPACE baton:: DESTINATION ${BATON_CMAKE_DIR})
 install(FILES ${CMAKE_BINARY_DIR}/baton-config.cmake ${CMAKE_BINARY_DIR}/baton-config-version.cmake

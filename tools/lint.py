@@ -38,9 +38,11 @@ ARROWS = {
     "wire": ("native/native.h",),
     "owner": ("wire/", "native/native.h"),
     "ipc": ("owner/", "wire/", "gate/", "native/native.h"),
-    "api": ("ipc/", "wire/", "lease/", "owner/", "gate/", "native/native.h"),
+    "child": ("owner/", "wire/", "native/native.h", "native/fake.h"),
+    "api": ("ipc/", "wire/", "lease/", "owner/", "gate/", "native/native.h", "native/whisper.h"),
+    "config": ("ipc/front.h",),
     "serve": ("ipc/", "wire/", "gate/", "native/native.h"),
-    "cli": ("serve/", "ipc/", "wire/", "lease/", "gate/", "owner/owner.h", "native/native.h", "native/race.h"),
+    "cli": ("serve/", "config/", "ipc/", "wire/", "lease/", "gate/", "owner/owner.h", "native/native.h", "native/race.h"),
 }
 FOLDERS = tuple(folder + "/" for folder in ARROWS)
 
@@ -187,7 +189,7 @@ def check_native(path, text, findings):
     for number, header in includes(text):
         if NATIVE_HEADER.match(os.path.basename(header)) and not header.startswith(("baton/",) + FOLDERS):
             findings.add(path, number, "native", f"the native header {header} outside src/native/")
-    code = re.sub(r"\bstruct llama_context\b", "", blank_c(text))  # the tag that bindings pass on
+    code = re.sub(r"\bstruct (?:llama_context|whisper_context|whisper_state)\b", "", blank_c(text))  # tags that bindings pass on
     for number, line in enumerate(code.split("\n"), 1):
         match = None if re.match(r"\s*#\s*include\b", line) else NATIVE.search(line)
         if match:

@@ -293,7 +293,9 @@ BATON_API void baton_ticket_drop(baton_ticket **ticket);
     X(FREE, 12, "free")                                                                                                \
     X(USER, 13, "user code")                                                                                           \
     X(RESET, 14, "reset")                                                                                              \
-    X(GIVEN, 15, "hand-over, not taken yet")
+    X(GIVEN, 15, "hand-over, not taken yet")                                                                           \
+    X(ENCODE, 16, "encode")                                                                                            \
+    X(DETECT, 17, "detect language")
 
 typedef enum baton_op {
 #define BATON_OP_ENUM(name, number, text) BATON_OP_##name = number,
@@ -453,6 +455,13 @@ BATON_API void baton_snapshot_free(baton_snapshot *snapshot);
  * Returns: BATON_OK, _NO_MEMORY. Threads: any. Blocks: never. Since: 0.1.0. */
 BATON_API baton_status baton_snapshot_json(const baton_snapshot *snapshot, char **text,
                                            baton_error *err) BATON_MUST_USE;
+
+/* How busy a model is. */
+typedef struct baton_counts {
+    size_t size;
+    int slots, running, queued;
+    uint64_t accepted, refused, completed, cancelled, timed_out, failed; /* since it was opened */
+} baton_counts;
 
 /*
  * Streams

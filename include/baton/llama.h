@@ -413,13 +413,6 @@ BATON_API baton_status baton_llama_run(baton_llama *llama, const baton_request *
                                        void (*run)(void *arg, struct llama_context *context), void *arg,
                                        baton_error *err) BATON_MUST_USE;
 
-/* How busy a model is. */
-typedef struct baton_counts {
-    size_t size;
-    int slots, running, queued;
-    uint64_t accepted, refused, completed, cancelled, timed_out, failed; /* since it was opened */
-} baton_counts;
-
 /* Fills *counts, whose size the caller has set.
  * Threads: any. Blocks: never. Since: 0.1.0. */
 BATON_API void baton_llama_get_counts(const baton_llama *llama, baton_counts *counts);

@@ -254,7 +254,6 @@ static baton_status take_state(const struct bt_model *m, const baton_llama_ask *
     s->n_tokens = a->saved.n_prompt;
     s->resume = a->saved.tokens + a->saved.n_prompt;
     s->n_resume = a->saved.n_tokens - a->saved.n_prompt;
-    s->resume_held = a->saved.held;
     return BATON_OK;
 }
 

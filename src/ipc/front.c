@@ -9,12 +9,13 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
+#include <sys/epoll.h>
 #include <unistd.h>
 
+#include "ipc/link.h"
 #include "ipc/spawn.h"
 
-enum { READ_CHUNK = 64 << 10, BUCKETS = 1024 };
+enum { BUCKETS = 1024, EVENTS = 64 };
 
 struct bt_request {
     struct bt_waiter waiter;
@@ -31,9 +32,8 @@ struct bt_request {
 };
 
 struct context {
-    int fd;   /* -1: the owner is gone */
-    int load; /* requests running on it */
-    struct bt_buf in, out;
+    struct bt_link link; /* closed: the owner is gone */
+    int load;            /* requests running on it */
     bool ready;
     baton_error error; /* why it is gone */
 };
@@ -44,6 +44,7 @@ struct bt_front {
     struct bt_front_info info;
     char *versions;
     struct bt_spawn *spawn;
+    int epoll; /* watches every context's socket by its index */
     struct context contexts[BT_CONTEXTS_MAX];
     struct bt_list buckets[BUCKETS];
     struct bt_list running;
@@ -63,17 +64,6 @@ struct bt_request *bt_front_find(struct bt_front *f, uint64_t id) {
             return r;
     }
     return NULL;
-}
-
-static void flush(struct context *c) {
-    while (c->fd >= 0 && c->out.len > 0 && !c->out.failed) {
-        ssize_t n = send(c->fd, c->out.data, c->out.len, MSG_NOSIGNAL | MSG_DONTWAIT);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0) /* EAGAIN: the shell watches for room; anything else: the next read sees the end */
-            return;
-        bt_buf_drop(&c->out, (size_t)n);
-    }
 }
 
 static void count(struct bt_front *f, const struct bt_outcome *o) {
@@ -118,7 +108,7 @@ static int place(const struct bt_front *f) {
     int best = 0;
     for (int i = 0; i < f->params.contexts; i++) {
         const struct context *c = &f->contexts[i], *b = &f->contexts[best];
-        if (c->fd >= 0 && (b->fd < 0 || c->load < b->load))
+        if (c->link.fd >= 0 && (b->link.fd < 0 || c->load < b->load))
             best = i;
     }
     return best;
@@ -131,9 +121,9 @@ static void start(struct bt_request *r) {
     r->run_deadline_ns = bt_deadline(r->waiter.granted_ns, r->run_ms);
     bt_list_append(&f->running, &r->running);
     struct context *c = &f->contexts[r->context];
-    bt_buf_add(&c->out, r->submit.data, r->submit.len);
+    bt_buf_add(&c->link.out, r->submit.data, r->submit.len);
     bt_buf_free(&r->submit);
-    flush(c);
+    bt_link_flush(&c->link);
 }
 
 /* The native calls for r are over: its slot goes to the next waiter. */
@@ -204,9 +194,9 @@ baton_status bt_front_submit(struct bt_front *f, struct bt_submit *s, const stru
     baton_status status = BATON_OK;
     if (r->submit.failed)
         status = bt_fail(err, BATON_NO_MEMORY, "no memory for a request");
-    else if (r->submit.len > BT_FRAME_MAX)
-        status = bt_fail(err, BATON_TOO_LONG, "the request takes %zu bytes and %d are possible", r->submit.len,
-                         BT_FRAME_MAX);
+    else if (r->submit.len > BT_BODY_MAX)
+        status =
+            bt_fail(err, BATON_TOO_LONG, "the request takes %zu bytes and %d are possible", r->submit.len, BT_BODY_MAX);
     else if (bt_front_find(f, s->id))
         status = bt_fail(err, BATON_INVALID, "a request of id %llu is alive", (unsigned long long)s->id);
     else
@@ -235,8 +225,8 @@ void bt_request_cancel(struct bt_request *r, baton_status reason) {
         return;
     r->cancelled = reason;
     struct context *c = &f->contexts[r->context];
-    bt_put_cancel(&c->out, r->waiter.id, reason);
-    flush(c);
+    bt_put_cancel(&c->link.out, r->waiter.id, reason);
+    bt_link_flush(&c->link);
 }
 
 void bt_request_abandon(struct bt_request *r) {
@@ -249,9 +239,9 @@ void bt_request_consumed(struct bt_request *r, uint32_t tokens) {
     if (r->consumed < BT_WINDOW / 2 || r->context < 0)
         return;
     struct context *c = &r->front->contexts[r->context];
-    bt_put_ack(&c->out, r->waiter.id, r->consumed);
+    bt_put_ack(&c->link.out, r->waiter.id, r->consumed);
     r->consumed = 0;
-    flush(c);
+    bt_link_flush(&c->link);
 }
 
 /* The request that an owner speaks of, if it was given to that owner, in that attempt, and is alive. */
@@ -304,6 +294,7 @@ static baton_status on_ready(struct bt_front *f, struct context *c, const struct
     f->versions = strdup(ready.versions.data);
     ready.versions.data = f->versions ? f->versions : "";
     f->info.ready = ready;
+    f->info.sandbox = bt_spawn_sandbox(f->spawn, (int)(c - f->contexts));
     return BATON_OK;
 }
 
@@ -312,7 +303,7 @@ static baton_status handle(struct bt_front *f, struct context *c, const struct b
     baton_status status, fatal;
     baton_log_level level;
     uint32_t version;
-    uint64_t steps;
+    struct bt_pulse pulse;
     switch (frame->type) {
     case BT_FRAME_HELLO:
         status = bt_get_hello(frame, &version);
@@ -327,7 +318,7 @@ static baton_status handle(struct bt_front *f, struct context *c, const struct b
     case BT_FRAME_DONE:
         return on_done(f, c, frame);
     case BT_FRAME_PULSE:
-        return bt_get_pulse(frame, &steps);
+        return bt_get_pulse(frame, &pulse);
     case BT_FRAME_LOG:
         status = bt_get_log(frame, &level, &text);
         if (!status)
@@ -340,7 +331,7 @@ static baton_status handle(struct bt_front *f, struct context *c, const struct b
 
 static bool any_owner(const struct bt_front *f) {
     for (int i = 0; i < f->params.contexts; i++)
-        if (f->contexts[i].fd >= 0)
+        if (f->contexts[i].link.fd >= 0)
             return true;
     return false;
 }
@@ -349,8 +340,7 @@ static bool any_owner(const struct bt_front *f) {
  * closes. */
 static void bury(struct bt_front *f, int index) {
     struct context *c = &f->contexts[index];
-    close(c->fd);
-    c->fd = -1;
+    bt_link_close(&c->link);
     if (!c->error.status)
         bt_fail(&c->error, BATON_CRASHED, "the owner of context %d ended without a word", index);
     bool any = any_owner(f);
@@ -368,31 +358,13 @@ static void bury(struct bt_front *f, int index) {
     }
 }
 
-/* False: the owner has closed its end. */
-static bool fill(struct context *c) {
-    while (bt_buf_reserve(&c->in, READ_CHUNK)) {
-        size_t room = c->in.cap - c->in.len;
-        ssize_t n = recv(c->fd, c->in.data + c->in.len, room, MSG_DONTWAIT);
-        if (n > 0) {
-            c->in.len += (size_t)n;
-            if ((size_t)n < room)
-                return true;
-            continue;
-        }
-        if (n < 0 && errno == EINTR)
-            continue;
-        return n < 0 && errno == EAGAIN;
-    }
-    return false;
-}
-
-baton_status bt_front_pump(struct bt_front *f, int index) {
+static baton_status pump(struct bt_front *f, int index) {
     struct context *c = &f->contexts[index];
-    if (c->fd < 0)
-        return c->error.status;
-    flush(c);
-    bool alive = fill(c);
-    if (c->in.failed || c->out.failed) { /* a frame is lost, and with it what it was about */
+    if (c->link.fd < 0) /* buried by a handler of an event before this one */
+        return BATON_OK;
+    bt_link_flush(&c->link);
+    bool alive = bt_link_fill(&c->link);
+    if (c->link.in.failed || c->link.out.failed) { /* a frame is lost, and with it what it was about */
         bt_fail(&c->error, BATON_NO_MEMORY, "no memory for what passes between here and the owner of context %d",
                 index);
         alive = false;
@@ -400,19 +372,33 @@ baton_status bt_front_pump(struct bt_front *f, int index) {
     size_t at = 0;
     struct bt_frame frame;
     baton_status status;
-    while ((status = bt_frame_peek(c->in.data + at, c->in.len - at, &frame)) == BATON_OK) {
+    while ((status = bt_frame_peek(c->link.in.data + at, c->link.in.len - at, &frame)) == BATON_OK) {
         at += frame.size;
         status = handle(f, c, &frame);
         if (status)
             break;
     }
-    bt_buf_drop(&c->in, at);
+    bt_buf_drop(&c->link.in, at);
     if (status == BATON_AGAIN && alive)
         return BATON_OK;
     if (status != BATON_AGAIN && !c->error.status)
         bt_fail(&c->error, status, "the owner of context %d sent a frame that makes no sense here", index);
     bury(f, index);
     return c->error.status;
+}
+
+baton_status bt_front_pump(struct bt_front *f) {
+    struct epoll_event events[EVENTS];
+    baton_status status = BATON_OK;
+    int n;
+    do
+        n = epoll_wait(f->epoll, events, EVENTS, 0);
+    while (n < 0 && errno == EINTR);
+    for (int i = 0; i < n; i++) {
+        baton_status one = pump(f, (int)events[i].data.u64);
+        status = status ? status : one;
+    }
+    return n < 0 ? BATON_IO : status;
 }
 
 int64_t bt_front_tick(struct bt_front *f) {
@@ -439,6 +425,9 @@ void bt_front_counts(const struct bt_front *f, struct bt_front_counts *counts) {
     counts->running = f->gate.used;
     counts->queued = f->gate.queued;
     counts->slots = f->gate.slots;
+    counts->dead_contexts = 0;
+    for (int i = 0; i < f->params.contexts; i++)
+        counts->dead_contexts += f->contexts[i].link.fd < 0;
 }
 
 const struct bt_front_info *bt_front_info(const struct bt_front *f) {
@@ -451,7 +440,7 @@ const struct bt_model *bt_front_model(const struct bt_front *f) {
 
 baton_status bt_front_visit(struct bt_front *f, struct bt_visit *visit, baton_error *err) {
     int context = place(f);
-    if (f->contexts[context].fd < 0)
+    if (f->contexts[context].link.fd < 0)
         return bt_fail(err, BATON_CLOSED, "no owner is left");
     bt_spawn_visit(f->spawn, context, visit);
     return BATON_OK;
@@ -461,20 +450,13 @@ bool bt_front_is_owner(const struct bt_front *f) {
     return bt_spawn_is_owner(f->spawn);
 }
 
-int bt_front_fd(const struct bt_front *f, int context) {
-    return f->contexts[context].fd;
-}
-
-bool bt_front_wants_write(const struct bt_front *f, int context) {
-    const struct context *c = &f->contexts[context];
-    return c->fd >= 0 && (c->out.len > 0 || c->out.failed);
+int bt_front_fd(const struct bt_front *f) {
+    return f->epoll;
 }
 
 static baton_status wait_and_pump(struct bt_front *f, int timeout_ms, int wake) {
-    struct pollfd fds[BT_CONTEXTS_MAX + 1];
     uint64_t timed_out = f->counts.timed_out;
     int64_t next = bt_front_tick(f), now = bt_now_ns();
-    int n = f->params.contexts;
     if (f->counts.timed_out != timed_out)
         timeout_ms = 0;
     if (next != BT_NEVER_NS) {
@@ -482,17 +464,10 @@ static baton_status wait_and_pump(struct bt_front *f, int timeout_ms, int wake) 
         if (timeout_ms < 0 || until_ms < timeout_ms)
             timeout_ms = (int)BT_MIN(until_ms, (int64_t)INT32_MAX);
     }
-    for (int i = 0; i < n; i++)
-        fds[i] = (struct pollfd){f->contexts[i].fd, (short)(POLLIN | (bt_front_wants_write(f, i) ? POLLOUT : 0)), 0};
-    fds[n] = (struct pollfd){wake, POLLIN, 0};
-    if (poll(fds, (nfds_t)n + 1, timeout_ms) < 0)
+    struct pollfd fds[] = {{f->epoll, POLLIN, 0}, {wake, POLLIN, 0}};
+    if (poll(fds, BT_COUNT(fds), timeout_ms) < 0)
         return errno == EINTR ? BATON_AGAIN : BATON_IO;
-    baton_status status = BATON_OK;
-    for (int i = 0; i < n; i++)
-        if (fds[i].revents) {
-            baton_status one = bt_front_pump(f, i);
-            status = status ? status : one;
-        }
+    baton_status status = fds[0].revents ? bt_front_pump(f) : BATON_OK;
     bt_front_tick(f);
     return status;
 }
@@ -507,20 +482,37 @@ baton_status bt_front_run_once(struct bt_front *f, int timeout_ms) {
 
 static baton_status wait_ready(struct bt_front *f, baton_error *err) {
     for (int i = 0; i < f->params.contexts; i++) {
-        while (!f->contexts[i].ready && f->contexts[i].fd >= 0) {
-            struct pollfd fd = {f->contexts[i].fd, POLLIN, 0};
-            poll(&fd, 1, -1);
-            bt_front_pump(f, i);
-        }
-        if (f->contexts[i].fd < 0)
+        while (!f->contexts[i].ready && f->contexts[i].link.fd >= 0)
+            wait_and_pump(f, -1, -1);
+        if (f->contexts[i].link.fd < 0)
             return bt_fail(err, f->contexts[i].error.status, "%s", f->contexts[i].error.text);
     }
     return BATON_OK;
 }
 
+static void front_free(struct bt_front *f) {
+    if (f->epoll >= 0)
+        close(f->epoll);
+    free(f->versions);
+    free(f);
+}
+
+/* Starts the owner of a context; its socket is watched and greeted. */
+static baton_status greet(struct bt_front *f, int context, baton_error *err) {
+    struct bt_link *l = &f->contexts[context].link;
+    int fd;
+    baton_status status = bt_spawn_start(f->spawn, context, &fd, err);
+    status = status ? status : bt_link_open(l, fd, f->epoll, (uint64_t)context, err);
+    if (!status) {
+        bt_put_hello(&l->out);
+        bt_link_flush(l);
+    }
+    return status;
+}
+
 baton_status bt_front_open(const struct bt_front_params *params, struct bt_front **front, baton_error *err) {
     *front = NULL;
-    int fds[BT_CONTEXTS_MAX], slots;
+    int slots;
     if (params->contexts < 1 || params->contexts > BT_CONTEXTS_MAX)
         return bt_fail(err, BATON_INVALID, "%d contexts: 1 to %d are possible", params->contexts, BT_CONTEXTS_MAX);
     if (params->context.sequences < 1 || __builtin_mul_overflow(params->contexts, params->context.sequences, &slots) ||
@@ -536,17 +528,25 @@ baton_status bt_front_open(const struct bt_front_params *params, struct bt_front
     bt_list_init(&f->running);
     for (int i = 0; i < BUCKETS; i++)
         bt_list_init(&f->buckets[i]);
-    baton_status status = bt_spawn_open(&params->model, &params->context, params->contexts, fds, &f->spawn, err);
+    const struct bt_spawn_params spawn = {.model = params->model,
+                                          .context = params->context,
+                                          .contexts = params->contexts,
+                                          .owner = params->owner,
+                                          .no_sandbox = params->no_sandbox,
+                                          .core = params->core};
+    for (int i = 0; i < params->contexts; i++)
+        f->contexts[i].link.fd = -1;
+    f->epoll = epoll_create1(EPOLL_CLOEXEC);
+    baton_status status = f->epoll < 0 ? bt_fail(err, BATON_IO, "no epoll descriptor: %s", strerror(errno))
+                                       : bt_spawn_open(&spawn, &f->spawn, err);
     if (status) {
-        free(f);
+        front_free(f);
         return status;
     }
-    for (int i = 0; i < params->contexts; i++) {
-        f->contexts[i].fd = fds[i];
-        bt_put_hello(&f->contexts[i].out);
-        flush(&f->contexts[i]);
-    }
-    status = wait_ready(f, err);
+    for (int i = 0; i < params->contexts && !status; i++)
+        status = greet(f, i, err);
+    if (!status)
+        status = wait_ready(f, err);
     if (status) {
         bt_front_close(&f);
         return status;
@@ -565,17 +565,12 @@ void bt_front_close(struct bt_front **front) {
     while ((w = bt_gate_close(&f->gate)))
         conclude_early(BT_CONTAINER(w, struct bt_request, waiter), BATON_CLOSED, baton_status_text(BATON_CLOSED));
     for (int i = 0; i < f->params.contexts; i++)
-        if (f->contexts[i].fd >= 0) {
-            bt_put_close(&f->contexts[i].out, false);
-            flush(&f->contexts[i]);
+        if (f->contexts[i].link.fd >= 0) {
+            bt_put_close(&f->contexts[i].link.out, false);
+            bt_link_flush(&f->contexts[i].link);
         }
     while (any_owner(f)) /* to their end, so that every request has its outcome */
         bt_front_run_once(f, -1);
     bt_spawn_close(&f->spawn);
-    for (int i = 0; i < f->params.contexts; i++) {
-        bt_buf_free(&f->contexts[i].in);
-        bt_buf_free(&f->contexts[i].out);
-    }
-    free(f->versions);
-    free(f);
+    front_free(f);
 }

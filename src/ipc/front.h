@@ -1,6 +1,7 @@
 /* The front's side of the owners of one model: admission, placement, timeouts and cancel of requests, over sockets.
- * It belongs to one thread (the server's event loop, or `baton ask`) and knows no event library: the shell watches the
- * descriptors, calls bt_front_pump when one is ready, and bt_front_tick when a deadline comes.
+ * It belongs to one thread (the server's event loop, or `baton ask`) and knows no event library: the shell watches one
+ * descriptor for reading, calls bt_front_pump when it is ready, and bt_front_tick when a deadline comes or after it has
+ * told the front something.
  *
  * One request, one outcome: on_done is called exactly once for each request that bt_front_submit accepted, unless it
  * was abandoned, and after it nothing more. A slot is free again when the owner has said DONE, that is after the last
@@ -9,6 +10,7 @@
 #define BT_FRONT_H
 
 #include "gate/gate.h"
+#include "ipc/spawn.h"
 #include "owner/owner.h"
 #include "wire/frame.h"
 
@@ -24,6 +26,8 @@ struct bt_front_params {
     enum bt_when_full when_full;
     int queue_max;
     int64_t queue_ms, run_ms; /* < 0: never */
+    enum bt_owner_kind owner; /* a thread of this process, or a process each */
+    bool no_sandbox, core;    /* of processes: see struct bt_spawn_params */
 };
 
 /* What one request says where the front's parameters speak for all. */
@@ -52,6 +56,7 @@ struct bt_handler {
 struct bt_front_info {
     struct bt_frame_ready ready; /* of the first context, exact if all are; its texts live as long as the front */
     int contexts;
+    const char *sandbox; /* of the first context's owner: see bt_spawn_sandbox; "" for a thread */
 };
 
 /* Loads the model and starts an owner per context; blocks until all are ready or one has failed. */
@@ -65,7 +70,7 @@ const struct bt_front_info *bt_front_info(const struct bt_front *f);
 
 /* Asks for an answer, within `limits` (NULL: the front's). BATON_OK: accepted, running or queued; *r lives until
  * on_done, or bt_request_abandon. s->id, if 0, is set to a fresh id. Refused, with nothing kept and no callback:
- * BATON_BUSY, _QUEUE_FULL, _CLOSED, _NO_MEMORY, _TOO_LONG (the frame would pass BT_FRAME_MAX). Callbacks come from
+ * BATON_BUSY, _QUEUE_FULL, _CLOSED, _NO_MEMORY, _TOO_LONG (over BT_BODY_MAX bytes). Callbacks come from
  * bt_front_pump, _tick, _close and bt_request_cancel, never from here. */
 baton_status bt_front_submit(struct bt_front *f, struct bt_submit *s, const struct bt_limits *limits,
                              const struct bt_handler *handler, struct bt_request **r, baton_error *err);
@@ -96,20 +101,20 @@ bool bt_front_is_owner(const struct bt_front *f);
 /* The request of that id, NULL if there is none alive. */
 struct bt_request *bt_front_find(struct bt_front *f, uint64_t id);
 
-/* Descriptors to watch: one per context. Readable always; writable when bt_front_wants_write. */
-int bt_front_fd(const struct bt_front *f, int context);
-bool bt_front_wants_write(const struct bt_front *f, int context);
+/* Readable when there is something to pump: an epoll descriptor, the same as long as the front lives, whatever comes
+ * and goes behind it. */
+int bt_front_fd(const struct bt_front *f);
 
-/* Reads and writes without blocking, and calls handlers. BATON_CRASHED: the owner is gone and all its requests have
- * had their on_done. */
-baton_status bt_front_pump(struct bt_front *f, int context);
+/* Reads and writes all that is ready, without blocking, and calls handlers. BATON_OK; else why an owner has ended: all
+ * its requests have had their on_done. */
+baton_status bt_front_pump(struct bt_front *f);
 
 /* Expires deadlines; returns the next one (BT_NEVER_NS for none). */
 int64_t bt_front_tick(struct bt_front *f);
 
 /* Running and queued now, and since the start. */
 struct bt_front_counts {
-    int running, queued, slots;
+    int running, queued, slots, dead_contexts;
     uint64_t accepted, refused, completed, cancelled, timed_out, failed;
 };
 void bt_front_counts(const struct bt_front *f, struct bt_front_counts *counts);

@@ -91,6 +91,11 @@ baton_status bt_pool_open(const struct bt_pool_params *params, struct bt_pool **
 baton_status bt_lease_acquire(struct bt_pool *pool, const struct bt_ask *ask, struct bt_lease *lease, baton_error *err)
     BATON_TRY_ACQUIRE(0, lease);
 
+/* The same for a request that has a lease already, in another pool, and needs this one, too: once `within` is cancelled
+ * the wait is _CANCELLED, if whoever cancels looks for the request there first, and here after. */
+baton_status bt_lease_acquire_within(struct bt_pool *pool, const struct bt_ask *ask, const struct bt_lease *within,
+                                     struct bt_lease *lease, baton_error *err) BATON_TRY_ACQUIRE(0, lease);
+
 /* The same without blocking, for event loops: BATON_AGAIN means queued, and *ticket is given. Its descriptor becomes
  * readable when there is a verdict, the timeout included, and stays so: poll it, never read it. A thread that holds
  * every context may queue, even from inside a callback: it is not waiting. Any thread may poll, which makes it the

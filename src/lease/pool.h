@@ -106,7 +106,8 @@ struct bt_wait {
     _Atomic uint32_t verdict; /* a baton_status; BATON_AGAIN until there is one */
     /* set by the asker */
     unsigned tid;
-    int fd; /* a ticket's timer, -1 for a thread that sleeps on the word */
+    int fd;                        /* a ticket's timer, -1 for a thread that sleeps on the word */
+    const struct bt_lease *within; /* of the same request in another pool; NULL: none */
     /* under the lock */
     int listed; /* its place in the meter's list, and 1; 0: none */
     /* set with the verdict */

@@ -66,12 +66,12 @@ static void model_info(const struct bt_model *base, struct bt_model_info *info) 
     const struct bt_fake_model *m = BT_CONTAINER(base, struct bt_fake_model, base);
     *info = (struct bt_model_info){
         .name = "fake",
-        .description = "no weights, for tests",
         .vocab_size = (int)m->vocab,
         .ctx_train = (int)m->ctx_train,
         .recurrent = m->recurrent != 0,
         .has_chat_template = m->template != 0,
     };
+    memcpy(info->description, m->description, sizeof info->description);
 }
 
 static void model_piece(const struct bt_model *base, bt_token token, struct bt_buf *out) {
@@ -118,6 +118,9 @@ static baton_status set_knob(struct bt_fake_model *m, const char *name, size_t l
     }
     BT_FAKE_KNOBS(BT_FAKE_SET)
 #undef BT_FAKE_SET
+    baton_status status;
+    if (bt_fake_set_death(m, name, len, value, &status, err))
+        return status;
     return bt_fail(err, BATON_INVALID, "no fake knob is called '%.*s': see BT_FAKE_KNOBS", (int)len, name);
 }
 
@@ -196,9 +199,14 @@ baton_status bt_fake_open(const struct bt_model_params *params, struct bt_model 
     if (status == BATON_OK && m->load_fail)
         status = bt_fail(err, BATON_BAD_MODEL, "%s: the knob load_fail says that it cannot be loaded", params->path);
     if (status != BATON_OK) {
+        pthread_mutex_destroy(&m->adapters_lock);
         free(m);
         return status;
     }
+    snprintf(m->description, sizeof m->description, "no weights, for tests");
+    if (m->attempt)
+        bt_fake_attempt((enum bt_fake_attempt)m->attempt, m->description, sizeof m->description);
+    m->immortal = m->lives > 0 && params->starts >= m->lives;
     bt_fake_count(&bt_fake_counters.models, 1);
     *out = &m->base;
     return BATON_OK;

@@ -127,6 +127,14 @@ baton_status bt_llama_device(int gpu_layers, struct bt_device **device, baton_er
     return *device ? BATON_OK : bt_fail(err, BATON_NO_MEMORY, "no memory for the device %s", name);
 }
 
+baton_status bt_native_start(baton_error *err) {
+    return bt_llama_start(err);
+}
+
+void bt_llama_catch_abort(void (*say)(const char *text)) {
+    ggml_set_abort_callback(say);
+}
+
 /* One core is left to everybody else: ggml's threads spin, and on all cores they collapse beside any other work. */
 int bt_native_threads(int asked) {
     cpu_set_t cpus;

@@ -1,6 +1,8 @@
 /* The parts of the libllama implementation: backends and log (llama_backend.c), model and vocabulary (llama_model.c),
- * its facts (llama_details.c), its adapters (llama_adapter.c), chat template (llama_chat.c), context (llama_context.c),
- * its states (llama_state.c), embeddings (llama_embed.c), sampler (llama_sampler.c, llama_grammar.c). */
+ * its files
+ * (llama_files.c), its facts (llama_details.c), its adapters (llama_adapter.c), chat template (llama_chat.c), context
+ * (llama_context.c), its states (llama_state.c), embeddings (llama_embed.c), sampler (llama_sampler.c,
+ * llama_grammar.c). */
 #ifndef BT_LLAMA_INTERNAL_H
 #define BT_LLAMA_INTERNAL_H
 
@@ -83,7 +85,16 @@ bool bt_llama_metadata(const struct bt_model *m, int i, struct bt_buf *key, stru
 baton_status bt_llama_detokenize(const struct bt_model *m, const bt_token *tokens, size_t n, bool special,
                                  struct bt_buf *out, baton_error *err);
 /* A number made of the file's size and of blocks all over it; 0: it cannot be read. */
-uint64_t bt_llama_fingerprint(const char *path);
+uint64_t bt_llama_fingerprint(int fd);
+uint64_t bt_llama_fingerprint_of(const char *path);
+
+/* llama_files.c */
+/* Says what libllama would only say in its log. */
+baton_status bt_llama_check_file(const char *path, int fd, baton_error *err);
+/* The same for a path. */
+baton_status bt_llama_check_path(const char *path, baton_error *err);
+/* Once more from the beginning of the descriptors; NULL: it failed, and the log says why. */
+struct llama_model *bt_llama_load_files(const int *files, size_t n, struct llama_model_params params);
 
 /* llama_adapter.c */
 baton_status bt_llama_adapter_open(struct bt_model *m, const char *path, struct bt_adapter **a, baton_error *err);

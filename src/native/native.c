@@ -1,9 +1,28 @@
-/* Which implementation a model path means, and what both share: a model's adapters. Stateless. */
+/* Which implementation a model path means, and what both share: a model's adapters, and where last words go. State: the
+ * descriptor of the latter, an atomic word. */
 #include "native/device.h"
 
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/uio.h>
+
+static _Atomic int words_fd = -1;
+
+void bt_native_last_words(int fd) {
+    atomic_store(&words_fd, fd);
+    bt_llama_catch_abort(fd >= 0 ? bt_native_say_last : NULL);
+}
+
+void bt_native_say_last(const char *text) {
+    int fd = atomic_load(&words_fd);
+    struct iovec line[] = {{(void *)text, strcspn(text, "\n")}, {(void *)"\n", 1}};
+    line[0].iov_len = BT_MIN(line[0].iov_len, (size_t)400);
+    if (fd >= 0) { /* one write, shorter than what a pipe keeps whole */
+        ssize_t n = writev(fd, line, 2);
+        (void)n;
+    }
+}
 
 static baton_status open_adapters(struct bt_model *m, const struct bt_model_params *params, baton_error *err) {
     baton_status status = BATON_OK;
@@ -16,8 +35,13 @@ static baton_status open_adapters(struct bt_model *m, const struct bt_model_para
     while (m->n_adapters < params->n_loras && !status) {
         const struct bt_lora *lora = &params->loras[m->n_adapters];
         m->scales[m->n_adapters] = lora->scale;
-        status = lora->path ? m->ops->adapter(m, lora->path, &m->adapters[m->n_adapters], err)
-                            : bt_fail(err, BATON_INVALID, "adapter %zu has no path", m->n_adapters);
+        if (!lora->path)
+            status = bt_fail(err, BATON_INVALID, "adapter %zu has no path", m->n_adapters);
+        else if (params->lora_files && params->n_files)
+            status = bt_llama_adapter_open_file(m, lora->path, params->lora_files[m->n_adapters],
+                                                &m->adapters[m->n_adapters], err);
+        else
+            status = m->ops->adapter(m, lora->path, &m->adapters[m->n_adapters], err);
         m->n_adapters += status == BATON_OK;
     }
     return status;

@@ -31,6 +31,12 @@ struct bt_model_params {
     void *progress_arg;
     const struct bt_lora *loras; /* borrowed; every context that bt_context_open makes has them */
     size_t n_loras;
+    /* Descriptors to load from instead of the path, which is then only shown: the file, or the pieces of a split one in
+     * their order. Borrowed for the opening, which moves their offsets. */
+    const int *files;
+    size_t n_files;        /* 0: open path */
+    const int *lora_files; /* the same for each adapter; NULL: open their paths */
+    int starts; /* how many owners of the context, each with this model, came before: the fake's knob lives counts it */
 };
 
 struct bt_model_info {
@@ -235,7 +241,15 @@ baton_status bt_context_open(struct bt_model *m, const struct bt_context_params 
 baton_status bt_llama_open(const struct bt_model_params *params, struct bt_model **m, baton_error *err);
 baton_status bt_llama_adopt(void *const *natives, int n, const char *chat_template, struct bt_model **model,
                             struct bt_context **contexts, baton_error *err); /* as bt_native_adopt, on no device */
+baton_status bt_llama_adapter_open_file(struct bt_model *m, const char *path, int file, struct bt_adapter **a,
+                                        baton_error *err);
+void bt_llama_catch_abort(void (*say)(const char *text)); /* NULL: libggml's own way */
 baton_status bt_fake_open(const struct bt_model_params *params, struct bt_model **m, baton_error *err);
+
+/* Opens what bt_model_open would read, for somebody who may open nothing: the file or the pieces of a split one, or
+ * nothing for a fake model. *n descriptors, read-only and close-on-exec, in fds[]. _NOT_FOUND, _IO, _BAD_MODEL (no GGUF
+ * file, or a piece that is not the first), _TOO_LONG (more pieces than max). */
+baton_status bt_model_files_open(const char *path, int *fds, size_t max, size_t *n, baton_error *err);
 
 /* One thread at a time, in order of arrival, of all that use contexts of that device. The ops of a context do it by
  * themselves; who uses the native context by hand stands between the two. A thread that is in may enter again. NULL: no
@@ -263,11 +277,21 @@ int bt_native_rows(const struct bt_context *c); /* of an adopted one: tokens tha
 
 /* Where the built-in model lies: $BATON_MODEL_DIR, beside the program, or where it was installed; NULL if nowhere. */
 const char *bt_builtin_model_path(void);
+/* The same, or _NOT_FOUND, which says where it was looked for. */
+baton_status bt_builtin_model(const char **path, baton_error *err);
 
+/* Loads what the native library loads at run time, once per process: what needs files is done after it. */
+baton_status bt_native_start(baton_error *err);
 /* "llama.cpp 0.7.0, ggml 0.27.0, CPU AVX2 …": for --version and diagnostics. */
 void bt_native_versions(struct bt_buf *out);
 /* "libggml-cpu-haswell: CPU : SSE3 = 1 | …": the variant that runs, and what it was built for. */
 void bt_native_cpu(struct bt_buf *out);
+/* From now on a failed assertion of the native library is written to that descriptor, as one line, before it aborts the
+ * process. For owner processes: ggml's abort callback, of which there is one, is theirs. < 0: no more. */
+void bt_native_last_words(int fd);
+/* Writes such a line; async-signal-safe. */
+void bt_native_say_last(const char *text);
+
 /* The threads of native calls that a context gets: 0 asks for the preset. */
 int bt_native_threads(int asked);
 

@@ -16,7 +16,7 @@
 struct bt_api {
     struct bt_front *front;
     struct bt_http *http;
-    void (*poke)(void *arg); /* the front was told something: let it write, and ask for its next deadline */
+    void (*poke)(void *arg); /* the front was told something: ask for its next deadline */
     void *poke_arg;
     const struct bt_keys *keys; /* NULL: anybody may ask */
     const char *origins;        /* web pages that may ask, separated by commas; "*": any; NULL: none */
@@ -24,7 +24,6 @@ struct bt_api {
     char file_name[128]; /* the model file's base name */
     size_t body_max;     /* for the text of 413 */
     int64_t created;     /* when the server began, seconds since 1970 */
-    int dead_contexts;
     bool stopping;
     struct bt_list answers;
     struct bt_buf scratch;

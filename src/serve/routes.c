@@ -61,8 +61,8 @@ static void one_model(struct bt_api *a, struct bt_http_conn *c) {
 
 static void health(struct bt_api *a, struct bt_http_conn *c) {
     struct bt_front_counts n;
-    const char *status = a->stopping ? "stopping" : a->dead_contexts ? "degraded" : "ok";
     bt_front_counts(a->front, &n);
+    const char *status = a->stopping ? "stopping" : n.dead_contexts ? "degraded" : "ok";
     a->scratch.len = 0;
     bt_buf_addf(&a->scratch,
                 "{\"status\":\"%s\",\"running\":%d,\"queued\":%d,\"slots\":%d,\"connections\":%d,\"accepted\":%" PRIu64

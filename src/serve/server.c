@@ -1,7 +1,7 @@
 /* The shell around front, API and HTTP: descriptors, deadlines, signals, the start and the end.
  *
- * `settle` runs behind the callbacks that have told the front something: it lets the front write and asks for its next
- * deadline, once, however many requests it was told about.
+ * `settle` runs behind the callbacks that have told the front something: it asks for the front's next deadline, once,
+ * however many requests it was told about.
  *
  * State: the event loop's thread owns all of it. */
 #include "serve/server.h"
@@ -17,13 +17,6 @@
 #include <string.h>
 #include <sys/resource.h>
 
-struct watch {
-    struct server *server;
-    int context;
-    bool alive;
-    struct event in, out;
-};
-
 struct server {
     const struct bt_serve_params *params;
     struct event_base *base;
@@ -31,9 +24,7 @@ struct server {
     struct bt_http *http;
     struct bt_api api;
     struct bt_keys *keys;
-    int n_watches;
-    struct watch watches[BT_CONTEXTS_MAX];
-    struct event settle, deadline, sigint, sigterm, drain;
+    struct event model, settle, deadline, sigint, sigterm, drain;
     int64_t deadline_at;
     bool events_made;
 };
@@ -46,24 +37,14 @@ static void poke(void *arg) {
     event_active(&s->settle, EV_TIMEOUT, 0);
 }
 
-static void pump(struct watch *w) {
-    struct server *s = w->server;
-    baton_status st = w->alive ? bt_front_pump(s->front, w->context) : BATON_OK;
-    if (st == BATON_OK)
-        return;
-    w->alive = false; /* whatever the status: the front has closed its end, and let go of all requests there */
-    event_del(&w->in);
-    event_del(&w->out);
-    s->api.dead_contexts++;
-    bt_log(BATON_LOG_ERROR, "the owner of context %d is gone: %s", w->context, baton_status_text(st));
-}
-
 static void on_front(evutil_socket_t fd, short what, void *arg) {
-    struct watch *w = arg;
+    struct server *s = arg;
     (void)fd;
     (void)what;
-    pump(w);
-    poke(w->server);
+    baton_status st = bt_front_pump(s->front);
+    if (st != BATON_OK)
+        bt_log(BATON_LOG_ERROR, "an owner is gone: %s", baton_status_text(st));
+    poke(s);
 }
 
 static void stop_when_idle(struct server *s) {
@@ -73,21 +54,9 @@ static void stop_when_idle(struct server *s) {
 
 static void on_settle(evutil_socket_t fd, short what, void *arg) {
     struct server *s = arg;
-    bool wrote = false;
     (void)fd;
     (void)what;
     int64_t next = bt_front_tick(s->front);
-    for (int i = 0; i < s->n_watches; i++) {
-        struct watch *w = &s->watches[i];
-        if (w->alive && bt_front_wants_write(s->front, i)) {
-            pump(w);
-            wrote = true;
-        }
-        if (w->alive && bt_front_wants_write(s->front, i))
-            event_add(&w->out, NULL);
-    }
-    if (wrote)
-        next = bt_front_tick(s->front);
     if (next != s->deadline_at) {
         int64_t wait = BT_MAX(next - bt_now_ns(), 0) / 1000 + 1; /* past it, not just before */
         struct timeval tv = {wait / 1000000, wait % 1000000};
@@ -133,26 +102,18 @@ static void on_signal(evutil_socket_t fd, short what, void *arg) {
 }
 
 static void make_events(struct server *s) {
-    s->n_watches = bt_front_info(s->front)->contexts;
+    event_assign(&s->model, s->base, bt_front_fd(s->front), EV_READ | EV_PERSIST, on_front, s);
     evtimer_assign(&s->deadline, s->base, on_deadline, s);
     evtimer_assign(&s->drain, s->base, on_drain, s);
     evsignal_assign(&s->sigint, s->base, SIGINT, on_signal, s);
     evsignal_assign(&s->sigterm, s->base, SIGTERM, on_signal, s);
-    for (int i = 0; i < s->n_watches; i++) {
-        struct watch *w = &s->watches[i];
-        int fd = bt_front_fd(s->front, i);
-        *w = (struct watch){.server = s, .context = i, .alive = true};
-        event_assign(&w->in, s->base, fd, EV_READ | EV_PERSIST, on_front, w);
-        event_assign(&w->out, s->base, fd, EV_WRITE, on_front, w);
-    }
     s->events_made = true;
 }
 
 static baton_status add_events(struct server *s, baton_error *err) {
-    bool ok = evsignal_add(&s->sigint, NULL) == 0 && evsignal_add(&s->sigterm, NULL) == 0;
-    for (int i = 0; ok && i < s->n_watches; i++)
-        ok = event_add(&s->watches[i].in, NULL) == 0;
-    return ok ? BATON_OK : bt_fail(err, BATON_IO, "cannot watch signals and contexts");
+    bool ok =
+        evsignal_add(&s->sigint, NULL) == 0 && evsignal_add(&s->sigterm, NULL) == 0 && event_add(&s->model, NULL) == 0;
+    return ok ? BATON_OK : bt_fail(err, BATON_IO, "cannot watch signals and the model");
 }
 
 /* Raises the limit of descriptors to what we may have, and lowers the limit of connections to what that allows. */
@@ -246,10 +207,7 @@ baton_status bt_serve(const struct bt_serve_params *params, baton_error *err) {
     baton_status st = serve(s, err);
     bt_http_close(&s->http);
     if (s->events_made) {
-        for (int i = 0; i < s->n_watches; i++) {
-            event_del(&s->watches[i].in);
-            event_del(&s->watches[i].out);
-        }
+        event_del(&s->model);
         event_del(&s->deadline);
         event_del(&s->drain);
         event_del(&s->sigint);

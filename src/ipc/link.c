@@ -1,0 +1,67 @@
+/* A watched socket and its two buffers. State: the caller's. */
+#include "ipc/link.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum { READ_CHUNK = 64 << 10 };
+
+static bool watch(struct bt_link *l, int how) {
+    struct epoll_event event = {.events = EPOLLIN | (l->blocked ? EPOLLOUT : 0), .data.u64 = l->tag};
+    return epoll_ctl(l->epoll, how, l->fd, &event) == 0;
+}
+
+baton_status bt_link_open(struct bt_link *l, int fd, int epoll, uint64_t tag, baton_error *err) {
+    *l = (struct bt_link){.fd = fd, .epoll = epoll, .tag = tag};
+    if (watch(l, EPOLL_CTL_ADD))
+        return BATON_OK;
+    bt_fail(err, BATON_IO, "a socket cannot be watched: %s", strerror(errno));
+    bt_link_close(l);
+    return BATON_IO;
+}
+
+void bt_link_flush(struct bt_link *l) {
+    while (l->fd >= 0 && l->out.len > 0 && !l->out.failed) {
+        ssize_t n = send(l->fd, l->out.data, l->out.len, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0) /* EAGAIN; or anything else: the next read sees the end */
+            break;
+        bt_buf_drop(&l->out, (size_t)n);
+    }
+    bool blocked = l->out.len > 0 || l->out.failed;
+    if (l->fd >= 0 && blocked != l->blocked) {
+        l->blocked = blocked;
+        watch(l, EPOLL_CTL_MOD);
+    }
+}
+
+bool bt_link_fill(struct bt_link *l) {
+    while (bt_buf_reserve(&l->in, READ_CHUNK)) {
+        size_t room = l->in.cap - l->in.len;
+        ssize_t n = recv(l->fd, l->in.data + l->in.len, room, MSG_DONTWAIT);
+        if (n > 0) {
+            l->in.len += (size_t)n;
+            if ((size_t)n < room)
+                return true;
+            continue;
+        }
+        if (n < 0 && errno == EINTR)
+            continue;
+        return n < 0 && errno == EAGAIN;
+    }
+    return false;
+}
+
+void bt_link_close(struct bt_link *l) {
+    if (l->fd >= 0) {
+        shutdown(l->fd, SHUT_RDWR); /* a forked child of this program may hold the descriptor, too */
+        close(l->fd);
+    }
+    l->fd = -1;
+    bt_buf_free(&l->in);
+    bt_buf_free(&l->out);
+}

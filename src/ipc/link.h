@@ -1,0 +1,29 @@
+/* One end of a stream socket with what came in and what is still to go out, watched by somebody's epoll descriptor.
+ * State: the caller's; one thread. */
+#ifndef BT_LINK_H
+#define BT_LINK_H
+
+#include "base/base.h"
+
+struct bt_link {
+    int fd; /* -1: closed */
+    int epoll;
+    uint64_t tag; /* what epoll says of it */
+    struct bt_buf in, out;
+    bool blocked; /* watched for room to write, too */
+};
+
+/* Takes fd (non-blocking), which is closed if it cannot be watched. */
+baton_status bt_link_open(struct bt_link *l, int fd, int epoll, uint64_t tag, baton_error *err);
+
+/* Writes what there is room for; the rest when there is room. A buffer that has lost a frame makes the link ready at
+ * once: whoever pumps it looks at `failed`. */
+void bt_link_flush(struct bt_link *l);
+
+/* Reads all there is. False: the other side has closed its end. */
+bool bt_link_fill(struct bt_link *l);
+
+/* What came in and was not read is dropped, and so is what did not go out. */
+void bt_link_close(struct bt_link *l);
+
+#endif
