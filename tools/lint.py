@@ -39,10 +39,13 @@ ARROWS = {
     "owner": ("wire/", "native/native.h"),
     "ipc": ("owner/", "wire/", "gate/", "native/native.h"),
     "child": ("owner/", "wire/", "native/native.h", "native/fake.h"),
-    "api": ("ipc/", "wire/", "lease/", "owner/", "gate/", "native/native.h", "native/whisper.h"),
+    "task": ("gate/",),
+    "api": ("task/", "ipc/", "wire/", "lease/", "owner/", "gate/", "native/native.h", "native/whisper.h"),
     "config": ("ipc/front.h",),
     "serve": ("ipc/", "wire/", "gate/", "native/native.h"),
-    "cli": ("serve/", "config/", "ipc/", "wire/", "lease/", "gate/", "owner/owner.h", "native/native.h", "native/race.h"),
+    "work": ("task/", "serve/openai_in.h", "serve/openai_out.h", "serve/served.h", "config/", "ipc/", "wire/", "gate/", "native/native.h"),
+    "cli": ("work/", "task/", "serve/", "config/", "ipc/", "wire/", "lease/", "gate/", "owner/owner.h", "native/native.h",
+            "native/race.h"),
 }
 FOLDERS = tuple(folder + "/" for folder in ARROWS)
 
@@ -79,7 +82,7 @@ PACKAGE_HOSTS = re.compile(
     r"(?:deb|snapshot|security|ftp|archive|ports)\.[a-z.]*(?:debian|ubuntu)\.(?:org|com)\b"
     r"|\bpypi\.org|\bpythonhosted\.org|\bregistry\.npmjs|\bcrates\.io|\bproxy\.golang\.org", re.I)
 
-TEXT = (".c", ".h", ".cc", ".py", ".sh", ".md", ".txt", ".cmake", ".json", ".mutant", ".1", ".3", ".def", ".pins", ".yml", "")
+TEXT = (".c", ".h", ".cc", ".py", ".sh", ".md", ".txt", ".cmake", ".json", ".mutant", ".1", ".3", ".5", ".ini", ".def", ".pins", ".yml", "")
 SKIP_DIRS = {".git", ".deps", "build", "__pycache__"}
 
 

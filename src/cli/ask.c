@@ -199,7 +199,7 @@ int bt_cmd_ask(int argc, char **argv) {
     }
     bt_model_settings_apply(&model, &p.model, &p.context);
     bt_model_settings_owner(&model, &p);
-    bt_cli_progress(&p.model);
+    bt_cli_progress(NULL, &p.model);
     if (bt_front_open(&p, &f, &err) == BATON_OK) {
         sigaction(SIGINT, &action, NULL); /* not before: a load is to be interrupted as any program is */
         code = answer(f, &o, prompt);

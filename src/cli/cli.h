@@ -10,9 +10,11 @@
 int bt_cmd_ask(int argc, char **argv);
 int bt_cmd_serve(int argc, char **argv);
 int bt_cmd_demo(int argc, char **argv);
+int bt_cmd_work(int argc, char **argv);
 
-/* A bar on stderr while the model loads, if that is a terminal and it takes long enough to be seen. */
-void bt_cli_progress(struct bt_model_params *model);
+/* A bar on stderr while the model loads, if that is a terminal and it takes long enough to be seen. `name` may be NULL;
+ * models are loaded one after the other. */
+void bt_cli_progress(const char *name, struct bt_model_params *model);
 
 /* "baton serve: text", and the exit code: 2 when what was asked for cannot be, 1 for all else. */
 int bt_cli_failed(const char *command, const baton_error *err);

@@ -4,25 +4,32 @@
 #include <stdio.h>
 #include <unistd.h>
 
+/* Of the load under way: there is one at a time. */
+static int64_t load_start_ns;
+
 static bool show_progress(void *arg, float done) {
     static const char bar[] = "########################################";
-    const int64_t *start_ns = arg;
+    const char *name = arg;
     int width = (int)sizeof bar - 1, filled = (int)(done * (float)width);
-    if (bt_now_ns() - *start_ns < BT_NS_PER_S / 2)
-        return true;
-    fprintf(stderr, "\rloading [%-*.*s] %3.0f%%", width, filled, bar, (double)done * 100);
+    int64_t now = bt_now_ns();
+    if (load_start_ns == 0)
+        load_start_ns = now;
+    if (now - load_start_ns >= BT_NS_PER_S / 2) {
+        fprintf(stderr, "\rloading %s%s[%-*.*s] %3.0f%%", name, *name ? " " : "", width, filled, bar,
+                (double)done * 100);
+        if (done >= 1)
+            fprintf(stderr, "\r\033[K");
+    }
     if (done >= 1)
-        fprintf(stderr, "\r\033[K");
+        load_start_ns = 0;
     return true;
 }
 
-void bt_cli_progress(struct bt_model_params *model) {
-    static int64_t start_ns;
+void bt_cli_progress(const char *name, struct bt_model_params *model) {
     if (!isatty(STDERR_FILENO))
         return;
-    start_ns = bt_now_ns();
     model->progress = show_progress;
-    model->progress_arg = &start_ns;
+    model->progress_arg = (void *)(name ? name : "");
 }
 
 int bt_cli_failed(const char *command, const baton_error *err) {

@@ -43,7 +43,7 @@ static baton_status ask_alone(struct bt_demo *d, baton_error *err) {
     struct bt_caller *caller;
     bt_model_settings_apply(d->model, &model, &context);
     context.ctx = 512;
-    bt_cli_progress(&model);
+    bt_cli_progress(NULL, &model);
     baton_status status = bt_caller_open(&model, &context, 1, 0, &caller, err);
     for (int i = 0; i < BT_DEMO_ASKS && !status; i++) {
         struct bt_chat_message message = {"user", d->questions[i]};

@@ -305,12 +305,11 @@ static void take_sections(struct binding *b) {
 
 baton_status bt_config_parse(const char *path, const char *text, size_t len, struct bt_config **config,
                              struct bt_buf *faults, baton_error *err) {
-    struct binding b = {.config = calloc(1, sizeof *b.config), .faults = {.path = path, .out = faults}};
+    struct binding b = {.config = bt_config_new(), .faults = {.path = path, .out = faults}};
     *config = NULL;
     if (!b.config)
         return bt_fail(err, BATON_NO_MEMORY, "%s: out of memory for its settings", path);
-    b.config->serve = (struct bt_serve_settings)BT_SERVE_SETTINGS;
-    b.config->work = (struct bt_work_settings)BT_WORK_SETTINGS;
+    b.config->n_models = 0;
     b.no_memory = bt_ini_parse(text, len, &b.ini, &b.faults) != BATON_OK;
     if (!b.no_memory)
         take_sections(&b);
@@ -350,6 +349,17 @@ baton_status bt_config_read(const char *path, struct bt_config **config, struct 
     close(fd);
     bt_buf_free(&text);
     return st;
+}
+
+struct bt_config *bt_config_new(void) {
+    struct bt_config *c = calloc(1, sizeof *c);
+    if (!c)
+        return NULL;
+    c->models[0] = (struct bt_model_settings)BT_MODEL_SETTINGS;
+    c->n_models = 1;
+    c->serve = (struct bt_serve_settings)BT_SERVE_SETTINGS;
+    c->work = (struct bt_work_settings)BT_WORK_SETTINGS;
+    return c;
 }
 
 void bt_config_free(struct bt_config **config) {

@@ -71,13 +71,18 @@ struct bt_serve_settings {
     }
 
 /* [work]. Begin with BT_WORK_SETTINGS. */
+enum bt_work_mode { BT_WORK_LONG_RUNNING, BT_WORK_ONE_SHOT };
+enum bt_work_events { BT_EVENTS_NONE, BT_EVENTS_ASKED, BT_EVENTS_ALL };
 struct bt_work_settings {
     int workers;
-    int mode; /* enum bt_work_mode */
+    int mode;    /* enum bt_work_mode */
+    int backlog; /* tasks that may wait for a worker */
+    int64_t drain;
+    int events; /* enum bt_work_events */
+    int log;    /* baton_log_level */
 };
-enum bt_work_mode { BT_WORK_LONG_RUNNING, BT_WORK_ONE_SHOT };
 #define BT_WORK_SETTINGS                                                                                               \
-    { .workers = 1 }
+    { .workers = 1, .backlog = 256, .drain = 8000, .log = BATON_LOG_INFO }
 
 /* A name for a purpose: models and other roles, first choice first. */
 struct bt_config_role {
@@ -115,6 +120,8 @@ baton_status bt_config_read(const char *path, struct bt_config **config, struct 
 /* The same from memory; `path` is what faults begin with, and whose folder file names are looked up from. */
 baton_status bt_config_parse(const char *path, const char *text, size_t len, struct bt_config **config,
                              struct bt_buf *faults, baton_error *err);
+/* One model without a name, and defaults: what a command line without a file fills. NULL: out of memory. */
+struct bt_config *bt_config_new(void);
 void bt_config_free(struct bt_config **config);
 
 /* Fills what nobody said and checks what belongs together: contexts and sequences (1 x 8; 1 x 1 for a sequential model

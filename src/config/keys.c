@@ -13,7 +13,7 @@ static const struct bt_option MODEL_OPTIONS[] = {
     {"model", 'm', BT_OPTION_TEXT, MODEL(file), .value = "FILE", .key = "file",
      .help =
          "a GGUF file; without it the built-in tiny model.\nfake:KEY=VALUE,... is a model without weights, for tests"},
-    {"ctx", 'c', BT_OPTION_INT, MODEL(ctx), 0, 1 << 24, .value = "N",
+    {"ctx", 0, BT_OPTION_INT, MODEL(ctx), 0, 1 << 24, .value = "N",
      .help = "tokens of context for each sequence; 0, the default:\nwhat the model was trained with, at most 4096. The "
              "memory it "
              "takes is\n"
@@ -97,10 +97,20 @@ static const struct bt_option LIMIT_OPTIONS[] = {
 };
 
 static const struct bt_option WORK_OPTIONS[] = {
-    {"workers", 0, BT_OPTION_INT, WORK(workers), 1, 1024, .value = "N",
-     .help = "tasks at once (1: one after the other)"},
+    {"workers", 'w', BT_OPTION_INT, WORK(workers), 1, 1024, .value = "N",
+     .help = "tasks at once (1: strictly one after the other);\nRUNQY_PYTHON_WORKERS and BATON_WORKERS in the\n"
+             "environment override it"},
     {"mode", 0, BT_OPTION_CHOICE, WORK(mode), .choices = "long_running|one_shot",
-     .help = "one_shot: ends after its first task (long_running)"},
+     .help = "until SIGTERM or the end of stdin (long_running), or one\ntask and then the end"},
+    {"backlog", 0, BT_OPTION_INT, WORK(backlog), 0, 1 << 20, .value = "N",
+     .help = "tasks that may wait for a worker (256); the next is\nanswered BATON_QUEUE_FULL, retry true"},
+    {"drain", 0, BT_OPTION_DURATION, WORK(drain), 0, DAY, .value = "TIME",
+     .help = "after SIGTERM or SIGINT: how long tasks may go on (8s);\na second signal ends at once"},
+    {"events", 0, BT_OPTION_CHOICE, WORK(events), .choices = "none|asked|all",
+     .help = "lines without task_id that tell of text as it comes: of\nno task (none), of those with \"stream\": true, "
+             "of all"},
+    {"log", 0, BT_OPTION_CHOICE, WORK(log), .choices = "error|warn|info|debug",
+     .help = "what is said on stderr (info); never a prompt"},
 };
 
 struct bt_option_group bt_config_group(enum bt_config_group which, void *into) {

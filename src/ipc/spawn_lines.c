@@ -6,7 +6,7 @@
 
 static const int64_t COST_NS = BT_NS_PER_S / BT_LINES_PER_S;
 
-void bt_lines_init(struct bt_lines *l, const char *name, int64_t now_ns) {
+void bt_printed_init(struct bt_printed *l, const char *name, int64_t now_ns) {
     memset(l, 0, sizeof *l);
     snprintf(l->name, sizeof l->name, "%s", name);
     bt_utf8_mend(l->name);
@@ -26,14 +26,14 @@ static baton_log_level level_of(const char **line) {
     return BATON_LOG_INFO;
 }
 
-static void tell_dropped(struct bt_lines *l) {
+static void tell_dropped(struct bt_printed *l) {
     if (l->dropped)
         bt_log(BATON_LOG_WARN, "%s: %llu more lines of its owner process were dropped: it prints more than %d a second",
                l->name, (unsigned long long)l->dropped, BT_LINES_PER_S);
     l->dropped = 0;
 }
 
-static void say(struct bt_lines *l, int64_t now_ns) {
+static void say(struct bt_printed *l, int64_t now_ns) {
     const char *line = l->line;
     l->line[l->len] = '\0';
     bt_utf8_mend(l->line);
@@ -57,7 +57,7 @@ static void say(struct bt_lines *l, int64_t now_ns) {
     l->cut = false;
 }
 
-void bt_lines_add(struct bt_lines *l, const char *text, size_t len, int64_t now_ns) {
+void bt_printed_add(struct bt_printed *l, const char *text, size_t len, int64_t now_ns) {
     for (size_t i = 0; i < len; i++)
         if (text[i] == '\n')
             say(l, now_ns);
@@ -67,7 +67,7 @@ void bt_lines_add(struct bt_lines *l, const char *text, size_t len, int64_t now_
             l->cut = true;
 }
 
-void bt_lines_end(struct bt_lines *l, int64_t now_ns) {
+void bt_printed_end(struct bt_printed *l, int64_t now_ns) {
     if (l->len > 0)
         say(l, now_ns);
     tell_dropped(l);

@@ -6,7 +6,7 @@
 
 enum { BT_LINE_MAX = 500, BT_LINES_BURST = 200, BT_LINES_PER_S = 50 };
 
-struct bt_lines {
+struct bt_printed {
     char name[64]; /* begins each line */
     char line[BT_LINE_MAX + 1], last[BT_LINE_MAX + 1];
     size_t len;
@@ -17,9 +17,9 @@ struct bt_lines {
 };
 
 /* `name` of a model. */
-void bt_lines_init(struct bt_lines *l, const char *name, int64_t now_ns);
-void bt_lines_add(struct bt_lines *l, const char *text, size_t len, int64_t now_ns);
+void bt_printed_init(struct bt_printed *l, const char *name, int64_t now_ns);
+void bt_printed_add(struct bt_printed *l, const char *text, size_t len, int64_t now_ns);
 /* What has no line end yet is one; says how much was dropped. */
-void bt_lines_end(struct bt_lines *l, int64_t now_ns);
+void bt_printed_end(struct bt_printed *l, int64_t now_ns);
 
 #endif

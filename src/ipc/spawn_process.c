@@ -36,7 +36,7 @@ struct process {
     char words[REPORT_MAX]; /* what came on the report pipe */
     size_t n_words;
     char sandbox[256];
-    struct bt_lines lines;
+    struct bt_printed lines;
 };
 
 struct processes {
@@ -221,7 +221,7 @@ static baton_status processes_start(struct bt_spawn *base, int context, int *fd,
         return bt_fail(err, BATON_IO, "no socket pair for an owner: %s", strerror(errno));
     p->n_words = 0;
     p->sandbox[0] = '\0';
-    bt_lines_init(&p->lines, s->name, bt_now_coarse_ns());
+    bt_printed_init(&p->lines, s->name, bt_now_coarse_ns());
     baton_status status = load_cargo(s, p, pair[1], &cargo, err);
     if (!status)
         status = launch(s, context, &cargo, err);
@@ -248,7 +248,7 @@ static void processes_read_log(struct bt_spawn *base, int context) {
             shut(&p->log); /* both ends are closed; the end of the process is the pidfd's to tell */
         if (n <= 0 && !(n < 0 && errno == EINTR))
             return;
-        bt_lines_add(&p->lines, text, (size_t)BT_MAX(n, 0), bt_now_coarse_ns());
+        bt_printed_add(&p->lines, text, (size_t)BT_MAX(n, 0), bt_now_coarse_ns());
         total += (size_t)BT_MAX(n, 0);
     }
 }
@@ -314,7 +314,7 @@ static bool processes_reap(struct bt_spawn *base, int context, struct bt_owner_e
         end->code = info.si_status;
     }
     processes_read_log(base, context);
-    bt_lines_end(&p->lines, bt_now_coarse_ns());
+    bt_printed_end(&p->lines, bt_now_coarse_ns());
     read_report(p, &words);
     snprintf(end->text, sizeof end->text, "%.*s", (int)sizeof end->text - 1, words ? words : p->lines.last);
     bt_utf8_mend(end->text);

@@ -194,6 +194,8 @@ baton_status bt_fake_open(const struct bt_model_params *params, struct bt_model 
     BT_FAKE_KNOBS(BT_FAKE_PRESET)
 #undef BT_FAKE_PRESET
     baton_status status = parse_knobs(m, params->path + strlen("fake:"), err);
+    if (m->prints)
+        bt_fake_print(m->prints);
     if (status == BATON_OK && !load_slowly(m, params))
         status = bt_fail(err, BATON_CANCELLED, "loading %s was stopped", params->path);
     if (status == BATON_OK && m->load_fail)

@@ -26,10 +26,10 @@
     X(load_us, 0, 0, "time of a load")                                                                                 \
     X(context_fail, 0, 0, "1: no context can be made")                                                                 \
     X(scores, 0, 0, "outputs of its rank head")                                                                        \
-    X(shown, 0, 0, "1: it has a native context to show, for code by hand that does not look into it")                  \
     X(print, 0, 0, "1: every decode prints a line on fd 1 and one on fd 2")                                            \
     X(attempt, 0, 0, "enum bt_fake_attempt: what it tries when it is opened")                                          \
     X(prints, 0, 0, "bytes that the load and every decode print on fd 1, in words that a task's parent would believe") \
+    X(shown, 0, 0, "1: it has a native context to show, for code by hand that does not look into it")                  \
     X(lives, 0, 0, "the knob die works in that many owners of the context only, one after the other; 0: in all")
 
 /* The knob die=KIND@N: what happens at the N-th decode (of this process; @N left out: the first), or, with the knob

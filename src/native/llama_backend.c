@@ -105,6 +105,14 @@ baton_status bt_llama_start(baton_error *err) {
     return BATON_OK;
 }
 
+baton_status bt_native_start(baton_error *err) {
+    return bt_llama_start(err);
+}
+
+void bt_llama_catch_abort(void (*say)(const char *text)) {
+    ggml_set_abort_callback(say);
+}
+
 /* All backends without that promise count as one device: a context may compute on several of them. Without GPU layers
  * only what accelerates the CPU is used. */
 baton_status bt_llama_device(int gpu_layers, struct bt_device **device, baton_error *err) {
@@ -125,14 +133,6 @@ baton_status bt_llama_device(int gpu_layers, struct bt_device **device, baton_er
         return BATON_OK;
     *device = bt_device_of(name);
     return *device ? BATON_OK : bt_fail(err, BATON_NO_MEMORY, "no memory for the device %s", name);
-}
-
-baton_status bt_native_start(baton_error *err) {
-    return bt_llama_start(err);
-}
-
-void bt_llama_catch_abort(void (*say)(const char *text)) {
-    ggml_set_abort_callback(say);
 }
 
 /* One core is left to everybody else: ggml's threads spin, and on all cores they collapse beside any other work. */

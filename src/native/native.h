@@ -239,8 +239,6 @@ baton_status bt_context_open(struct bt_model *m, const struct bt_context_params 
                              baton_error *err);
 
 baton_status bt_llama_open(const struct bt_model_params *params, struct bt_model **m, baton_error *err);
-baton_status bt_llama_adopt(void *const *natives, int n, const char *chat_template, struct bt_model **model,
-                            struct bt_context **contexts, baton_error *err); /* as bt_native_adopt, on no device */
 baton_status bt_llama_adapter_open_file(struct bt_model *m, const char *path, int file, struct bt_adapter **a,
                                         baton_error *err);
 void bt_llama_catch_abort(void (*say)(const char *text)); /* NULL: libggml's own way */
@@ -250,6 +248,8 @@ baton_status bt_fake_open(const struct bt_model_params *params, struct bt_model 
  * nothing for a fake model. *n descriptors, read-only and close-on-exec, in fds[]. _NOT_FOUND, _IO, _BAD_MODEL (no GGUF
  * file, or a piece that is not the first), _TOO_LONG (more pieces than max). */
 baton_status bt_model_files_open(const char *path, int *fds, size_t max, size_t *n, baton_error *err);
+baton_status bt_llama_adopt(void *const *natives, int n, const char *chat_template, struct bt_model **model,
+                            struct bt_context **contexts, baton_error *err); /* as bt_native_adopt, on no device */
 
 /* One thread at a time, in order of arrival, of all that use contexts of that device. The ops of a context do it by
  * themselves; who uses the native context by hand stands between the two. A thread that is in may enter again. NULL: no

@@ -194,7 +194,8 @@ static void probe_P62_faults_name_line_found_and_expected(void **state) {
                "x.ini:2: workers is \"abc\": expected a whole number from 1 to 1024\n");
     faults_are("[work]\nworkers=0\nspeed = 3\n[model a]\nfile = fake:len=1\n",
                "x.ini:2: workers is \"0\": expected a whole number from 1 to 1024\n"
-               "x.ini:3: there is no key \"speed\" in [work]: expected one of workers, mode\n");
+               "x.ini:3: there is no key \"speed\" in [work]: expected one of workers, mode, "
+               "backlog, drain, events, log\n");
     faults_are("[modle a]\nfile = fake:len=1\n[model b]\nfile = fake:len=1\n[model]\n",
                "x.ini:1: there is no section [modle a]: expected [serve], [work], [defaults], [model NAME] or [role "
                "NAME]\n"

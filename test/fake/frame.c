@@ -275,10 +275,10 @@ static void decode_any(const struct bt_frame *f) {
         bool drain;
     } out;
     uint64_t id;
-    uint32_t n;
     baton_status status;
     struct bt_text text;
     baton_log_level level;
+    uint32_t n;
     decode_body(f->payload, f->len, 0);
     switch (f->type) {
     case BT_FRAME_SUBMIT:
