@@ -231,7 +231,7 @@ static baton_status open_model(struct bt_work_models *m, const struct bt_model_s
     struct bt_front *opened;
     struct bt_front_params front;
     memset(&front, 0, sizeof front);
-    if (settings->kind != BT_MODEL_TEXT || settings->pooling != BT_POOL_OFF)
+    if (settings->kind != BT_MODEL_TEXT || (settings->pooling != BT_POOL_OFF && settings->pooling != BT_POOL_AUTO))
         return bt_fail(err, BATON_UNSUPPORTED, "model %s: tasks can only ask models that generate text",
                        settings->name ? settings->name : "");
     bt_model_settings_front(settings, &front);
