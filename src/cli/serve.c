@@ -32,6 +32,9 @@ static void choose(struct bt_config *c, struct served *s) {
             bt_log(BATON_LOG_WARN, "model %s is not served: it generates no text", m->name ? m->name : "");
             continue;
         }
+        char text[300];
+        if (bt_cli_estimate(m, text, sizeof text, NULL) == BATON_OK) /* else the load says why, and better */
+            bt_log(BATON_LOG_INFO, "it will take %s", text);
         struct bt_serve_model *to = &s->models[s->n++];
         to->name = m->name;
         bt_model_settings_front(m, &to->front);
