@@ -20,9 +20,9 @@ struct answer {
     struct bt_list link;
     struct bt_openai_out out;
     bool stream, begun;
-    uint32_t unacked;   /* pieces that have not left yet */
-    struct bt_buf text; /* of an answer that is not streamed */
-    int64_t since_ns;
+    uint32_t unacked;           /* pieces that have not left yet */
+    struct bt_buf text;         /* of an answer that is not streamed */
+    int64_t since_ns, first_ns; /* came; had its first text, 0: not yet */
 };
 
 static void answer_free(struct answer *w) {
@@ -38,6 +38,20 @@ void bt_api_reply_error(struct bt_api *a, struct bt_http_conn *c, const struct b
     bt_http_reply(c, e->status, JSON, headers, a->scratch.data, a->scratch.len);
 }
 
+/* How long it may take until some owner is ready; 0: one is. */
+static int64_t restart_seconds(const struct bt_front *f) {
+    struct bt_front_health h;
+    int64_t soonest = BT_NEVER_NS;
+    for (int i = 0; i < bt_front_info(f)->contexts; i++) {
+        bt_front_health(f, i, &h);
+        if (h.ready)
+            return 0;
+        if (!h.gone)
+            soonest = BT_MIN(soonest, h.retry_ns);
+    }
+    return soonest == BT_NEVER_NS ? 60 : BT_MAX(soonest - bt_now_ns(), 0) / BT_NS_PER_S + 1;
+}
+
 /* A status as a reply. Who is told to come back is told when: after the queue that is there now. */
 static void reply_status(struct bt_api *a, const struct bt_served *m, struct bt_http_conn *c, baton_status status,
                          const char *text) {
@@ -46,7 +60,7 @@ static void reply_status(struct bt_api *a, const struct bt_served *m, struct bt_
     char retry[40];
     bt_openai_status_error(status, text, &e);
     bt_front_counts(m->front, &n);
-    int64_t seconds = m->mean_ns / BT_NS_PER_S * (n.queued + 1) / BT_MAX(n.slots, 1) + 1;
+    int64_t seconds = m->mean_ns / BT_NS_PER_S * (n.queued + 1) / BT_MAX(n.slots, 1) + 1 + restart_seconds(m->front);
     snprintf(retry, sizeof retry, "Retry-After: %d\r\n", (int)BT_MIN(seconds, 60));
     bt_api_reply_error(a, c, &e, e.status == 429 || e.status == 503 ? retry : NULL);
 }
@@ -63,6 +77,11 @@ static void on_text(void *arg, const char *text, size_t len) {
     struct answer *w = arg;
     struct bt_buf *b = &w->api->scratch;
     w->unacked++;
+    w->model->metrics.answer_tokens++;
+    if (BT_UNLIKELY(w->first_ns == 0 && len > 0)) {
+        w->first_ns = bt_now_ns();
+        bt_metrics_first_text(&w->model->metrics, w->first_ns - w->since_ns);
+    }
     b->len = 0;
     if (w->stream) {
         begin(w, b);
@@ -110,7 +129,9 @@ static void cut(struct answer *w, const struct bt_outcome *o) {
 
 static void on_done(void *arg, const struct bt_outcome *o) {
     struct answer *w = arg;
+    int64_t now = bt_now_ns();
     w->request = NULL;
+    bt_metrics_done(&w->model->metrics, o, now - w->since_ns, w->first_ns ? now - w->first_ns : -1);
     bt_http_set_data(w->conn, NULL);
     if (o->status == BATON_OK)
         completed(w, o);
@@ -138,6 +159,7 @@ void bt_answer_gone(struct bt_http_conn *c) {
         return;
     struct bt_served *m = w->model;
     bt_http_set_data(c, NULL);
+    m->metrics.gone++;
     if (w->request)
         bt_request_abandon(w->request);
     answer_free(w);
@@ -179,6 +201,7 @@ void bt_answer_start(struct bt_api *a, struct bt_http_conn *c, bool chat) {
     }
     if (w)
         answer_free(w);
+    bt_metrics_outcome(&m->metrics, st);
     reply_status(a, m, c, st, err.text);
 }
 
