@@ -24,6 +24,9 @@ void bt_bench_restart(const char *path, double *ready_ms, double *next_ms);
 /* Tokens per second of `clients` streaming HTTP clients, one connection each, against `baton serve` in a child. */
 double bt_bench_http(const char *program, const char *path, int sequences, int clients, int rounds);
 
+/* What each layer adds to the native calls below it. */
+void bt_bench_layers(const char *path);
+
 /* Guard, gate and lease beside pthread's. */
 void bt_bench_gate(void);
 

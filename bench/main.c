@@ -1,4 +1,5 @@
-/* `make bench`: what each layer costs, beside the raw loop, in one run. Ratios are what to read: machines differ. */
+/* `make bench`: what each layer costs, beside the raw loop, in one run. Ratios are what to read: machines differ.
+ * baton_bench MODEL gate|layers|streams: one part alone. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -62,9 +63,15 @@ int main(int argc, char **argv) {
         fprintf(stderr, "bench: %s\n", err.text);
         return 1;
     }
-    bt_bench_gate();
-    streams(path, program);
-    restarts(path);
-    model->ops->free(model);
+    const char *only = argc > 2 ? argv[2] : NULL;
+    if (!only || strcmp(only, "gate") == 0)
+        bt_bench_gate();
+    if (!only || strcmp(only, "layers") == 0)
+        bt_bench_layers(path);
+    if (!only || strcmp(only, "streams") == 0)
+        streams(path, program);
+    if (!only || strcmp(only, "restarts") == 0)
+        restarts(path);
+    bt_model_close(model);
     return 0;
 }
