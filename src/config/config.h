@@ -47,6 +47,8 @@ struct bt_model_settings {
     bool sequential;                    /* one request at a time, whatever asks */
     int owner;                          /* enum bt_owner_kind */
     bool no_sandbox, owner_core;
+    int resume;                      /* 0: on, 1: off */
+    int64_t hang_limit, start_limit; /* ms; < 0: never */
 
     /* bt_model_settings_complete: what `lora` says; points into lora_text, so the struct stays where it is from then */
     struct bt_lora loras[BT_CONFIG_LORAS_MAX];
@@ -54,7 +56,10 @@ struct bt_model_settings {
     char lora_text[4096];
 };
 #define BT_MODEL_SETTINGS                                                                                              \
-    { .exact = BT_EXACT_AUTO, .queue = 64, .queue_timeout = 30000, .run_timeout = 600000 }
+    {                                                                                                                  \
+        .exact = BT_EXACT_AUTO, .owner = BT_OWNER_PROCESS, .queue = 64, .queue_timeout = 30000, .run_timeout = 600000, \
+        .hang_limit = BT_HANG_MS, .start_limit = BT_START_MS                                                           \
+    }
 
 /* [serve]. Begin with BT_SERVE_SETTINGS. */
 struct bt_serve_settings {

@@ -50,10 +50,18 @@ static const struct bt_option POLICY_OPTIONS[] = {
 static const struct bt_option OWNER_OPTIONS[] = {
     {"owner", 0, BT_OPTION_CHOICE, MODEL(owner), .choices = "thread|process",
      .help = "where each context lives: on a thread of this process, or\nin a process of its own, without network and "
-             "without files\nbut the model's (serve: thread; ask: thread)"},
+             "without files\nbut the model's (process; ask: thread)"},
     {"no-sandbox", 0, BT_OPTION_FLAG, MODEL(no_sandbox),
      .help = "owner processes keep the rights of this one. Gives up:\na hostile model file could then read your files, "
              "use the\nnetwork and end your other processes"},
+    {"resume", 0, BT_OPTION_CHOICE, MODEL(resume), .choices = "on|off",
+     .help = "what becomes of requests whose owner process ended: they\ngo on in the next one, token for token where "
+             "--exact is on\n(on), or end as crashed, with the text they had"},
+    {"hang-limit", 0, BT_OPTION_DURATION, MODEL(hang_limit), -1, DAY, .value = "TIME",
+     .help = "an owner process that has said nothing for so long is\nkilled and started again (30s; 3s at least), or "
+             "never"},
+    {"start-limit", 0, BT_OPTION_DURATION, MODEL(start_limit), -1, DAY, .value = "TIME",
+     .help = "how long one may take to load its model (10m), or never\nends"},
     {"owner-core", 0, BT_OPTION_FLAG, MODEL(owner_core),
      .help = "an owner process that crashes may leave a core file,\nwith prompts and answers in it"},
 };

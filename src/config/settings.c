@@ -64,6 +64,10 @@ baton_status bt_model_settings_complete(struct bt_model_settings *m, baton_error
                        m->sequences);
     if (m->kind != BT_MODEL_TEXT && m->lora)
         return bt_fail(err, BATON_INVALID, "lora is for models of kind = text");
+    if (m->hang_limit >= 0 && m->hang_limit < BT_HANG_MIN_MS)
+        return bt_fail(err, BATON_INVALID,
+                       "the hang limit is %lld ms: at least %d, because an owner is heard of once a second",
+                       (long long)m->hang_limit, BT_HANG_MIN_MS);
     if (m->file && strcmp(m->file, "builtin") == 0)
         m->file = NULL;
     m->contexts = m->contexts > 0 ? m->contexts : 1;
@@ -97,6 +101,9 @@ void bt_model_settings_owner(const struct bt_model_settings *m, struct bt_front_
     p->owner = (enum bt_owner_kind)m->owner;
     p->no_sandbox = m->no_sandbox;
     p->core = m->owner_core;
+    p->no_resume = m->resume == 1;
+    p->hang_ms = m->hang_limit;
+    p->start_ms = m->start_limit;
 }
 
 void bt_model_settings_front(const struct bt_model_settings *m, struct bt_front_params *p) {

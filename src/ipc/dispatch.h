@@ -105,6 +105,7 @@ struct bt_dispatch {
     struct bt_front_counts counts;
     bool closing, opening; /* opening: nothing is restarted, so that who opens hears of it */
     void (*on_ready)(void *arg, int context, const struct bt_frame_ready *ready); /* may be NULL */
+    int64_t due_ns;                                                               /* when the next tick is due */
     struct bt_pulse pulse;                                                        /* scratch */
 };
 
@@ -124,7 +125,9 @@ void bt_dispatch_lost(struct bt_dispatch *d, int context);    /* no memory for w
 void bt_dispatch_parted(struct bt_dispatch *d, int context);  /* its socket has ended */
 void bt_dispatch_ended(struct bt_dispatch *d, int context, const struct bt_owner_end *end); /* NULL: a thread */
 
-/* Deadlines, starts, kills. Handlers are called. Returns when to tick next. */
+/* Deadlines, starts, kills. Handlers are called. Returns when to tick next. What owners have said before is to be told
+ * before: a tick that is late by more than BT_LATE_NS takes nobody's silence for a hang, since it was its own. */
+#define BT_LATE_NS BT_NS_PER_S
 int64_t bt_dispatch_tick(struct bt_dispatch *d);
 
 /* No new requests; what waits is CLOSED; owners are asked to end, and what runs ends with them. */

@@ -110,9 +110,9 @@ static void every_allocation_of_a_configuration_may_fail(void **state) {
         struct bt_config *c;
         struct bt_buf faults = BT_BUF_INIT;
         baton_error err;
-        atomic_store(&left, n);
+        atomic_store(&nomem_left, n);
         baton_status status = bt_config_parse("dir/x.ini", text, sizeof text - 1, &c, &faults, &err);
-        bool reached = atomic_exchange(&left, 0) <= 1;
+        bool reached = atomic_exchange(&nomem_left, 0) <= 1;
         if (status == BATON_OK) /* what failed was the wording of a fault that there is not */
             assert_int_equal(c->n_models * 10 + c->n_roles, 22);
         else
