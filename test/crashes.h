@@ -63,10 +63,13 @@ struct crowd {
 };
 
 static inline void crowd_init(struct crowd *c, const char *healthy, int n, int tokens, float temperature) {
+    static const char *const openings[] = {"The ferry waits",  "One key, two doors:", "A queue is",
+                                           "The runner takes", "Once upon a time",    "What is a lease?",
+                                           "Count from 1 to",  "In the morning"};
     memset(c, 0, sizeof *c);
     c->n = n;
     for (int i = 0; i < n; i++) {
-        snprintf(c->prompts[i], sizeof c->prompts[i], "Number %d of the crowd says that ", i);
+        snprintf(c->prompts[i], sizeof c->prompts[i], "%s number %d ", openings[i % 8], i);
         c->asks[i] = ask_text(c->prompts[i], tokens + i, temperature, 77 + (uint64_t)i);
         lone_text(healthy, &c->asks[i], 512, &c->lone[i]);
         assert_true(c->lone[i].len > 0);
