@@ -4,7 +4,7 @@
 static void probe_P40_killed_owners_are_not_noticed(void **state) {
     (void)state;
     const char *text = getenv("BATON_KILLS");
-    int kills = text ? atoi(text) : 30;
+    int kills = text ? (int)strtol(text, NULL, 10) : 30;
     killed_owners_are_not_noticed(NULL, 1, 8, 40, kills / 2, 0);
     killed_owners_are_not_noticed(NULL, 2, 8, 40, kills - kills / 2, 0.9f);
 }
