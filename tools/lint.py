@@ -83,6 +83,7 @@ PACKAGE_HOSTS = re.compile(
     r"|\bpypi\.org|\bpythonhosted\.org|\bregistry\.npmjs|\bcrates\.io|\bproxy\.golang\.org", re.I)
 
 TEXT = (".c", ".h", ".cc", ".py", ".sh", ".md", ".txt", ".cmake", ".json", ".mutant", ".1", ".3", ".5", ".ini", ".def", ".pins", ".yml", "")
+BYTES = "fuzz/corpus/"  # any bytes, on purpose
 SKIP_DIRS = {".git", ".deps", "build", "__pycache__"}
 
 
@@ -251,7 +252,7 @@ def check_text(path, text, findings):
 
 
 def check_file(root, path, findings):
-    if os.path.splitext(path)[1] not in TEXT:
+    if os.path.splitext(path)[1] not in TEXT or path.startswith(BYTES):
         return
     with open(os.path.join(root, path), "rb") as file:
         raw = file.read()

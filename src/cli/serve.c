@@ -16,7 +16,7 @@ static const struct bt_command COMMAND = {
 };
 
 static const enum bt_config_group GROUPS[] = {BT_GROUP_MODEL, BT_GROUP_POLICY, BT_GROUP_OWNER, BT_GROUP_ADDRESS,
-                                             BT_GROUP_LIMITS};
+                                              BT_GROUP_LIMITS};
 
 struct served {
     struct bt_serve_model models[BT_CONFIG_MODELS_MAX];
@@ -62,6 +62,8 @@ int bt_cmd_serve(int argc, char **argv) {
         .port = o->port,
         .key_file = o->key_file,
         .origins = o->origins,
+        .tls_cert = o->tls_cert,
+        .tls_key = o->tls_key,
         .limits = {.connections = o->connections,
                    .body_max = (size_t)o->body_max,
                    .header_ms = o->header_timeout,

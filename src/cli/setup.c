@@ -76,6 +76,9 @@ static int complete(const struct bt_setup *setup, struct bt_config *c) {
             bt_fail(&whole, err.status, "[model %s]: %s", m->name, err.text);
         return bt_cli_failed(setup->command->name, m->name ? &whole : &err);
     }
+    baton_error err;
+    if (bt_serve_settings_check(&c->serve, &err) != BATON_OK)
+        return bt_cli_failed(setup->command->name, &err);
     return BT_OPTIONS_GO;
 }
 

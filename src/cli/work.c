@@ -3,19 +3,23 @@
 #include <unistd.h>
 
 #include "cli/cli.h"
+#include "work/exec.h"
 #include "work/models.h"
 
 struct options {
-    const char *config;
+    const char *config, *exec;
 };
 
 /* Lines that are held: beyond it stdin is left to its pipe, so that a parent that sends faster than we work waits. */
 static const size_t LINES_MAX = (size_t)64 << 20;
 enum { SEQUENCES_MAX = 256 }; /* of one context */
 
-static const struct bt_option FILES[] = {
+static const struct bt_option SOURCES[] = {
     {"config", 'c', BT_OPTION_TEXT, BT_OPTION_AT(struct options, config), .value = "FILE",
      .help = "models and settings from a file (baton.ini); options of\nthe worker win over it"},
+    {"exec", 0, BT_OPTION_TEXT, BT_OPTION_AT(struct options, exec), .value = "COMMAND",
+     .help = "no model: a program that speaks the same protocol, as\nmany children as there are workers. Split at "
+             "spaces,\nwith quotes, no shell"},
 };
 
 static const struct bt_command COMMAND = {
@@ -34,32 +38,56 @@ struct setup {
     struct bt_work_settings work;
     struct bt_config *config;
     struct bt_work_models_params models;
+    struct bt_work_exec_params exec; /* command NULL: models */
 };
 
-static int run(const struct bt_worker_params *params, const struct bt_work_models_params *of_models) {
+/* Whoever does the tasks: one of the two. */
+struct doer {
+    struct bt_work_models *models;
+    struct bt_work_exec *exec;
+};
+
+static baton_status doer_open(struct doer *d, const struct setup *s, struct bt_worker *worker, baton_error *err) {
+    if (s->exec.command)
+        return bt_work_exec_open(&s->exec, worker, &d->exec, err);
+    return bt_work_models_open(&s->models, worker, &d->models, err);
+}
+
+static void doer_close(struct doer *d) {
+    bt_work_models_close(&d->models);
+    bt_work_exec_close(&d->exec, false);
+}
+
+static baton_status run_in(struct bt_worker *worker, struct doer *doer, const struct setup *s, baton_error *err) {
+    baton_status status = doer_open(doer, s, worker, err);
+    if (status != BATON_OK) {
+        bt_worker_not_ready(worker, err);
+        return status;
+    }
+    struct bt_runner runner = doer->exec ? bt_work_exec_runner(doer->exec) : bt_work_models_runner(doer->models);
+    status = bt_worker_run(worker, &runner, err);
+    if (status != BATON_OK) { /* an orderly end would wait for what does not end, or was told not to */
+        bt_work_exec_close(
+            &doer->exec, status == BATON_CANCELLED); /* but children end with us: they may have children of their own */
+        bt_cli_failed("work", err);
+        _exit(1);
+    }
+    return status;
+}
+
+static int run(const struct bt_worker_params *params, const struct setup *s) {
     struct bt_stdio io;
     struct bt_worker *worker = NULL;
-    struct bt_work_models *models = NULL;
+    struct doer doer = {0};
     baton_error err = {.text = ""};
     baton_status status = bt_stdio_take(&io, &err);
     if (status != BATON_OK)
         return bt_cli_failed("work", &err);
     bt_worker_signals_take();
     status = bt_worker_new(params, &io, &worker, &err);
-    if (status == BATON_OK) {
-        status = bt_work_models_open(of_models, worker, &models, &err);
-        if (status != BATON_OK)
-            bt_worker_not_ready(worker, &err);
-    }
-    if (status == BATON_OK) {
-        struct bt_runner runner = bt_work_models_runner(models);
-        status = bt_worker_run(worker, &runner, &err);
-        if (status != BATON_OK) { /* an orderly end would wait for what does not end, or was told not to */
-            bt_cli_failed("work", &err);
-            _exit(1);
-        }
-    }
-    bt_work_models_close(&models);
+    if (status == BATON_OK)
+        status = run_in(worker, &doer, s, &err);
+    doer_close(&doer);
     bt_worker_free(&worker);
     bt_stdio_end(&io);
     return status == BATON_OK ? 0 : bt_cli_failed("work", &err);
@@ -102,6 +130,8 @@ static int work(struct setup *s) {
         return bt_cli_failed("work", &err);
     bt_log_set_level((baton_log_level)s->work.log);
     s->models.events = (enum bt_work_events)s->work.events;
+    s->exec.children = s->work.workers;
+    s->exec.run_ms = s->model.run_timeout;
     const struct bt_worker_params params = {
         .life = {.workers = s->work.workers,
                  .backlog = s->work.backlog,
@@ -110,14 +140,14 @@ static int work(struct setup *s) {
                  .one_shot = s->work.mode == BT_WORK_ONE_SHOT},
         .events = s->work.events == BT_EVENTS_ALL,
     };
-    return run(&params, &s->models);
+    return run(&params, s);
 }
 
 int bt_cmd_work(int argc, char **argv) {
     struct setup s = {.model = BT_MODEL_SETTINGS, .work = BT_WORK_SETTINGS};
     struct options o = {0};
     const struct bt_option_group groups[] = {
-        {"The file", FILES, BT_COUNT(FILES), &o},
+        {"Who does the tasks, if not one model", SOURCES, BT_COUNT(SOURCES), &o},
         bt_config_group(BT_GROUP_MODEL, &s.model),
         bt_config_group(BT_GROUP_POLICY, &s.model),
         bt_config_group(BT_GROUP_WORK, &s.work),
@@ -125,11 +155,12 @@ int bt_cmd_work(int argc, char **argv) {
     s.models = (struct bt_work_models_params){.models = &s.model, .n_models = 1};
     int code = bt_options_parse(&COMMAND, groups, BT_COUNT(groups), argc, argv, NULL, NULL);
     baton_error err = {.text = ""};
+    if (code == BT_OPTIONS_GO && !!o.config + !!o.exec + !!s.model.file > 1) {
+        bt_fail(&err, BATON_INVALID, "of --model, --config and --exec only one can be given");
+        return bt_cli_failed("work", &err);
+    }
+    s.exec.command = o.exec;
     if (code == BT_OPTIONS_GO && o.config) {
-        if (s.model.file) {
-            bt_fail(&err, BATON_INVALID, "--model and --config are both given: the models are those of the file");
-            return bt_cli_failed("work", &err);
-        }
         /* the file first, and over it what the command line says of the worker */
         if (read_config(&s, o.config, &err) != BATON_OK)
             return bt_cli_failed("work", &err);

@@ -232,10 +232,14 @@ static void take_defaults(struct binding *b, const struct bt_ini_section *s) {
 static void take_serve(struct binding *b, const struct bt_ini_section *s) {
     struct bt_serve_settings *o = &b->config->serve;
     take_values(b, s, o, false);
-    if (o->key_file) {
-        o->key_file = resolve(b, o->key_file);
-        check_file(b, line_of(b, s, "api_key_file"), "api_key_file", o->key_file);
-    }
+    const struct {
+        const char *key, **file;
+    } files[] = {{"api_key_file", &o->key_file}, {"tls_cert", &o->tls_cert}, {"tls_key", &o->tls_key}};
+    for (size_t i = 0; i < BT_COUNT(files); i++)
+        if (*files[i].file) {
+            *files[i].file = resolve(b, *files[i].file);
+            check_file(b, line_of(b, s, files[i].key), files[i].key, *files[i].file);
+        }
 }
 
 static void take_role(struct binding *b, const struct bt_ini_section *s) {

@@ -57,13 +57,14 @@ struct bt_model_settings {
 };
 #define BT_MODEL_SETTINGS                                                                                              \
     {                                                                                                                  \
-        .exact = BT_EXACT_AUTO, .queue = 64, .queue_timeout = 30000, .run_timeout = 600000, .hang_limit = BT_HANG_MS,  \
-        .start_limit = BT_START_MS                                                                                     \
+        .exact = BT_EXACT_AUTO, .owner = BT_OWNER_PROCESS, .queue = 64, .queue_timeout = 30000, .run_timeout = 600000, \
+        .hang_limit = BT_HANG_MS, .start_limit = BT_START_MS                                                           \
     }
 
 /* [serve]. Begin with BT_SERVE_SETTINGS. */
 struct bt_serve_settings {
     const char *host, *key_file, *origins;
+    const char *tls_cert, *tls_key; /* both or none */
     int port, connections;
     int64_t body_max, header_timeout, body_timeout, idle_timeout, stream_idle, drain;
     int log; /* baton_log_level */
@@ -132,6 +133,8 @@ void bt_config_free(struct bt_config **config);
 /* Fills what nobody said and checks what belongs together: contexts and sequences (1 x 8; 1 x 1 for a sequential model
  * and for those that do not generate text), exact, the adapters. Once is enough and twice is harmless. _INVALID. */
 baton_status bt_model_settings_complete(struct bt_model_settings *m, baton_error *err);
+/* The same for the server's, once a command line has been laid over them. _INVALID. */
+baton_status bt_serve_settings_check(const struct bt_serve_settings *o, baton_error *err);
 /* Of complete settings; what is filled borrows from them. The first leaves `sequences` alone; the second is the part of
  * the third that says where contexts live. */
 void bt_model_settings_apply(const struct bt_model_settings *m, struct bt_model_params *model,

@@ -50,7 +50,7 @@ static const struct bt_option POLICY_OPTIONS[] = {
 static const struct bt_option OWNER_OPTIONS[] = {
     {"owner", 0, BT_OPTION_CHOICE, MODEL(owner), .choices = "thread|process",
      .help = "where each context lives: on a thread of this process, or\nin a process of its own, without network and "
-             "without files\nbut the model's (serve: thread; ask: thread)"},
+             "without files\nbut the model's (process; ask: thread)"},
     {"no-sandbox", 0, BT_OPTION_FLAG, MODEL(no_sandbox),
      .help = "owner processes keep the rights of this one. Gives up:\na hostile model file could then read your files, "
              "use the\nnetwork and end your other processes"},
@@ -80,6 +80,9 @@ static const struct bt_option ADDRESS_OPTIONS[] = {
     {"port", 'p', BT_OPTION_INT, SERVE(port), 0, 65535, .value = "N", .help = "0 picks a free one (8080)"},
     {"api-key-file", 0, BT_OPTION_TEXT, SERVE(key_file), .value = "FILE",
      .help = "API keys, one a line: who has none of them gets 401;\nwithout it anybody who can connect may ask"},
+    {"tls-cert", 0, BT_OPTION_TEXT, SERVE(tls_cert), .value = "FILE",
+     .help = "a certificate and those that lead to its root, as PEM:\nHTTPS instead of HTTP"},
+    {"tls-key", 0, BT_OPTION_TEXT, SERVE(tls_key), .value = "FILE", .help = "its key, as PEM without a passphrase"},
     {"allow-origin", 0, BT_OPTION_TEXT, SERVE(origins), .value = "LIST",
      .help =
          "web pages that may ask, as http://localhost:3000, with\ncommas between them; * is any, without it none: 403"},

@@ -77,6 +77,13 @@ baton_status bt_model_settings_complete(struct bt_model_settings *m, baton_error
     return take_loras(m, err);
 }
 
+baton_status bt_serve_settings_check(const struct bt_serve_settings *o, baton_error *err) {
+    if (!o->tls_cert != !o->tls_key)
+        return bt_fail(err, BATON_INVALID, "tls-%s without tls-%s: HTTPS needs both", o->tls_cert ? "cert" : "key",
+                       o->tls_cert ? "key" : "cert");
+    return BATON_OK;
+}
+
 void bt_model_settings_apply(const struct bt_model_settings *m, struct bt_model_params *model,
                              struct bt_context_params *context) {
     model->path = m->file;

@@ -138,9 +138,16 @@ static void ended(struct bt_front *f, int context) {
     bool process = c->pidfd >= 0;
     if (c->link.fd >= 0 && process)
         hear(f, context); /* what it said before it ended */
-    if (!bt_spawn_reap(f->spawn, context, &end) && process)
+    /* a forked child of this program may hold copies, and then closing alone would not end the watch */
+    unwatch(f, &c->pidfd);
+    unwatch(f, &c->log_fd);
+    if (!bt_spawn_reap(f->spawn, context, &end) && process) {
+        c->pidfd = bt_spawn_pidfd(f->spawn, context);
+        c->log_fd = bt_spawn_log_fd(f->spawn, context);
+        watch(f, c->pidfd, context, ABOUT_END);
+        watch(f, c->log_fd, context, ABOUT_LOG);
         return;
-    c->pidfd = c->log_fd = -1; /* closed, and so unwatched */
+    }
     bt_link_close(&c->link);
     bt_dispatch_ended(&f->dispatch, context, process ? &end : NULL);
 }

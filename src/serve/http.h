@@ -16,6 +16,7 @@
 struct event_base;
 struct bt_http;
 struct bt_http_conn;
+struct bt_tls;
 
 enum {
     BT_HTTP_HEADER_MAX = 16 << 10,
@@ -57,6 +58,7 @@ struct bt_http_params {
     int port; /* 0 picks one */
     struct bt_http_limits limits;
     struct bt_http_handler handler;
+    struct bt_tls *tls; /* borrowed; NULL: plain HTTP */
 };
 
 /* Binds, so that an address in use is told before anything slow is done; bt_http_listen lets clients in. */

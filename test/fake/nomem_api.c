@@ -38,8 +38,7 @@ static baton_status generate_as(baton_owner owner, baton_error *err) {
     else
         assert_int_equal(r.outcome.finish, BATON_FINISH_NONE);
     baton_result_free(&r);
-    if (status != BATON_CRASHED)
-        answers_as_ever(m);
+    answers_as_ever(m, owner);
     baton_llama_close(&m);
     return status;
 }
@@ -78,8 +77,7 @@ static baton_status stream_as(baton_owner owner, baton_error *err) {
     } else if (!status) {
         assert_string_equal(text, whole);
     }
-    if (status != BATON_CRASHED)
-        answers_as_ever(m);
+    answers_as_ever(m, owner);
     baton_llama_close(&m);
     return status;
 }
@@ -110,7 +108,7 @@ static baton_status try_generate_cb(baton_error *err) {
     assert_int_equal(o.status, status);
     if (!status)
         assert_string_equal(h.text, whole);
-    answers_as_ever(m);
+    answers_as_ever(m, BATON_OWNER_CALLER);
     baton_llama_close(&m);
     return status;
 }
@@ -189,7 +187,7 @@ static baton_status load_as(bool resume, baton_error *err) {
         baton_result_free(&r);
     }
     baton_free(state);
-    answers_as_ever(m);
+    answers_as_ever(m, BATON_OWNER_CALLER);
     baton_llama_close(&m);
     unlink(name);
     return status;
@@ -270,7 +268,7 @@ static baton_status lease_as(baton_owner owner, baton_error *err) {
     disarm();
     assert_int_equal(counts.slots, 2);
     baton_snapshot_free(&shot);
-    answers_as_ever(m);
+    answers_as_ever(m, owner);
     baton_llama_close(&m);
     return status;
 }
