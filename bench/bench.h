@@ -19,6 +19,9 @@ double bt_bench_front(const char *path, int sequences, int clients, int rounds);
 /* Tokens per second of `clients` streaming HTTP clients, one connection each, against `baton serve` in a child. */
 double bt_bench_http(const char *program, const char *path, int sequences, int clients, int rounds);
 
+/* Owners on threads beside owners in processes, and what a killed one costs; prints. */
+void bt_bench_owner(const char *path);
+
 /* Guard, gate and lease beside pthread's. */
 void bt_bench_gate(void);
 

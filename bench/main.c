@@ -47,6 +47,7 @@ int main(int argc, char **argv) {
     }
     bt_bench_gate();
     streams(path, program);
+    bt_bench_owner(path);
     model->ops->free(model);
     return 0;
 }
