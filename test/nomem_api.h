@@ -142,7 +142,8 @@ static inline void every_allocation_of_every_call_may_fail(const struct trial *t
                 fail_msg("%s: allocation %ld failed without a text", trials[i].covers, at);
         }
         print_message("%4ld allocations, %4ld told: %.60s\n", at - 1, told, trials[i].covers);
-        assert_true(told > 0 || at == 1); /* at 1: it allocates nothing */
+        assert_true(told > 0 || at == 1 ||
+                    trials[i].threads); /* at 1: it allocates nothing; owners do when they like */
     }
     baton_llama_close(&words);
     struct bt_fake_stats s;
