@@ -279,6 +279,12 @@ baton_status bt_native_adopt(void *const *natives, int n, const char *chat_templ
 void bt_native_own(struct bt_context *c); /* of an adopted one: the library's context is freed with it after all */
 int bt_native_rows(const struct bt_context *c); /* of an adopted one: tokens that one decode takes */
 
+/* What a model and its contexts will take, from the file's header alone, which is read here and not by libllama: weights,
+ * and the caches of all contexts as 16-bit keys and values (0: the file does not say its shape; sliding windows and
+ * recurrent states take less). Both are 0 for a fake model. _NOT_FOUND, _IO, _BAD_MODEL, _TOO_LONG, _NO_MEMORY. */
+baton_status bt_model_estimate(const char *path, const struct bt_context_params *context, int contexts,
+                               uint64_t *weight_bytes, uint64_t *context_bytes, baton_error *err);
+
 /* Where the built-in model lies: $BATON_MODEL_DIR, beside the program, or where it was installed; NULL if nowhere. */
 const char *bt_builtin_model_path(void);
 /* The same, or _NOT_FOUND, which says where it was looked for. */
