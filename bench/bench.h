@@ -13,8 +13,13 @@ void bt_bench_prompt(char *text, size_t size, int client, int round);
 /* Tokens per second of llama_decode over `sequences` side by side. */
 double bt_bench_raw(const char *path, int sequences, int rounds);
 
-/* Tokens per second of `clients` requests at a time through an owner thread, without HTTP. */
-double bt_bench_front(const char *path, int sequences, int clients, int rounds);
+/* Tokens per second of `clients` requests at a time through an owner thread, or process, without HTTP; *first_ms: from
+ * asking to the first token, the median. */
+double bt_bench_front(const char *path, int sequences, int clients, int rounds, bool process, double *first_ms);
+
+/* An owner process killed in mid-answer: milliseconds from its start to its READY, and from the kill to the next token
+ * of the answer, which another process goes on with. Medians. */
+void bt_bench_restart(const char *path, double *ready_ms, double *next_ms);
 
 /* Tokens per second of `clients` streaming HTTP clients, one connection each, against `baton serve` in a child. */
 double bt_bench_http(const char *program, const char *path, int sequences, int clients, int rounds);

@@ -116,6 +116,8 @@ int bt_setup(const struct bt_setup *setup, int argc, char **argv, struct bt_conf
     int code = parse(setup, &f, c, 0, argc, argv);
     if (code == BT_OPTIONS_GO && f.config)
         code = read_file(setup, &f, argc, argv, &c);
+    if (code == BT_OPTIONS_GO && setup->before)
+        code = setup->before(c);
     if (code == BT_OPTIONS_GO)
         code = complete(setup, c);
     if (code == BT_OPTIONS_GO && f.check)

@@ -260,8 +260,12 @@ static void read_report(struct process *p, const char **last) {
         *last = NULL;
     if (!end)
         return;
+    bool first = p->sandbox[0] == '\0' && p->starts <= 1;
     snprintf(p->sandbox, sizeof p->sandbox, "%.*s", (int)BT_MIN(end - p->words, (ptrdiff_t)255), p->words);
     bt_utf8_mend(p->sandbox);
+    if (first && strstr(p->sandbox, "; no "))
+        bt_log(BATON_LOG_WARN, "%s: this kernel lacks a part of the owner process's sandbox: %s", p->lines.name,
+               p->sandbox);
     size_t len = p->n_words - (size_t)(end + 1 - p->words);
     if (!last || len == 0)
         return;

@@ -182,8 +182,9 @@ struct bt_context_ops {
     /* One sequence's cache as bytes that this or another context of the same model, as many sequences and the same
      * adapters goes on from, token for token. Logits are not in it: keep the last token out of the cache, or decode it
      * again. state_get returns the bytes written, 0 when `size` is less than state_size said. state_set: _INVALID for
-     * bytes that are damaged or of another model, _TOO_LONG for a sequence that this context has no room for; the
-     * sequence is then as it was, after any other failure it is empty. */
+     * bytes that are damaged or of another model or adapters, _UNSUPPORTED for those of a context of another shape,
+     * _TOO_LONG for a sequence that this context has no room for; the sequence is then as it was, after any other
+     * failure it is empty. */
     size_t (*state_size)(struct bt_context *c, int seq);
     size_t (*state_get)(struct bt_context *c, int seq, unsigned char *to, size_t size);
     baton_status (*state_set)(struct bt_context *c, int seq, const unsigned char *from, size_t size, baton_error *err);
@@ -257,6 +258,8 @@ baton_status bt_llama_adopt(void *const *natives, int n, const char *chat_templa
 void bt_device_enter(struct bt_device *d);
 void bt_device_leave(struct bt_device *d);
 bool bt_device_is_mine(struct bt_device *d); /* this thread is in */
+/* The same of the device of that name; none of it: false. */
+bool bt_device_named_is_mine(const char *name);
 /* That thread is at its end: if it is in, it is no longer. */
 void bt_device_thread_ends(unsigned tid);
 struct bt_device_use {

@@ -18,9 +18,9 @@ struct bt_whisper;
 struct bt_whisper_state;
 
 enum {
-    BT_WHISPER_RATE = 16000,     /* samples a second; nothing here resamples */
-    BT_WHISPER_MIN_MS = 100,     /* libwhisper hears nothing in less, and says nothing */
-    BT_WHISPER_STATES_MAX = 8,   /* of a model; see the error's text */
+    BT_WHISPER_RATE = 16000,      /* samples a second; nothing here resamples */
+    BT_WHISPER_MIN_MS = 100,      /* libwhisper hears nothing in less, and says nothing */
+    BT_WHISPER_STATES_MAX = 8,    /* of a model; see the error's text */
     BT_WHISPER_PROMPT_MAX = 4096, /* bytes of initial_prompt: libwhisper cuts it up with a recursive std::regex */
     BT_WHISPER_THREADS_MAX = 512  /* ggml's */
 };
