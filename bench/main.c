@@ -1,4 +1,5 @@
-/* `make bench`: what each layer costs, beside the raw loop, in one run. Ratios are what to read: machines differ. */
+/* `make bench`: what each layer costs, beside the raw loop, in one run. Ratios are what to read: machines differ.
+ * baton_bench MODEL gate|layers|streams: one part alone. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -38,15 +39,6 @@ static void streams(const char *path, const char *program) {
     }
 }
 
-static void restarts(const char *path) {
-    double ready, next;
-    bt_bench_restart(path, &ready, &next);
-    printf("\nAn owner process, its model in the page cache: %.1f ms from its start to READY; killed in mid-answer, "
-           "%.1f ms "
-           "to the next token, from another\n",
-           ready, next);
-}
-
 int main(int argc, char **argv) {
     const char *path = argc > 1 ? argv[1] : bt_builtin_model_path(), *program = getenv("BATON_PROGRAM");
     if (!program)
@@ -62,9 +54,15 @@ int main(int argc, char **argv) {
         fprintf(stderr, "bench: %s\n", err.text);
         return 1;
     }
-    bt_bench_gate();
-    streams(path, program);
-    restarts(path);
-    model->ops->free(model);
+    const char *only = argc > 2 ? argv[2] : NULL;
+    if (!only || strcmp(only, "gate") == 0)
+        bt_bench_gate();
+    if (!only || strcmp(only, "layers") == 0)
+        bt_bench_layers(path);
+    if (!only || strcmp(only, "streams") == 0)
+        streams(path, program);
+    if (!only || strcmp(only, "owner") == 0)
+        bt_bench_owner(path);
+    bt_model_close(model);
     return 0;
 }
