@@ -3,6 +3,7 @@
 #include "serve/server.h"
 
 #include <signal.h>
+#include <string.h>
 
 static const struct bt_command COMMAND = {
     .name = "serve",
@@ -32,6 +33,10 @@ static void choose(struct bt_config *c, struct served *s) {
             bt_log(BATON_LOG_WARN, "model %s is not served: it generates no text", m->name ? m->name : "");
             continue;
         }
+        char text[300];
+        bool fake = m->file && strncmp(m->file, "fake:", 5) == 0;
+        if (!fake && bt_cli_estimate(m, text, sizeof text, NULL) == BATON_OK) /* else the load says why, and better */
+            bt_log(BATON_LOG_INFO, "to be loaded: %s", text);
         struct bt_serve_model *to = &s->models[s->n++];
         to->name = m->name;
         bt_model_settings_front(m, &to->front);

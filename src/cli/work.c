@@ -2,24 +2,22 @@
 #include <stdio.h>
 #include <unistd.h>
 
-#include "cli/cli.h"
+#include "cli/setup.h"
 #include "work/exec.h"
 #include "work/models.h"
 
 struct options {
-    const char *config, *exec;
+    const char *exec;
 };
 
 /* Lines that are held: beyond it stdin is left to its pipe, so that a parent that sends faster than we work waits. */
 static const size_t LINES_MAX = (size_t)64 << 20;
 enum { SEQUENCES_MAX = 256 }; /* of one context */
 
-static const struct bt_option SOURCES[] = {
-    {"config", 'c', BT_OPTION_TEXT, BT_OPTION_AT(struct options, config), .value = "FILE",
-     .help = "models and settings from a file (baton.ini); options of\nthe worker win over it"},
+static const struct bt_option OPTIONS[] = {
     {"exec", 0, BT_OPTION_TEXT, BT_OPTION_AT(struct options, exec), .value = "COMMAND",
-     .help = "no model: a program that speaks the same protocol, as\nmany children as there are workers. Split at "
-             "spaces,\nwith quotes, no shell"},
+     .help = "instead of a model: a program that speaks the same\nprotocol, as many children as there are workers. "
+             "Split\nat spaces, with quotes, no shell"},
 };
 
 static const struct bt_command COMMAND = {
@@ -33,10 +31,9 @@ static const struct bt_command COMMAND = {
              "signal; 2 asked wrongly.",
 };
 
+static const enum bt_config_group GROUPS[] = {BT_GROUP_MODEL, BT_GROUP_POLICY, BT_GROUP_OWNER, BT_GROUP_WORK};
+
 struct setup {
-    struct bt_model_settings model; /* without a file */
-    struct bt_work_settings work;
-    struct bt_config *config;
     struct bt_work_models_params models;
     struct bt_work_exec_params exec; /* command NULL: models */
 };
@@ -93,80 +90,57 @@ static int run(const struct bt_worker_params *params, const struct setup *s) {
     return status == BATON_OK ? 0 : bt_cli_failed("work", &err);
 }
 
-static baton_status read_config(struct setup *s, const char *path, baton_error *err) {
-    struct bt_buf faults = BT_BUF_INIT;
-    baton_status status = bt_config_read(path, &s->config, &faults, err);
-    fprintf(stderr, "%.*s", (int)faults.len, faults.data ? (const char *)faults.data : "");
-    bt_buf_free(&faults);
-    if (status)
-        return status;
-    s->work = s->config->work;
-    s->models.models = s->config->models;
-    s->models.n_models = s->config->n_models;
-    s->models.roles = s->config->roles;
-    s->models.n_roles = s->config->n_roles;
-    return s->models.n_models > 0 ? BATON_OK : bt_fail(err, BATON_INVALID, "%s has no section [model NAME]", path);
-}
-
 /* As many sequences as there are workers, unless somebody said otherwise. */
-static baton_status complete(struct setup *s, baton_error *err) {
-    baton_status status = bt_workers_from_environment(&s->work.workers, err);
-    if (s->work.mode == BT_WORK_ONE_SHOT)
-        s->work.workers = 1;
-    struct bt_model_settings *models = s->config ? s->config->models : &s->model;
-    for (int i = 0; status == BATON_OK && i < s->models.n_models; i++) {
-        struct bt_model_settings *m = &models[i];
-        int contexts = BT_MAX(m->contexts, 1);
-        if (m->sequences == 0 && !m->sequential && m->kind == BT_MODEL_TEXT)
-            m->sequences = BT_MIN((s->work.workers + contexts - 1) / contexts, SEQUENCES_MAX);
-        status = bt_model_settings_complete(m, err);
-    }
-    return status;
-}
-
-static int work(struct setup *s) {
-    baton_error err = {.text = ""};
-    if (complete(s, &err) != BATON_OK)
+static int before(struct bt_config *c) {
+    baton_error err;
+    if (bt_workers_from_environment(&c->work.workers, &err) != BATON_OK)
         return bt_cli_failed("work", &err);
-    bt_log_set_level((baton_log_level)s->work.log);
-    s->models.events = (enum bt_work_events)s->work.events;
-    s->exec.children = s->work.workers;
-    s->exec.run_ms = s->model.run_timeout;
-    const struct bt_worker_params params = {
-        .life = {.workers = s->work.workers,
-                 .backlog = s->work.backlog,
-                 .drain_ms = s->work.drain,
-                 .bytes_max = LINES_MAX,
-                 .one_shot = s->work.mode == BT_WORK_ONE_SHOT},
-        .events = s->work.events == BT_EVENTS_ALL,
-    };
-    return run(&params, s);
+    if (c->work.mode == BT_WORK_ONE_SHOT)
+        c->work.workers = 1;
+    for (int i = 0; i < c->n_models; i++) {
+        struct bt_model_settings *m = &c->models[i];
+        int contexts = BT_MAX(m->contexts, 1);
+        if (m->sequences == 0 && !m->sequential && m->kind == BT_MODEL_TEXT && m->pooling == BT_POOL_OFF)
+            m->sequences = BT_MIN((c->work.workers + contexts - 1) / contexts, SEQUENCES_MAX);
+    }
+    return BT_OPTIONS_GO;
 }
 
 int bt_cmd_work(int argc, char **argv) {
-    struct setup s = {.model = BT_MODEL_SETTINGS, .work = BT_WORK_SETTINGS};
     struct options o = {0};
-    const struct bt_option_group groups[] = {
-        {"Who does the tasks, if not one model", SOURCES, BT_COUNT(SOURCES), &o},
-        bt_config_group(BT_GROUP_MODEL, &s.model),
-        bt_config_group(BT_GROUP_POLICY, &s.model),
-        bt_config_group(BT_GROUP_WORK, &s.work),
+    const struct bt_option_group own = {"Programs instead of models", OPTIONS, BT_COUNT(OPTIONS), &o};
+    const struct bt_setup setup = {
+        .command = &COMMAND, .groups = GROUPS, .n_groups = BT_COUNT(GROUPS), .own = &own, .n_own = 1, .before = before};
+    struct bt_config *c;
+    baton_error err;
+    int code = bt_setup(&setup, argc, argv, &c);
+    if (code != BT_OPTIONS_GO)
+        return code;
+    const struct bt_work_settings *w = &c->work;
+    bt_log_set_level((baton_log_level)w->log);
+    const struct setup s = {
+        .models = {.models = c->models,
+                   .n_models = c->n_models,
+                   .roles = c->roles,
+                   .n_roles = c->n_roles,
+                   .events = (enum bt_work_events)w->events},
+        .exec = {.command = o.exec, .children = w->workers, .run_ms = c->models[0].run_timeout},
     };
-    s.models = (struct bt_work_models_params){.models = &s.model, .n_models = 1};
-    int code = bt_options_parse(&COMMAND, groups, BT_COUNT(groups), argc, argv, NULL, NULL);
-    baton_error err = {.text = ""};
-    if (code == BT_OPTIONS_GO && !!o.config + !!o.exec + !!s.model.file > 1) {
-        bt_fail(&err, BATON_INVALID, "of --model, --config and --exec only one can be given");
-        return bt_cli_failed("work", &err);
+    const struct bt_worker_params params = {
+        .life = {.workers = w->workers,
+                 .backlog = w->backlog,
+                 .drain_ms = w->drain,
+                 .bytes_max = LINES_MAX,
+                 .one_shot = w->mode == BT_WORK_ONE_SHOT},
+        .events = w->events == BT_EVENTS_ALL,
+    };
+    if (o.exec && (c->models[0].name || c->models[0].file)) {
+        bt_fail(&err, BATON_INVALID,
+                "--exec is instead of a model: of --model, --config and --exec only one can be given");
+        code = bt_cli_failed("work", &err);
+    } else {
+        code = run(&params, &s);
     }
-    s.exec.command = o.exec;
-    if (code == BT_OPTIONS_GO && o.config) {
-        /* the file first, and over it what the command line says of the worker */
-        if (read_config(&s, o.config, &err) != BATON_OK)
-            return bt_cli_failed("work", &err);
-        code = bt_options_parse(&COMMAND, groups, BT_COUNT(groups), argc, argv, NULL, NULL);
-    }
-    code = code == BT_OPTIONS_GO ? work(&s) : code;
-    bt_config_free(&s.config);
+    bt_config_free(&c);
     return code;
 }

@@ -19,12 +19,14 @@ void bt_dispatch_init(struct bt_dispatch *d, const struct bt_dispatch_params *pa
     bt_list_init(&d->pending);
     bt_list_init(&d->running);
     bt_list_init(&d->doomed);
+    bt_list_init(&d->calls);
     for (int i = 0; i < BT_BUCKETS; i++)
         bt_list_init(&d->buckets[i]);
     for (int i = 0; i < params->contexts; i++) {
         const struct bt_supervise_params life = {params->restarts, params->hang_ms, params->start_ms,
                                                  bt_mix64(params->seed + (uint64_t)i)};
         bt_supervise_init(&d->contexts[i].life, &life, now_of(d));
+        bt_list_init(&d->contexts[i].outbox);
     }
 }
 
@@ -49,7 +51,16 @@ static int context_for(const struct bt_dispatch *d, const struct bt_request *r) 
     return best;
 }
 
+void bt_dispatch_send(struct bt_dispatch *d, int context) {
+    struct bt_dispatch_context *c = &d->contexts[context];
+    do
+        if (bt_outbox_fill(&c->outbox, c->out))
+            d->ops->write(d->arg, context);
+    while (!bt_list_empty(&c->outbox) && c->out->len < BT_OUTBOX_ROOM && !c->out->failed);
+}
+
 void bt_dispatch_place(struct bt_dispatch *d) {
+    bt_dispatch_place_calls(d);
     for (struct bt_list *l = d->pending.next, *next; l != &d->pending; l = next) {
         struct bt_request *r = BT_CONTAINER(l, struct bt_request, link);
         int context = context_for(d, r);
@@ -92,6 +103,28 @@ static baton_status on_token(struct bt_dispatch *d, int context, const struct bt
         r->handler.on_text(r->handler.arg, t.text.data, t.text.len);
     else
         bt_request_consumed(r, 1);
+    return BATON_OK;
+}
+
+/* What is new of a result; a new attempt begins it again. */
+static baton_status on_data(struct bt_dispatch *d, int context, const struct bt_frame *frame) {
+    struct bt_frame_data data;
+    baton_status status = bt_get_data(frame, &data);
+    if (status || data.attempt == 0)
+        return status ? status : bt_dispatch_call_data(d, context, &data);
+    struct bt_request *r = given(d, context, data.id, data.attempt);
+    if (!r)
+        return BATON_OK;
+    if (data.offset > r->received)
+        return BATON_PROTOCOL;
+    size_t known = (size_t)BT_MIN(r->received - data.offset, (uint64_t)data.bytes.len), fresh = data.bytes.len - known;
+    if (fresh == 0)
+        return BATON_OK;
+    r->received += fresh;
+    r->fruitless = 0;
+    bt_supervise_progress(&d->contexts[context].life);
+    if (r->handler.on_data)
+        r->handler.on_data(r->handler.arg, data.bytes.data + known, fresh);
     return BATON_OK;
 }
 
@@ -181,6 +214,10 @@ static baton_status handle(struct bt_dispatch *d, int context, const struct bt_f
         return status;
     case BT_FRAME_TOKEN:
         return on_token(d, context, frame);
+    case BT_FRAME_DATA:
+        return on_data(d, context, frame);
+    case BT_FRAME_REPLY:
+        return bt_dispatch_reply(d, context, frame);
     case BT_FRAME_DONE:
         return on_done(d, context, frame);
     case BT_FRAME_PULSE:
@@ -262,8 +299,8 @@ static void interrupted(struct bt_dispatch *d, struct bt_request *r, enum bt_bla
     } else if (r->fruitless >= BT_FRUITLESS_MAX) {
         snprintf(why, sizeof why, "cut off %d times in a row before a new token: %s", BT_FRUITLESS_MAX, how);
         bt_request_doom(r, crashed, why);
-    } else if (r->tokens.failed || (r->suspect_of >= 0 && c->life.life == BT_LIFE_GONE)) {
-        bt_request_doom(r, crashed, how);
+    } else if (r->tokens.failed || r->mores > 0 || (r->suspect_of >= 0 && c->life.life == BT_LIFE_GONE)) {
+        bt_request_doom(r, crashed, how); /* what was asked on top of it is not here to be asked again */
     } else {
         c->load--;
         r->on_trial = false;
@@ -315,7 +352,7 @@ static void bereave(struct bt_dispatch *d, int context, enum bt_blame blame, con
     log_end(d, context, how);
     for (struct bt_list *l = d->running.next; l != &d->running; l = l->next) {
         struct bt_request *r = BT_CONTAINER(l, struct bt_request, link);
-        if (r->context == context && r->n_tokens == r->before)
+        if (r->context == context && r->n_tokens == r->before && r->received == r->received_before)
             r->fruitless++;
     }
     if (blame != BT_BLAME_NOBODY && d->params.resume && d->contexts[context].suspects == 0 &&
@@ -331,6 +368,9 @@ static void bereave(struct bt_dispatch *d, int context, enum bt_blame blame, con
         give_up_suspects(d, context, how);
     if (all_gone(d))
         no_owner_is_left(d, how);
+    bt_dispatch_bereave_calls(d, context, how);
+    if (all_gone(d))
+        bt_dispatch_end_calls(d, how);
 }
 
 static baton_status status_of(enum bt_charge charge) {

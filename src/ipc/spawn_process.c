@@ -21,6 +21,7 @@
 
 #include "ipc/spawn_lines.h"
 #include "ipc/spawn_program.h"
+#include "native/whisper.h"
 #include "wire/frame.h"
 #include "wire/start.h"
 
@@ -260,8 +261,12 @@ static void read_report(struct process *p, const char **last) {
         *last = NULL;
     if (!end)
         return;
+    bool first = p->sandbox[0] == '\0' && p->starts <= 1;
     snprintf(p->sandbox, sizeof p->sandbox, "%.*s", (int)BT_MIN(end - p->words, (ptrdiff_t)255), p->words);
     bt_utf8_mend(p->sandbox);
+    if (first && strstr(p->sandbox, "; no "))
+        bt_log(BATON_LOG_WARN, "%s: this kernel lacks a part of the owner process's sandbox: %s", p->lines.name,
+               p->sandbox);
     size_t len = p->n_words - (size_t)(end + 1 - p->words);
     if (!last || len == 0)
         return;
@@ -404,15 +409,18 @@ static void point(struct processes *s) {
 static baton_status prepare(struct processes *s, const struct bt_spawn_params *params, baton_error *err) {
     const struct bt_model_params *m = &params->model;
     const char *path = m->path, *chat_template = m->chat_template ? m->chat_template : "";
-    baton_status status = path ? BATON_OK : bt_builtin_model(&path, err);
+    baton_status status = path || params->hears ? BATON_OK : bt_builtin_model(&path, err);
     if (!status)
         status = bt_owner_program(s->program, err);
-    if (!status)
+    if (!status && params->hears)
+        status = bt_whisper_file_open(path, s->files, &s->n_files, err);
+    else if (!status)
         status = bt_model_files_open(path, s->files, BT_COUNT(s->files), &s->n_files, err);
     if (status)
         return status;
     const char *slash = strncmp(path, "fake:", 5) == 0 ? NULL : strrchr(path, '/');
     snprintf(s->name, sizeof s->name, "%s", slash ? slash + 1 : path);
+    s->start.library = params->hears ? BT_LIBRARY_WHISPER : BT_LIBRARY_LLAMA;
     s->start.path.len = strlen(path);
     s->start.chat_template.len = strlen(chat_template);
     s->start.has_chat_template = m->chat_template != NULL;

@@ -5,6 +5,7 @@
  * ended; it is marked and ends when it comes back. */
 #include <errno.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -464,6 +465,7 @@ static void say_ready(struct bt_loop *l, bool exact) {
                                    .pooling = l->pooling,
                                    .width = (uint32_t)l->width,
                                    .versions = {(const char *)versions.data, versions.len}};
+    snprintf(ready.device, sizeof ready.device, "%s", bt_device_use(l->context->device).name);
     for (bt_token t = 0; t < l->info.vocab_size && ready.n_ends < BT_ENDS_MAX; t++)
         if (l->model->ops->is_end(l->model, t))
             ready.ends[ready.n_ends++] = t;

@@ -5,6 +5,7 @@
 #include <limits.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
+#include <openssl/x509.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -96,10 +97,10 @@ static baton_status fill(struct bt_tls *t, const char *cert, const char *key, ba
     if (SSL_CTX_use_certificate_chain_file(t->context, cert) != 1)
         return bt_fail(err, BATON_INVALID, "the certificate %s cannot be used: %s", cert, why());
     if (SSL_CTX_use_PrivateKey_file(t->context, key, SSL_FILETYPE_PEM) != 1)
-        return bt_fail(err, BATON_INVALID, "the key %s cannot be used: %s (expected PEM without a passphrase)", key,
-                       why());
-    if (SSL_CTX_check_private_key(t->context) != 1)
-        return bt_fail(err, BATON_INVALID, "the key %s does not belong to the certificate %s", key, cert);
+        return ERR_GET_REASON(ERR_peek_last_error()) == X509_R_KEY_VALUES_MISMATCH
+                   ? bt_fail(err, BATON_INVALID, "the key %s does not belong to the certificate %s", key, cert)
+                   : bt_fail(err, BATON_INVALID, "the key %s cannot be used: %s (expected PEM without a passphrase)",
+                             key, why());
     return BATON_OK;
 }
 

@@ -187,6 +187,7 @@ struct bt_frame_ready {
     uint64_t memory;         /* bytes that the context takes */
     struct bt_model_info info;
     struct bt_text versions;
+    char device[64]; /* whose contexts take turns; "": none */
     struct bt_model_details details;
     enum bt_pooling pooling;    /* OFF: it generates; else it embeds or scores */
     uint32_t width;             /* floats of each result then */

@@ -144,7 +144,7 @@ static void probe_P40_deadlines_and_cancels_hold_across_restarts_and_waiters_not
     p.context.ctx = 512;
     for (int i = 0; i < 3; i++) {
         struct bt_submit s = ask_text("on and on", i == 2 ? 20 : 400, 0, 0);
-        struct bt_handler h = {answer_text, answer_done, &a[i]};
+        struct bt_handler h = {.on_text = answer_text, .on_done = answer_done, .arg = &a[i]};
         if (i == 2)
             lone_text("fake:len=100000", &s, 512, &lone);
         assert_int_equal(bt_front_submit(f, &s, i == 0 ? &brief : &any, &h, &a[i].request, &err), BATON_OK);

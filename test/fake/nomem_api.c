@@ -432,9 +432,10 @@ static const struct trial trials[] = {
      try_ticket, false},
     {"pool_snapshot snapshot_json snapshot_free", try_snapshot, false},
 };
-/* They allocate nothing; adopt needs libllama's own contexts. */
+/* They allocate nothing; adopt needs libllama's own contexts, and an estimate a file: test/fake/gguf.c. */
 static const char no_allocation[] =
-    " free lease_cancelled llama_adopt llama_context llama_get_details llama_get_info llama_is_end log_set misuse_set "
+    " free lease_cancelled llama_adopt llama_context llama_estimate llama_get_details llama_get_info llama_is_end "
+    "log_set misuse_set "
     "op_text pool_cancel pool_holders status_family_of status_name status_text stream_fd "
     "stream_id ticket_fd ticket_id version ";
 

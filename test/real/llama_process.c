@@ -216,6 +216,51 @@ static void probe_P40_a_killed_owner_is_followed_by_one_that_goes_on(void **stat
     child_close(&c);
 }
 
+/* A file in which two tokens are the same text: libllama asserts that they are not. */
+static void make_one_that_asserts(char path[256]) {
+    static const unsigned char first[] = {1, 0, 0, 0, 0, 0, 0, 0, '!', 1, 0, 0, 0, 0, 0, 0, 0, '"'};
+    struct bt_buf b = BT_BUF_INIT;
+    char chunk[4096];
+    make_gguf("process-assert", LLAMA, path);
+    FILE *f = fopen(path, "r+b");
+    assert_non_null(f);
+    for (size_t n; (n = fread(chunk, 1, sizeof chunk, f)) > 0;)
+        bt_buf_add(&b, chunk, n);
+    const unsigned char *at = memmem(b.data, b.len, first, sizeof first);
+    assert_non_null(at);
+    assert_int_equal(fseek(f, (long)(at - b.data) + (long)sizeof first - 1, SEEK_SET), 0);
+    assert_int_equal(fputc('!', f), '!');
+    fclose(f);
+    bt_buf_free(&b);
+}
+
+static void probe_P41_an_assert_is_quoted(void **state) {
+    (void)state;
+    char model[256];
+    struct child c;
+    struct bt_frame_ready ready;
+    baton_error err;
+    make_one_that_asserts(model);
+    child_open(&c, model);
+    assert_false(child_ready(&c, &ready, &err));
+    struct bt_owner_end end = child_end(&c);
+    print_message("%d %d '%s'\n", (int)end.kind, end.code, end.text);
+    assert_true(end.kind == BT_END_SIGNALLED && end.code == SIGABRT);
+    assert_non_null(strstr(end.text, "ASSERT"));
+    child_close(&c);
+    struct bt_front_params p = {.model = {.path = model},
+                                .context = {.sequences = 1, .ctx = 256, .threads = 1, .exact = true},
+                                .contexts = 1,
+                                .queue_ms = -1,
+                                .run_ms = -1,
+                                .owner = BT_OWNER_PROCESS};
+    struct bt_front *f;
+    assert_int_not_equal(bt_front_open(&p, &f, &err), BATON_OK);
+    print_message("%s\n", err.text);
+    assert_non_null(strstr(err.text, "ASSERT"));
+    remove(model);
+}
+
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(answers_equal_their_lone_run),
@@ -224,6 +269,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(recurrent_models_are_read_twice),
         cmocka_unit_test(split_models_work),
         cmocka_unit_test(probe_P40_a_killed_owner_is_followed_by_one_that_goes_on),
+        cmocka_unit_test(probe_P41_an_assert_is_quoted),
     };
     return bt_test_run(tests, argc, argv);
 }
