@@ -126,11 +126,6 @@ static baton_status hear(const struct bt_start *start, baton_error *err) {
 static int own(const struct bt_start *start) {
     baton_error err;
     bt_child_close_rest(start);
-    if (start->library != BT_LIBRARY_LLAMA) {
-        bt_fail(&err, BATON_UNSUPPORTED, "owner processes run models of libllama only: use owner = caller for %s",
-                start->path.data);
-        return give_up(&err);
-    }
     bt_log_set_level((baton_log_level)(start->flags >> BT_START_LEVEL_SHIFT & BT_START_LEVEL_MASK));
     baton_status status = load_libraries(start, &err);
     if (status)
