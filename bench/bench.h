@@ -17,15 +17,13 @@ double bt_bench_raw(const char *path, int sequences, int rounds);
  * asking to the first token, the median. */
 double bt_bench_front(const char *path, int sequences, int clients, int rounds, bool process, double *first_ms);
 
-/* An owner process killed in mid-answer: milliseconds from its start to its READY, and from the kill to the next token
- * of the answer, which another process goes on with. Medians. */
-void bt_bench_restart(const char *path, double *ready_ms, double *next_ms);
-
 /* Tokens per second of `clients` streaming HTTP clients, one connection each, against `baton serve` in a child. */
 double bt_bench_http(const char *program, const char *path, int sequences, int clients, int rounds);
 
 /* What each layer adds to the native calls below it. */
 void bt_bench_layers(const char *path);
+/* Owners on threads beside owners in processes, and what a killed one costs; prints. */
+void bt_bench_owner(const char *path);
 
 /* Guard, gate and lease beside pthread's. */
 void bt_bench_gate(void);

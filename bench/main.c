@@ -39,15 +39,6 @@ static void streams(const char *path, const char *program) {
     }
 }
 
-static void restarts(const char *path) {
-    double ready, next;
-    bt_bench_restart(path, &ready, &next);
-    printf("\nAn owner process, its model in the page cache: %.1f ms from its start to READY; killed in mid-answer, "
-           "%.1f ms "
-           "to the next token, from another\n",
-           ready, next);
-}
-
 int main(int argc, char **argv) {
     const char *path = argc > 1 ? argv[1] : bt_builtin_model_path(), *program = getenv("BATON_PROGRAM");
     if (!program)
@@ -70,8 +61,8 @@ int main(int argc, char **argv) {
         bt_bench_layers(path);
     if (!only || strcmp(only, "streams") == 0)
         streams(path, program);
-    if (!only || strcmp(only, "restarts") == 0)
-        restarts(path);
+    if (!only || strcmp(only, "owner") == 0)
+        bt_bench_owner(path);
     bt_model_close(model);
     return 0;
 }

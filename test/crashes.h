@@ -63,10 +63,13 @@ struct crowd {
 };
 
 static inline void crowd_init(struct crowd *c, const char *healthy, int n, int tokens, float temperature) {
+    static const char *const openings[] = {"The ferry waits",  "One key, two doors:", "A queue is",
+                                           "The runner takes", "Once upon a time",    "What is a lease?",
+                                           "Count from 1 to",  "In the morning"};
     memset(c, 0, sizeof *c);
     c->n = n;
     for (int i = 0; i < n; i++) {
-        snprintf(c->prompts[i], sizeof c->prompts[i], "Number %d of the crowd says that ", i);
+        snprintf(c->prompts[i], sizeof c->prompts[i], "%s number %d ", openings[i % 8], i);
         c->asks[i] = ask_text(c->prompts[i], tokens + i, temperature, 77 + (uint64_t)i);
         lone_text(healthy, &c->asks[i], 512, &c->lone[i]);
         assert_true(c->lone[i].len > 0);
@@ -128,8 +131,10 @@ static inline void killed_owners_are_not_noticed(const char *model, int contexts
         }
         crowd_is_whole(&c, f);
     } while (killed < kills);
-    assert_int_equal(counts_of(f).quarantined, 0);
-    assert_true(counts_of(f).restarts > 0);
+    struct bt_front_counts so_far = counts_of(f);
+    print_message("%d kills, %d restarts, %d answers\n", killed, (int)so_far.restarts, (int)so_far.completed);
+    assert_int_equal(so_far.quarantined, 0);
+    assert_true(so_far.restarts > 0);
     bt_front_close(&f);
     crowd_free(&c);
 }

@@ -18,10 +18,10 @@ enum { SOUNDS = 4 };
 
 /* What the bodies run on; set by the program before. */
 static struct {
-    const char *path;
-    double seconds; /* of a sound: several segments */
-    int rounds;     /* of what is done again and again */
-    int run_ms;     /* a run timeout that a first segment makes, but no second */
+    const char *path, *slow_path; /* slow: time to kill its owner between two segments */
+    double seconds;               /* of a sound: several segments */
+    int rounds;                   /* of what is done again and again */
+    int run_ms;                   /* a run timeout that a first segment makes, but no second */
 } on;
 
 static struct sound {

@@ -4,10 +4,15 @@
  * refused, as some releases of whisper.cpp crash beyond). Each request runs on one state, alone. A transcription
  * depends on the audio and the parameters, not on what a state did before, nor on who runs beside it.
  *
- * What runs where: owner = caller. baton_whisper_full, _full_parallel and _detect run native code on the calling
- * thread, and so do callbacks, inside the native call. libwhisper cannot be stopped between two segments and gone on
- * with, so a stream (baton_whisper_stream_open) has a thread of baton's of its own from open to close; the stream's
- * lease is that thread's. An owner thread or process is not in this version: BATON_UNSUPPORTED at open.
+ * What runs where:
+ *   owner = caller   baton_whisper_full, _full_parallel and _detect run native code on the calling thread, and so do
+ *                    callbacks, inside the native call. libwhisper cannot be stopped between two segments and gone on
+ *                    with, so a stream (baton_whisper_stream_open) has a thread of baton's of its own from open to
+ *                    close; the stream's lease is that thread's. States can be used by hand.
+ *   owner = thread   each state has a thread of baton's. Callbacks run on the calling thread, beside the native call.
+ *                    States cannot be touched from outside, nor all be taken for one audio.
+ *   owner = process  the same with a process for each state, in a sandbox, which loads the model for itself: a crash,
+ *                    an exception or a failed assertion in libwhisper ends it alone, and it is started again.
  *
  * What libwhisper hears is mono, 16,000 samples a second, -1 to 1. Nothing here resamples, and nothing detects voice:
  * libwhisper does that only in calls on a context's hidden state, which no pool can hold. Cut silence out before.
@@ -37,19 +42,22 @@ typedef struct baton_whisper_params {
     bool gpu;
     int gpu_device;
     int threads; /* of a native call; 0: cores - 1, shared out among the contexts, at least 1 */
-    /* NULL: BATON_POLICY. contexts: states, 1 to BATON_WHISPER_CONTEXTS_MAX; sequences: 1; owner: BATON_OWNER_CALLER */
+    /* NULL: BATON_POLICY. contexts: states, 1 to BATON_WHISPER_CONTEXTS_MAX; sequences: 1 */
     const baton_policy *policy;
+    bool retry; /* owner = process: when one ends in the middle of a transcription, that is begun again in the next one,
+                   and goes on where it was; who ends it alone is BATON_CRASHED. false: BATON_CRASHED at once, with the
+                   segments so far */
 } baton_whisper_params;
 #define BATON_WHISPER_PARAMS                                                                                           \
-    { sizeof(baton_whisper_params), false, 0, 0, NULL }
+    { sizeof(baton_whisper_params), false, 0, 0, NULL, false }
 
 /* Opens a model and makes its states.
  *   whisper  out; ended by baton_whisper_close
  *   path     a model in whisper.cpp's own format, "ggml-base.en.bin"; read through before it is loaded
  *   params   NULL: BATON_WHISPER_PARAMS
  * Returns: BATON_OK. _NOT_FOUND, _BAD_MODEL (no whisper model, damaged, cut off, or one that would end the process),
- * _IO, _INVALID (its text names the number), _UNSUPPORTED (more states than are safe; an owner thread; a build without
- * libwhisper, which says how to get it), _MISUSE, _NO_MEMORY: *whisper is NULL.
+ * _IO, _INVALID (its text names the number), _UNSUPPORTED (more states than are safe; a build without libwhisper,
+ * which says how to get it), _MISUSE, _NO_MEMORY: *whisper is NULL.
  * Threads: any. Blocks: while the model loads. Since: 0.1.0. */
 BATON_API baton_status baton_whisper_open(baton_whisper **whisper, const char *path, const baton_whisper_params *params,
                                           baton_error *err) BATON_MUST_USE;
@@ -147,10 +155,10 @@ typedef struct baton_whisper_ask {
     int best_of;                /* candidates when the temperature is not 0, 1 to 8 */
     int beams;                  /* beam search when it is 0, 2 to 8; 0: the likeliest token */
     const char *initial_prompt; /* what is taken for said before, at most 4096 bytes; may be NULL */
-    /* Called inside the native call, on the calling thread. They may use other models, and other states of this one;
-     * what would need the state they are called from gets BATON_REENTRANT. They may close the model, and cancel. Each
-     * may be NULL; a stream has neither. on_segment: the segment lives until it returns; false ends the run, well.
-     * on_progress: percent, never going back, 100 at a complete end and at no other. */
+    /* Called on the calling thread, with owner = caller inside the native call. They may use other models, and other
+     * states of this one; what would need the state they are called from gets BATON_REENTRANT. They may close the
+     * model, and cancel. Each may be NULL; a stream has neither. on_segment: the segment lives until it returns; false
+     * ends the run, well. on_progress: percent, never going back, 100 at a complete end and at no other. */
     bool (*on_segment)(void *arg, const baton_whisper_segment *segment, size_t index);
     void (*on_progress)(void *arg, int percent);
     void *arg;
@@ -205,8 +213,8 @@ BATON_API void baton_whisper_result_free(baton_whisper_result *result);
  *
  * on_segment is called when all parts are done, in order; on_progress meanwhile, both on this thread. With another
  * status than BATON_OK there are no segments.
- * Parameters and returns as baton_whisper_full; _INVALID: parts of less than 100 ms. Threads: any. Blocks: under
- * BATON_WAIT until it has all states; while they hear. Since: 0.1.0. */
+ * Parameters and returns as baton_whisper_full; _INVALID: parts of less than 100 ms; _UNSUPPORTED with owners of their
+ * own. Threads: any. Blocks: under BATON_WAIT until it has all states; while they hear. Since: 0.1.0. */
 BATON_API baton_status baton_whisper_full_parallel(baton_whisper *whisper, const baton_whisper_ask *ask,
                                                    baton_whisper_result *result, baton_error *err) BATON_MUST_USE;
 
@@ -236,8 +244,9 @@ typedef struct baton_whisper_stream baton_whisper_stream;
 /* Begins one.
  *   ask     borrowed for the call; the audio is copied. Without on_segment and on_progress: _MISUSE
  *   stream  out; ended by baton_whisper_stream_close
- * Returns: BATON_OK: it has its state, and hears. Refusals as baton_whisper_full: *stream is NULL.
- * Threads: any. Blocks: under BATON_WAIT until there is a state. Since: 0.1.0. */
+ * Returns: BATON_OK: it has its state, and hears; with an owner of its own it may still be queued: a later refusal is
+ * its outcome. Refusals as baton_whisper_full: *stream is NULL.
+ * Threads: any. Blocks: under BATON_WAIT with owner = caller, until there is a state. Since: 0.1.0. */
 BATON_API baton_status baton_whisper_stream_open(baton_whisper *whisper, const baton_whisper_ask *ask,
                                                  baton_whisper_stream **stream, baton_error *err) BATON_MUST_USE;
 
@@ -279,7 +288,8 @@ struct whisper_state;
  *   request  NULL: BATON_REQUEST, and what it leaves open as the model's policy says; its run_ms is not looked at
  *   lease    out; released with baton_lease_release. BATON_RESET: the next one finds a state as new. BATON_KEEP: it
  *            finds the state as it is, spectrogram and all; full, detect and streams begin as new in any case
- * Returns: as baton_lease_acquire. Threads: any. Blocks: under BATON_WAIT until there is a state. Since: 0.1.0. */
+ * Returns: as baton_lease_acquire; BATON_UNSUPPORTED with owners of their own. Threads: any. Blocks: under BATON_WAIT
+ * until there is a state. Since: 0.1.0. */
 BATON_API baton_status baton_whisper_acquire(baton_whisper *whisper, const baton_request *request, baton_lease *lease,
                                              baton_error *err) BATON_MUST_USE BATON_TRY_ACQUIRE(0, lease);
 
@@ -339,7 +349,8 @@ BATON_API struct whisper_context *baton_whisper_context(const baton_whisper *whi
 BATON_API void baton_whisper_get_counts(const baton_whisper *whisper, baton_counts *counts);
 
 /* A snapshot of the model's states, as baton_pool_snapshot.
- * Returns: as baton_pool_snapshot. Threads: any. Blocks: never; it looks up the holders' names in /proc. Since: 0.1.0.
+ * Returns: as baton_pool_snapshot; BATON_UNSUPPORTED with owners of their own. Threads: any. Blocks: never; it looks up
+ * the holders' names in /proc. Since: 0.1.0.
  */
 BATON_API baton_status baton_whisper_snapshot(const baton_whisper *whisper, baton_snapshot *snapshot,
                                               baton_error *err) BATON_MUST_USE;

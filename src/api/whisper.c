@@ -25,6 +25,10 @@ void bt_hear_unref(baton_whisper *w) {
         bt_pool_unref(w->turns);
     if (w->model)
         w->model->ops->free(w->model);
+    if (w->io)
+        bt_io_unref(w->io);
+    bt_speech_model_free(&w->known);
+    bt_buf_free(&w->known_bytes);
     free(w);
 }
 
@@ -72,8 +76,6 @@ static baton_status open_pools(baton_whisper *w, baton_error *err) {
         bt_pool_ref(w->states);
         return BATON_OK;
     }
-    struct bt_pool *turns = w->turns;
-    bt_pool_close(&turns, BT_CLOSE_CANCEL, NULL);
     return status;
 }
 
@@ -95,8 +97,9 @@ static baton_status open_states(baton_whisper *w, baton_error *err) {
 }
 
 static void fill_info(baton_whisper *w) {
-    struct bt_whisper_info i;
-    w->model->ops->info(w->model, &i);
+    struct bt_whisper_info i = w->known.info;
+    if (w->model)
+        w->model->ops->info(w->model, &i);
     w->info = (baton_whisper_info){.size = sizeof w->info,
                                    .multilingual = i.multilingual,
                                    .timestamps = i.timestamps,
@@ -123,7 +126,10 @@ static void fill_info(baton_whisper *w) {
 }
 
 static baton_status check_policy(const baton_policy *p, baton_error *err) {
-    baton_status status = bt_check_policy(p, false, err);
+    baton_policy as_thread = *p; /* what goes for those goes for processes */
+    if (p->owner == BATON_OWNER_PROCESS)
+        as_thread.owner = BATON_OWNER_THREAD;
+    baton_status status = bt_check_policy(&as_thread, false, err);
     if (status)
         return status;
     if (p->contexts > BT_WHISPER_STATES_MAX)
@@ -136,10 +142,6 @@ static baton_status check_policy(const baton_policy *p, baton_error *err) {
                        "sequences is %d: a whisper state hears one audio at a time. Set sequences to 1, and contexts "
                        "to more",
                        p->sequences);
-    if (p->owner != BATON_OWNER_CALLER)
-        return bt_fail(err, BATON_UNSUPPORTED,
-                       "whisper states have no owner threads in this version: use BATON_OWNER_CALLER, and "
-                       "baton_whisper_stream_open for native code on a thread of its own");
     return BATON_OK;
 }
 
@@ -172,15 +174,16 @@ baton_status baton_whisper_open(baton_whisper **whisper, const char *path, const
     w->threads = threads_of(&p, &policy);
     atomic_store(&w->refs, 1);
     const struct bt_whisper_model_params model = {.path = path, .gpu = p.gpu, .gpu_device = p.gpu_device};
-    status = bt_whisper_open(&model, &w->model, err);
-    if (!status) {
+    bool mine = policy.owner == BATON_OWNER_CALLER;
+    status = mine ? bt_whisper_open(&model, &w->model, err) : bt_owned_open(w, path, &p, err);
+    if (!status)
         fill_info(w);
+    if (!status && mine)
         status = open_states(w, err);
-    }
-    if (status)
-        bt_hear_unref(w);
-    else
+    if (!status)
         *whisper = w;
+    else
+        baton_whisper_close(&w);
     return status;
 }
 
@@ -193,6 +196,8 @@ void baton_whisper_close(baton_whisper **whisper) {
     *whisper = NULL;
     bt_pool_close(&states, BT_CLOSE_CANCEL, NULL);
     bt_pool_close(&turns, BT_CLOSE_CANCEL, NULL);
+    if (w->io)
+        bt_io_close(w->io);
     bt_hear_unref(w);
 }
 
@@ -203,14 +208,20 @@ void baton_whisper_get_info(const baton_whisper *whisper, baton_whisper_info *in
 }
 
 int baton_whisper_language(const baton_whisper *whisper, const char *name) {
-    return name ? whisper->model->ops->language(whisper->model, name) : -1;
+    if (!name)
+        return -1;
+    return whisper->io ? bt_owned_language(whisper, name) : whisper->model->ops->language(whisper->model, name);
 }
 
 const char *baton_whisper_language_name(const baton_whisper *whisper, int id) {
+    if (whisper->io)
+        return id >= 0 && id < whisper->info.languages ? whisper->known.languages[2 * id] : NULL;
     return whisper->model->ops->lang_str(whisper->model, id);
 }
 
 const char *baton_whisper_token_text(const baton_whisper *whisper, int32_t token) {
+    if (whisper->io)
+        return token >= 0 && token < whisper->info.vocab_size ? whisper->known.tokens[token] : NULL;
     return whisper->model->ops->token_text(whisper->model, token);
 }
 
@@ -219,7 +230,7 @@ const char *baton_whisper_version(void) {
 }
 
 struct whisper_context *baton_whisper_context(const baton_whisper *whisper) {
-    return whisper->model->ops->native(whisper->model);
+    return whisper->io ? NULL : whisper->model->ops->native(whisper->model);
 }
 
 void baton_whisper_get_counts(const baton_whisper *whisper, baton_counts *counts) {
@@ -232,6 +243,11 @@ void baton_whisper_get_counts(const baton_whisper *whisper, baton_counts *counts
                          .cancelled = whisper->cancelled,
                          .timed_out = whisper->timed_out,
                          .failed = whisper->failed};
+    if (whisper->io) {
+        bt_owned_counts(whisper, &mine);
+        memcpy(counts, &mine, BT_MIN(size, sizeof mine));
+        return;
+    }
     mine.slots = bt_pool_holders(whisper->states, held, BT_WHISPER_STATES_MAX);
     for (int i = 0; i < mine.slots; i++)
         mine.running += held[i].held;
@@ -242,12 +258,17 @@ void baton_whisper_get_counts(const baton_whisper *whisper, baton_counts *counts
 baton_status baton_whisper_snapshot(const baton_whisper *whisper, baton_snapshot *snapshot, baton_error *err) {
     if (!whisper)
         return bt_misuse(err, BATON_MISUSE, "a snapshot needs a model");
+    if (whisper->io)
+        return bt_owned_unsupported(whisper, "no caller ever holds one. baton_whisper_get_counts says how busy it is",
+                                    err);
     return baton_pool_snapshot((const baton_pool *)whisper->states, snapshot, err);
 }
 
 /* The turn first: a request for all states that is between two of its waits is told by its turn, and one that waits by
  * the second. */
 bool baton_whisper_cancel(baton_whisper *whisper, uint64_t id) {
+    if (whisper->io)
+        return bt_io_cancel(whisper->io, id);
     bool collects = bt_pool_cancel(whisper->turns, id);
     return bt_pool_cancel(whisper->states, id) || collects;
 }

@@ -5,6 +5,8 @@
  * that acquired by hand. So two requests for all states never wait for each other; a program that holds by hand what
  * one of them waits for, and waits for more itself, is found by the pool (lease/lease.h, _WOULD_DEADLOCK).
  *
+ * With owners of their own there are no pools here but a bt_io (whisper_owned.c), and what the owner said of its model.
+ *
  * It is referenced by the open handle, by each call under way (a callback may close it, and so may another thread while
  * this one still waits), by each state, and by streams while they hear; the last one frees it. */
 #ifndef BT_WHISPER_API_H
@@ -15,6 +17,7 @@
 #include "api/api.h"
 #include "baton/whisper.h"
 #include "native/whisper.h"
+#include "wire/speech.h"
 
 /* A context of the pool `states`. */
 struct bt_hearer {
@@ -27,8 +30,11 @@ struct baton_whisper {
     baton_policy policy;
     baton_whisper_info info;
     int threads;
-    struct bt_whisper *model;
+    struct bt_whisper *model; /* owner = caller; else NULL, and io */
     struct bt_pool *states, *turns;
+    struct bt_io *io;
+    struct bt_speech_model known;
+    struct bt_buf known_bytes; /* what `known` borrows from */
     char name[128], turn_name[160];
     struct bt_hearer hearers[BT_WHISPER_STATES_MAX];
     /* any thread */
@@ -51,6 +57,7 @@ struct bt_hearing {
     void (*on_progress)(void *arg, int percent);
     void *arg;
     int64_t asked_ns, started_ns, deadline_ns;
+    struct bt_io_stream *stream;  /* with an owner of its own; the rest says nothing then */
     struct bt_lease lease;        /* of the state; in a parallel run: of the turn */
     const struct bt_lease *parts; /* in a parallel run: of all states */
     int n_parts;
@@ -79,6 +86,18 @@ baton_status bt_hearing_refused(const struct bt_hearing *h, baton_status status,
                                 const baton_error *err);
 /* The hook of a native call: true once it is to stop. Any thread of the run. */
 bool bt_hearing_stop(void *hearing);
+
+/* The same with an owner of its own (whisper_owned.c). */
+baton_status bt_owned_open(baton_whisper *w, const char *path, const baton_whisper_params *p, baton_error *err);
+baton_status bt_owned_check(const baton_whisper *w, const struct bt_audio *audio, const struct bt_whisper_params *p,
+                            baton_error *err);
+int bt_owned_language(const baton_whisper *w, const char *name);
+baton_status bt_owned_start(struct bt_hearing *h, bool detect, baton_error *err);
+/* Reads it to its end; callbacks run here. probabilities: of the languages, if that was asked; else NULL. */
+baton_status bt_owned_finish(struct bt_hearing *h, float *probabilities, struct bt_whisper_result *result,
+                             baton_whisper_outcome *outcome, baton_error *err);
+void bt_owned_counts(const baton_whisper *w, baton_counts *counts);
+baton_status bt_owned_unsupported(const baton_whisper *w, const char *cure, baton_error *err);
 
 /* The memory of one becomes the other's. */
 void bt_hearing_give(struct bt_whisper_result *from, baton_whisper_result *to);

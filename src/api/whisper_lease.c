@@ -10,6 +10,8 @@ BATON_NO_ANALYSIS baton_status baton_whisper_acquire(baton_whisper *whisper, con
         return bt_misuse(err, BATON_MISUSE, "baton_whisper_acquire needs a model and a place for the lease");
     *lease = (baton_lease)BATON_LEASE;
     err = err ? err : &local;
+    if (whisper->io)
+        return bt_owned_unsupported(whisper, "to hold one, open the model with BATON_OWNER_CALLER", err);
     baton_status status = bt_take_request(request, &whisper->policy, &mine, err);
     if (status)
         return status;

@@ -142,6 +142,9 @@ baton_status baton_whisper_full_parallel(baton_whisper *whisper, const baton_whi
         return bt_misuse(err, BATON_MISUSE, "baton_whisper_full_parallel needs a place for the result");
     memset(result, 0, sizeof *result);
     baton_status status = bt_hearing_take(&h, whisper, ask, true, &mine);
+    if (!status && whisper->io)
+        status = bt_owned_unsupported(whisper, "open the model with BATON_OWNER_CALLER to hear in all of them at once",
+                                      &mine);
     if (!status)
         status = start(&h, leases, &mine);
     if (status) {

@@ -92,7 +92,10 @@ baton_status bt_hearing_take(struct bt_hearing *h, baton_whisper *w, const baton
     h->on_progress = ask.on_progress;
     h->arg = ask.arg;
     h->deadline_ns = BT_NEVER_NS;
-    return whole ? w->model->ops->check(w->model, &h->audio, &h->params, err) : BATON_OK;
+    if (!whole)
+        return BATON_OK;
+    return w->io ? bt_owned_check(w, &h->audio, &h->params, err)
+                 : w->model->ops->check(w->model, &h->audio, &h->params, err);
 }
 
 struct bt_ask bt_hearing_ask(const struct bt_hearing *h) {
@@ -222,19 +225,53 @@ BATON_NO_ANALYSIS baton_status baton_whisper_full(baton_whisper *whisper, const 
     memset(result, 0, sizeof *result);
     baton_status status = bt_hearing_take(&h, whisper, ask, true, err);
     if (!status)
-        status = bt_hearing_start(&h, err);
+        status = whisper->io ? bt_owned_start(&h, false, err) : bt_hearing_start(&h, err);
     if (status)
         return bt_hearing_refused(&h, status, &result->outcome, err);
-    status = bt_hearing_run(&h, BT_OP_TRANSCRIBE, &made, &result->outcome, err);
+    status = h.stream ? bt_owned_finish(&h, NULL, &made, &result->outcome, err)
+                      : bt_hearing_run(&h, BT_OP_TRANSCRIBE, &made, &result->outcome, err);
     bt_hearing_give(&made, result);
     return status;
 }
 
-BATON_NO_ANALYSIS baton_status baton_whisper_detect(baton_whisper *whisper, const baton_whisper_ask *ask, int *language,
-                                                    float *probabilities, baton_error *err) {
-    struct bt_hearing h;
+/* Not analysed: the lease is held between two functions of this folder. */
+static BATON_NO_ANALYSIS baton_status detect_here(struct bt_hearing *h, int *language, float *probabilities,
+                                                  baton_error *err) {
     struct bt_hearer *hearer;
+    baton_whisper *w = h->whisper;
     baton_error mine, ignored;
+    baton_status status = bt_hearing_start(h, err);
+    if (status)
+        return status;
+    status = begin(h, BT_OP_DETECT, &hearer, &mine);
+    if (!status) {
+        status = hearer->state->ops->detect(hearer->state, &h->audio, h->params.offset_ms, h->params.threads, language,
+                                            probabilities, &mine);
+        bt_lease_end(&h->lease);
+    }
+    count(w, status);
+    bt_lease_release(&h->lease, BT_RESET, &ignored);
+    bt_hear_unref(w);
+    return status ? bt_fail(err, status, "%s", mine.text) : BATON_OK;
+}
+
+static baton_status detect_there(struct bt_hearing *h, int *language, float *probabilities, baton_error *err) {
+    struct bt_whisper_result made;
+    baton_whisper_outcome ignored;
+    baton_status status = bt_owned_start(h, true, err);
+    if (status)
+        return status;
+    status = bt_owned_finish(h, probabilities, &made, &ignored, err);
+    *language = made.language;
+    bt_whisper_result_free(&made);
+    return status;
+}
+
+baton_status baton_whisper_detect(baton_whisper *whisper, const baton_whisper_ask *ask, int *language,
+                                  float *probabilities, baton_error *err) {
+    struct bt_hearing h;
+    baton_error local;
+    err = err ? err : &local;
     if (!language)
         return bt_misuse(err, BATON_MISUSE, "baton_whisper_detect needs a place for the language");
     *language = -1;
@@ -243,18 +280,7 @@ BATON_NO_ANALYSIS baton_status baton_whisper_detect(baton_whisper *whisper, cons
         status = bt_whisper_check_audio(&h.audio, err);
     if (!status)
         status = bt_whisper_check_offset(&h.audio, h.params.offset_ms, err);
-    if (!status)
-        status = bt_hearing_start(&h, err);
     if (status)
         return status;
-    status = begin(&h, BT_OP_DETECT, &hearer, &mine);
-    if (!status) {
-        status = hearer->state->ops->detect(hearer->state, &h.audio, h.params.offset_ms, h.params.threads, language,
-                                            probabilities, &mine);
-        bt_lease_end(&h.lease);
-    }
-    count(whisper, status);
-    bt_lease_release(&h.lease, BT_RESET, &ignored);
-    bt_hear_unref(whisper);
-    return status ? bt_fail(err, status, "%s", mine.text) : BATON_OK;
+    return whisper->io ? detect_there(&h, language, probabilities, err) : detect_here(&h, language, probabilities, err);
 }

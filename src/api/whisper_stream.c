@@ -24,6 +24,7 @@ struct piece {
 struct baton_whisper_stream {
     /* set at open */
     uint64_t id;
+    baton_whisper *owned; /* its owner is elsewhere: referenced; else NULL */
     pthread_t thread;
     float *samples;
     char *language, *initial_prompt;
@@ -114,6 +115,11 @@ static void on_progress(void *arg, int percent) {
 static BATON_NO_ANALYSIS void hear(struct baton_whisper_stream *s) {
     struct bt_whisper_result made;
     baton_error err, ignored;
+    if (s->owned) {
+        bt_owned_finish(&s->hearing, NULL, &made, &s->outcome, &err);
+        bt_whisper_result_free(&made);
+        return;
+    }
     baton_status status = bt_lease_take(&s->parcel, &s->hearing.lease, &err);
     if (status) {
         bt_lease_release(&s->parcel, BT_RESET, &ignored);
@@ -122,11 +128,6 @@ static BATON_NO_ANALYSIS void hear(struct baton_whisper_stream *s) {
         return;
     }
     bt_hearing_run(&s->hearing, BT_OP_STREAM, &made, &s->outcome, &err);
-    if (s->no_memory) {
-        s->outcome.status = BATON_NO_MEMORY;
-        s->outcome.more = false;
-        memcpy(s->outcome.text, "no memory for a segment", sizeof "no memory for a segment");
-    }
     bt_whisper_result_free(&made);
 }
 
@@ -134,6 +135,11 @@ static void *run(void *arg) {
     struct baton_whisper_stream *s = arg;
     pthread_setname_np(pthread_self(), "baton-whisper");
     hear(s);
+    if (s->no_memory) {
+        s->outcome.status = BATON_NO_MEMORY;
+        s->outcome.more = false;
+        memcpy(s->outcome.text, "no memory for a segment", sizeof "no memory for a segment");
+    }
     pthread_mutex_lock(&s->lock);
     s->ended = true;
     signal_fd(s);
@@ -216,6 +222,24 @@ static BATON_NO_ANALYSIS baton_status start(struct baton_whisper_stream *s, bato
     return status;
 }
 
+static baton_status start_there(struct baton_whisper_stream *s, baton_error *err) {
+    struct bt_hearing *h = &s->hearing;
+    baton_outcome ignored;
+    baton_status status = bt_owned_start(h, false, err);
+    if (status)
+        return status;
+    s->id = h->request.id;
+    s->owned = h->whisper;
+    bt_hear_ref(s->owned);
+    int failed = bt_thread_start(&s->thread, run, s);
+    if (!failed)
+        return BATON_OK;
+    bt_io_stream_close(h->stream, &ignored);
+    bt_hear_unref(h->whisper);
+    bt_hear_unref(s->owned);
+    return bt_fail(err, BATON_NO_MEMORY, "no thread for a stream: %s", strerror(failed));
+}
+
 baton_status baton_whisper_stream_open(baton_whisper *whisper, const baton_whisper_ask *ask,
                                        baton_whisper_stream **stream, baton_error *err) {
     if (!stream)
@@ -232,7 +256,7 @@ baton_status baton_whisper_stream_open(baton_whisper *whisper, const baton_whisp
     if (!status && !keep_ask(s))
         status = bt_fail(err, BATON_NO_MEMORY, "no memory for a copy of %zu samples", s->hearing.audio.n);
     if (!status)
-        status = start(s, err);
+        status = whisper->io ? start_there(s, err) : start(s, err);
     if (status)
         stream_free(s);
     else
@@ -298,7 +322,11 @@ baton_status baton_whisper_stream_close(baton_whisper_stream **stream, baton_whi
     struct baton_whisper_stream *s = *stream;
     *stream = NULL;
     atomic_store(&s->hearing.closing, true);
+    if (s->owned)
+        bt_io_cancel(s->owned->io, s->id);
     pthread_join(s->thread, NULL);
+    if (s->owned)
+        bt_hear_unref(s->owned);
     if (outcome)
         *outcome = s->outcome;
     baton_status status = s->outcome.status;

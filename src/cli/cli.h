@@ -11,6 +11,7 @@ int bt_cmd_ask(int argc, char **argv);
 int bt_cmd_serve(int argc, char **argv);
 int bt_cmd_demo(int argc, char **argv);
 int bt_cmd_work(int argc, char **argv);
+int bt_cmd_submit(int argc, char **argv);
 
 /* A bar on stderr while the model loads, if that is a terminal and it takes long enough to be seen. `name` may be NULL;
  * models are loaded one after the other. */

@@ -1,7 +1,10 @@
 /* `baton work`: from the command line and the configuration file to a task worker. State: none. */
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
+#include "cli/nats.h"
 #include "cli/setup.h"
 #include "work/exec.h"
 #include "work/models.h"
@@ -106,16 +109,51 @@ static int before(struct bt_config *c) {
     return BT_OPTIONS_GO;
 }
 
+/* Tasks from NATS: this process is the parent of a worker on stdio, which has all options but those of NATS. */
+static int work_for_nats(const struct bt_work_settings *w, const struct bt_nats_params *nats, int argc, char **argv) {
+    char **child = calloc((size_t)argc + 4, sizeof *child);
+    baton_error err = {.text = ""};
+    int n = 0;
+    if (!child)
+        return 1;
+    child[n++] = (char *)"/proc/self/exe";
+    for (int i = 0; i < argc; i++) {
+        if (strncmp(argv[i], "--nats", 6) != 0)
+            child[n++] = argv[i];
+        else if (!strchr(argv[i], '='))
+            i++;
+    }
+    child[n++] = (char *)"--events";
+    child[n++] = (char *)"all";
+    const struct bt_nats_worker_params params = {
+        .nats = *nats, .child = child, .workers = w->workers, .drain_ms = w->drain};
+    baton_status status = bt_nats_work(&params, &err);
+    free(child);
+    return status == BATON_OK ? 0 : bt_cli_failed("work", &err);
+}
+
 int bt_cmd_work(int argc, char **argv) {
     struct options o = {0};
-    const struct bt_option_group own = {"Programs instead of models", OPTIONS, BT_COUNT(OPTIONS), &o};
-    const struct bt_setup setup = {
-        .command = &COMMAND, .groups = GROUPS, .n_groups = BT_COUNT(GROUPS), .own = &own, .n_own = 1, .before = before};
+    struct bt_nats_params nats = BT_NATS_OPTIONS;
+    const struct bt_option_group own[] = {{"Programs instead of models", OPTIONS, BT_COUNT(OPTIONS), &o},
+                                          bt_nats_option_group(&nats, true)};
+    const struct bt_setup setup = {.command = &COMMAND,
+                                   .groups = GROUPS,
+                                   .n_groups = BT_COUNT(GROUPS),
+                                   .own = own,
+                                   .n_own = BT_COUNT(own),
+                                   .before = before};
     struct bt_config *c;
     baton_error err;
+    char **words = malloc((size_t)(argc + 1) * sizeof *words); /* setup sorts argv */
+    if (!words)
+        return 1;
+    memcpy(words, argv, (size_t)(argc + 1) * sizeof *words);
     int code = bt_setup(&setup, argc, argv, &c);
-    if (code != BT_OPTIONS_GO)
+    if (code != BT_OPTIONS_GO) {
+        free(words);
         return code;
+    }
     const struct bt_work_settings *w = &c->work;
     bt_log_set_level((baton_log_level)w->log);
     const struct setup s = {
@@ -138,9 +176,12 @@ int bt_cmd_work(int argc, char **argv) {
         bt_fail(&err, BATON_INVALID,
                 "--exec is instead of a model: of --model, --config and --exec only one can be given");
         code = bt_cli_failed("work", &err);
+    } else if (nats.url) {
+        code = work_for_nats(w, &nats, argc, words);
     } else {
         code = run(&params, &s);
     }
+    free(words);
     bt_config_free(&c);
     return code;
 }

@@ -29,11 +29,11 @@ struct binding {
 static const struct kind {
     const char *name;
     bool named;
-    enum bt_config_group groups[4];
+    enum bt_config_group groups[5];
     int n;
 } KINDS[] = {
-    {"model", true, {BT_GROUP_MODEL, BT_GROUP_POLICY, BT_GROUP_OWNER, BT_GROUP_KIND}, 4},
-    {"defaults", false, {BT_GROUP_MODEL, BT_GROUP_POLICY, BT_GROUP_OWNER, BT_GROUP_KIND}, 4},
+    {"model", true, {BT_GROUP_MODEL, BT_GROUP_POLICY, BT_GROUP_OWNER, BT_GROUP_KIND, BT_GROUP_POOLING}, 5},
+    {"defaults", false, {BT_GROUP_MODEL, BT_GROUP_POLICY, BT_GROUP_OWNER, BT_GROUP_KIND, BT_GROUP_POOLING}, 5},
     {"serve", false, {BT_GROUP_ADDRESS, BT_GROUP_LIMITS}, 2},
     {"work", false, {BT_GROUP_WORK}, 1},
     {"role", true, {0}, 0},

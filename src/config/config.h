@@ -39,7 +39,7 @@ struct bt_model_settings {
     const char *chat_template, *lora;
     int gpu_layers, ctx, threads;
     int exact;
-    int pooling;             /* enum bt_pooling: other than OFF it embeds, or scores, and generates nothing */
+    int pooling;             /* enum bt_pooling: other than OFF, or what AUTO finds, it embeds or scores only */
     int contexts, sequences; /* 0: nobody said; complete knows what that means */
     int when_full;           /* 0: wait, 1: refuse */
     int queue;
@@ -57,8 +57,8 @@ struct bt_model_settings {
 };
 #define BT_MODEL_SETTINGS                                                                                              \
     {                                                                                                                  \
-        .exact = BT_EXACT_AUTO, .owner = BT_OWNER_PROCESS, .queue = 64, .queue_timeout = 30000, .run_timeout = 600000, \
-        .hang_limit = BT_HANG_MS, .start_limit = BT_START_MS                                                           \
+        .exact = BT_EXACT_AUTO, .pooling = BT_POOL_AUTO, .owner = BT_OWNER_PROCESS, .queue = 64,                       \
+        .queue_timeout = 30000, .run_timeout = 600000, .hang_limit = BT_HANG_MS, .start_limit = BT_START_MS            \
     }
 
 /* [serve]. Begin with BT_SERVE_SETTINGS. */
@@ -112,7 +112,8 @@ struct bt_config {
 enum bt_config_group {
     BT_GROUP_MODEL,   /* bt_model_settings: --model, --ctx, ...: every subcommand */
     BT_GROUP_POLICY,  /* bt_model_settings: --contexts, --sequences, --when-full, ... */
-    BT_GROUP_KIND,    /* bt_model_settings: kind, pooling, sequential: of files alone */
+    BT_GROUP_POOLING, /* bt_model_settings: --pooling: of files and serve */
+    BT_GROUP_KIND,    /* bt_model_settings: kind, sequential: of files alone */
     BT_GROUP_OWNER,   /* bt_model_settings: --owner, --no-sandbox, ...: every subcommand */
     BT_GROUP_ADDRESS, /* bt_serve_settings */
     BT_GROUP_LIMITS,  /* bt_serve_settings */

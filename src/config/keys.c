@@ -66,11 +66,16 @@ static const struct bt_option OWNER_OPTIONS[] = {
      .help = "an owner process that crashes may leave a core file,\nwith prompts and answers in it"},
 };
 
+static const struct bt_option POOLING_OPTIONS[] = {
+    {"pooling", 0, BT_OPTION_CHOICE, MODEL(pooling), .choices = "off|none|mean|cls|last|rank|auto",
+     .help =
+         "what becomes of the vectors of a text's tokens: other than\noff the model embeds (mean, cls, last) or scores "
+         "(rank),\nand generates nothing. auto, the default: off, unless it\ncan do nothing else"},
+};
+
 static const struct bt_option KIND_OPTIONS[] = {
     {"kind", 0, BT_OPTION_CHOICE, MODEL(kind), .choices = "text|speech|image",
      .help = "what the model is for, and with it the library that\nruns it (text)"},
-    {"pooling", 0, BT_OPTION_CHOICE, MODEL(pooling), .choices = "off|none|mean|cls|last|rank",
-     .help = "other than off: the model embeds, or scores, and\ngenerates nothing (off)"},
     {"sequential", 0, BT_OPTION_FLAG, MODEL(sequential),
      .help = "one request at a time, whatever asks: one context of one\nsequence (no)"},
 };
@@ -129,6 +134,7 @@ struct bt_option_group bt_config_group(enum bt_config_group which, void *into) {
         [BT_GROUP_MODEL] = {"The model", MODEL_OPTIONS, BT_COUNT(MODEL_OPTIONS), NULL},
         [BT_GROUP_POLICY] = {"How many at once, and what happens to the rest", POLICY_OPTIONS, BT_COUNT(POLICY_OPTIONS),
                              NULL},
+        [BT_GROUP_POOLING] = {"Vectors", POOLING_OPTIONS, BT_COUNT(POOLING_OPTIONS), NULL},
         [BT_GROUP_KIND] = {"What it is", KIND_OPTIONS, BT_COUNT(KIND_OPTIONS), NULL},
         [BT_GROUP_OWNER] = {"The owner", OWNER_OPTIONS, BT_COUNT(OWNER_OPTIONS), NULL},
         [BT_GROUP_ADDRESS] = {"The address", ADDRESS_OPTIONS, BT_COUNT(ADDRESS_OPTIONS), NULL},

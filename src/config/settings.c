@@ -53,8 +53,9 @@ static baton_status take_loras(struct bt_model_settings *m, baton_error *err) {
 }
 
 baton_status bt_model_settings_complete(struct bt_model_settings *m, baton_error *err) {
-    bool one = m->sequential || m->kind != BT_MODEL_TEXT || m->pooling != BT_POOL_OFF;
-    if (m->pooling != BT_POOL_OFF && m->kind != BT_MODEL_TEXT)
+    bool pooled = m->pooling != BT_POOL_OFF && m->pooling != BT_POOL_AUTO;
+    bool one = m->sequential || m->kind != BT_MODEL_TEXT || pooled;
+    if (pooled && m->kind != BT_MODEL_TEXT)
         return bt_fail(err, BATON_INVALID, "pooling is for models of kind = text");
     if (m->sequential && (m->contexts > 1 || m->sequences > 1))
         return bt_fail(err, BATON_INVALID, "sequential = yes is one context of one sequence: not %s = %d",

@@ -400,6 +400,7 @@ baton_status bt_front_open(const struct bt_front_params *params, struct bt_front
                                           .context = params->context,
                                           .contexts = params->contexts,
                                           .owner = params->owner,
+                                          .hears = params->hears,
                                           .no_sandbox = params->no_sandbox,
                                           .core = params->core};
     init(f, params);

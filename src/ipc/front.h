@@ -35,6 +35,7 @@ struct bt_front_params {
     int queue_max;
     int64_t queue_ms, run_ms; /* < 0: never */
     enum bt_owner_kind owner; /* a thread of this process, or a process each */
+    bool hears;               /* see struct bt_spawn_params; requests are BT_WHAT_TRANSCRIBE then (wire/speech.h) */
     /* of processes: for the first two see struct bt_spawn_params */
     bool no_sandbox, core;
     bool no_resume;   /* requests of an owner that ended are CRASHED */

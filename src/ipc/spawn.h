@@ -18,6 +18,8 @@ struct bt_spawn_params {
     struct bt_context_params context;
     int contexts;
     enum bt_owner_kind owner;
+    bool hears;      /* the model is a recogniser of speech. model: its path, and gpu_layers - 1 its GPU (0: none);
+                      * context: threads; the rest of both says nothing */
     bool no_sandbox; /* of a process: it keeps the rights of this one */
     bool core;       /* of a process: it may leave a core file, with prompts and answers in it */
 };

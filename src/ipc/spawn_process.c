@@ -21,6 +21,7 @@
 
 #include "ipc/spawn_lines.h"
 #include "ipc/spawn_program.h"
+#include "native/whisper.h"
 #include "wire/frame.h"
 #include "wire/start.h"
 
@@ -408,15 +409,18 @@ static void point(struct processes *s) {
 static baton_status prepare(struct processes *s, const struct bt_spawn_params *params, baton_error *err) {
     const struct bt_model_params *m = &params->model;
     const char *path = m->path, *chat_template = m->chat_template ? m->chat_template : "";
-    baton_status status = path ? BATON_OK : bt_builtin_model(&path, err);
+    baton_status status = path || params->hears ? BATON_OK : bt_builtin_model(&path, err);
     if (!status)
         status = bt_owner_program(s->program, err);
-    if (!status)
+    if (!status && params->hears)
+        status = bt_whisper_file_open(path, s->files, &s->n_files, err);
+    else if (!status)
         status = bt_model_files_open(path, s->files, BT_COUNT(s->files), &s->n_files, err);
     if (status)
         return status;
     const char *slash = strncmp(path, "fake:", 5) == 0 ? NULL : strrchr(path, '/');
     snprintf(s->name, sizeof s->name, "%s", slash ? slash + 1 : path);
+    s->start.library = params->hears ? BT_LIBRARY_WHISPER : BT_LIBRARY_LLAMA;
     s->start.path.len = strlen(path);
     s->start.chat_template.len = strlen(chat_template);
     s->start.has_chat_template = m->chat_template != NULL;

@@ -209,7 +209,7 @@ enum bt_order bt_supervise_tick(struct bt_supervisor *s, int64_t now_ns) {
 }
 
 bool bt_supervise_answers(const struct bt_supervisor *s, int64_t now_ns) {
-    return s->life == BT_LIFE_READY && now_ns - s->heard_ns < BT_MIN(SILENT_NS, hang_ns(s));
+    return s->life == BT_LIFE_READY && now_ns - s->heard_ns < BT_MIN(SILENT_NS, hang_ns(s) / 2);
 }
 
 const char *bt_supervise_name(const struct bt_supervisor *s, int64_t now_ns) {

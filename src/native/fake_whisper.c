@@ -18,6 +18,7 @@
     X(english, 0, "1: no other language")                                                                              \
     X(fail_at, 0, "that run of the model fails after its first window")                                                \
     X(hang_at, 0, "that run never ends, unless cancelled")                                                             \
+    X(crash_at, 0, "that run aborts the process after its first window")                                               \
     X(load_fail, 0, "1: the model cannot be loaded")                                                                   \
     X(state_fail, 0, "so many states can be made, and no more; 0: all")
 
@@ -215,6 +216,8 @@ static baton_status hear_all(struct run *r, const struct bt_audio *audio, int64_
             spend(100);
         if (stopped(r))
             return bt_fail(err, BATON_CANCELLED, "cancelled");
+        if (number == r->m->crash_at && k == 1)
+            abort();
         if (number == r->m->fail_at && k == 1)
             return bt_fail(err, BATON_FAILED, "the knob fail_at says that run %lld fails", (long long)number);
         baton_status status =
@@ -464,6 +467,10 @@ static const char *model_lang_str(const struct bt_whisper *base, int id) {
     return id >= 0 && id < (model_of(base)->english ? 1 : LANGUAGES) ? names[id][0] : NULL;
 }
 
+static const char *model_lang_name(const struct bt_whisper *base, int id) {
+    return model_lang_str(base, id) ? names[id][1] : NULL;
+}
+
 static const char *model_token_text(const struct bt_whisper *base, int32_t token) {
     if (token < 0 || token >= BT_FAKE_WHISPER_VOCAB)
         return NULL;
@@ -500,6 +507,7 @@ static const struct bt_whisper_ops model_ops = {
     .info = model_info,
     .language = model_language,
     .lang_str = model_lang_str,
+    .lang_name = model_lang_name,
     .token_text = model_token_text,
     .check = model_check,
     .state = model_state,

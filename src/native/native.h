@@ -63,8 +63,9 @@ struct bt_model_details {
     bool add_bos, add_eos; /* tokenize puts them there */
 };
 
-/* What becomes of the vectors of an input's tokens. OFF: the context generates and embeds nothing. */
-enum bt_pooling { BT_POOL_OFF, BT_POOL_NONE, BT_POOL_MEAN, BT_POOL_CLS, BT_POOL_LAST, BT_POOL_RANK };
+/* What becomes of the vectors of an input's tokens. OFF: the context generates and embeds nothing. AUTO is an owner's:
+ * OFF if the model generates, else what it was made for. */
+enum bt_pooling { BT_POOL_OFF, BT_POOL_NONE, BT_POOL_MEAN, BT_POOL_CLS, BT_POOL_LAST, BT_POOL_RANK, BT_POOL_AUTO };
 
 /* Models are trained with lengths whose cache would not fit into most machines several times over. */
 enum { BT_CTX_PRESET = 4096 };

@@ -1,5 +1,5 @@
 /* One answer: from a request's body to its last byte, or to its client's leaving. The answer owns its texts and its
- * place in the front; it ends in exactly one of finish(), which the front calls, and bt_answer_gone.
+ * place in the front; it ends in exactly one of finish(), which the front calls, and answer_gone.
  *
  * State: the event loop's thread. */
 #include "serve/api.h"
@@ -13,6 +13,7 @@
 static const char JSON[] = "application/json", EVENTS[] = "text/event-stream";
 
 struct answer {
+    struct bt_exchange exchange;
     struct bt_api *api;
     struct bt_served *model;
     struct bt_http_conn *conn;
@@ -52,8 +53,7 @@ static int64_t restart_seconds(const struct bt_front *f) {
     return soonest == BT_NEVER_NS ? 60 : BT_MAX(soonest - bt_now_ns(), 0) / BT_NS_PER_S + 1;
 }
 
-/* A status as a reply. Who is told to come back is told when: after the queue that is there now. */
-static void reply_status(struct bt_api *a, const struct bt_served *m, struct bt_http_conn *c, baton_status status,
+void bt_api_reply_status(struct bt_api *a, const struct bt_served *m, struct bt_http_conn *c, baton_status status,
                          const char *text) {
     struct bt_api_error e;
     struct bt_front_counts n;
@@ -105,7 +105,7 @@ static void completed(struct answer *w, const struct bt_outcome *o) {
         bt_http_send(w->conn, b->data, b->len);
         bt_http_end(w->conn);
     } else if (w->text.failed) {
-        reply_status(w->api, w->model, w->conn, BATON_NO_MEMORY, "");
+        bt_api_reply_status(w->api, w->model, w->conn, BATON_NO_MEMORY, "");
     } else {
         bt_openai_whole(&w->out, o, (const char *)w->text.data, w->text.len, b);
         bt_http_reply(w->conn, 200, JSON, NULL, b->data, b->len);
@@ -117,7 +117,7 @@ static void cut(struct answer *w, const struct bt_outcome *o) {
     struct bt_buf *b = &w->api->scratch;
     struct bt_api_error e;
     if (!w->begun) {
-        reply_status(w->api, w->model, w->conn, o->status, o->error);
+        bt_api_reply_status(w->api, w->model, w->conn, o->status, o->error);
         return;
     }
     b->len = 0;
@@ -143,9 +143,9 @@ static void on_done(void *arg, const struct bt_outcome *o) {
     answer_free(w);
 }
 
-void bt_answer_drained(struct bt_http_conn *c) {
+static void answer_drained(struct bt_http_conn *c) {
     struct answer *w = bt_http_data(c);
-    if (!w || !w->request || w->unacked == 0)
+    if (!w->request || w->unacked == 0)
         return;
     uint32_t n = w->unacked;
     w->unacked = 0;
@@ -153,10 +153,8 @@ void bt_answer_drained(struct bt_http_conn *c) {
     w->model->poke(w->model->poke_arg);
 }
 
-void bt_answer_gone(struct bt_http_conn *c) {
+static void answer_gone(struct bt_http_conn *c) {
     struct answer *w = bt_http_data(c);
-    if (!w)
-        return;
     struct bt_served *m = w->model;
     bt_http_set_data(c, NULL);
     m->metrics.gone++;
@@ -174,6 +172,7 @@ static baton_status submit(struct answer *w, struct bt_openai_request *r, baton_
 }
 
 void bt_answer_start(struct bt_api *a, struct bt_http_conn *c, bool chat) {
+    static const struct bt_exchange exchange = {answer_gone, answer_drained};
     struct bt_openai_request r;
     struct bt_api_error e;
     struct bt_text body = bt_http_body(c);
@@ -188,7 +187,8 @@ void bt_answer_start(struct bt_api *a, struct bt_http_conn *c, bool chat) {
     struct answer *w = calloc(1, sizeof *w);
     baton_status st = BATON_NO_MEMORY;
     if (w) {
-        *w = (struct answer){.api = a, .model = m, .conn = c, .stream = r.stream, .since_ns = bt_now_ns()};
+        *w = (struct answer){
+            .exchange = exchange, .api = a, .model = m, .conn = c, .stream = r.stream, .since_ns = bt_now_ns()};
         bt_list_append(&a->answers, &w->link);
         if (bt_openai_out_init(&w->out, chat, r.include_usage, bt_http_id(c), time(NULL), m->names[0]))
             st = submit(w, &r, &err);
@@ -202,10 +202,11 @@ void bt_answer_start(struct bt_api *a, struct bt_http_conn *c, bool chat) {
     if (w)
         answer_free(w);
     bt_metrics_outcome(&m->metrics, st);
-    reply_status(a, m, c, st, err.text);
+    bt_api_reply_status(a, m, c, st, err.text);
 }
 
 void bt_api_cancel_all(struct bt_api *a) {
+    bt_vectors_cancel_all(a);
     struct bt_list *l = a->answers.next, *next;
     for (; l != &a->answers; l = next) { /* a cancel may end its own answer, no other */
         struct answer *w = BT_CONTAINER(l, struct answer, link);

@@ -67,6 +67,10 @@ static void model_object(const struct bt_api *a, const struct bt_served *m, stru
                 ",\"state\":\"%s\",\"running\":%d,\"queued\":%d,\"slots\":%d",
                 r->exact ? "yes" : "no", r->ctx, r->info.ctx_train, info->contexts, r->sequences, r->info.vocab_size,
                 r->info.bytes, r->memory, state_of(m->front), n.running, n.queued, n.slots);
+    static const char *const poolings[] = {"off", "none", "mean", "cls", "last", "rank"};
+    bt_buf_addf(b, ",\"pooling\":\"%s\"", poolings[r->pooling]);
+    if (r->pooling != BT_POOL_OFF && r->pooling != BT_POOL_RANK)
+        bt_buf_addf(b, ",\"dimensions\":%" PRIu32, r->width);
     for (int i = 0; i < a->served.n_roles; i++)
         for (int k = 0; k < a->served.roles[i].n; k++)
             if (a->served.roles[i].models[k] == m)
@@ -236,9 +240,17 @@ static const struct route {
     bool post;        /* else GET and HEAD */
     void (*serve)(struct bt_api *a, struct bt_http_conn *c);
 } ROUTES[] = {
-    {"/v1/chat/completions", true, chat}, {"/v1/completions", true, completions},
-    {"/v1/models", false, models},        {"/v1/models/", false, one_model},
-    {"/health", false, health},           {"/ready", false, ready},
+    {"/v1/chat/completions", true, chat},
+    {"/v1/completions", true, completions},
+    {"/v1/embeddings", true, bt_vectors_start},
+    {"/v1/rerank", true, bt_rerank_start},
+    {"/rerank", true, bt_rerank_start},
+    {"/tokenize", true, bt_tokenize_start},
+    {"/detokenize", true, bt_detokenize_start},
+    {"/v1/models", false, models},
+    {"/v1/models/", false, one_model},
+    {"/health", false, health},
+    {"/ready", false, ready},
     {"/metrics", false, metrics},
 };
 
@@ -320,7 +332,8 @@ static void on_head(void *arg, struct bt_http_conn *c) {
         e.status = 404;
         e.code = "unknown_url";
         snprintf(e.text, sizeof e.text,
-                 "there is nothing at %.200s: try /v1/chat/completions, /v1/completions, /v1/models, /health or /ready",
+                 "there is nothing at %.200s: try /v1/chat/completions, /v1/completions, /v1/embeddings, /v1/rerank, "
+                 "/v1/models, /health or /ready",
                  bt_http_path(c));
         bt_api_reply_error(a, c, &e, NULL);
         return;
@@ -346,13 +359,17 @@ static void on_request(void *arg, struct bt_http_conn *c) {
 }
 
 static void on_drained(void *arg, struct bt_http_conn *c) {
+    const struct bt_exchange *x = bt_http_data(c);
     (void)arg;
-    bt_answer_drained(c);
+    if (x && x->drained)
+        x->drained(c);
 }
 
 static void on_gone(void *arg, struct bt_http_conn *c) {
+    const struct bt_exchange *x = bt_http_data(c);
     (void)arg;
-    bt_answer_gone(c);
+    if (x)
+        x->gone(c);
 }
 
 static void on_refuse(void *arg, struct bt_http_conn *c, int status, const char *text) {

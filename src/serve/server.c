@@ -61,7 +61,8 @@ static void on_front(evutil_socket_t fd, short what, void *arg) {
 }
 
 static void stop_when_idle(struct server *s) {
-    if (s->api.stopping && bt_list_empty(&s->api.answers) && bt_http_busy(s->http) == 0)
+    if (s->api.stopping && bt_list_empty(&s->api.answers) && bt_list_empty(&s->api.vectors) &&
+        bt_http_busy(s->http) == 0)
         event_base_loopexit(s->base, NULL);
 }
 
@@ -263,6 +264,7 @@ static baton_status serve(struct server *s, baton_error *err) {
     s->api.origins = s->params->origins;
     s->api.body_max = s->params->limits.body_max;
     bt_list_init(&s->api.answers);
+    bt_list_init(&s->api.vectors);
     baton_status st = s->params->key_file ? bt_keys_load(s->params->key_file, &s->keys, err) : BATON_OK;
     s->api.keys = s->keys;
     if (st == BATON_OK && s->params->tls_cert)

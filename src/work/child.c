@@ -51,30 +51,35 @@ baton_status bt_words_split(const char *command, char ***argv, baton_error *err)
     return BATON_OK;
 }
 
-/* The environment with one worker in it; freed as one. */
-static char **environment(void) {
-    static char *const ours[] = {(char *)"RUNQY_PYTHON_WORKERS=1", (char *)"BATON_WORKERS=1"};
+/* The environment with that number of workers in it; freed as one. */
+static char **environment(int workers) {
+    static const char *const names[] = {"RUNQY_PYTHON_WORKERS=", "BATON_WORKERS="};
+    enum { TEXT = 48 };
     size_t n = 0, k = 0;
     while (environ[n])
         n++;
-    char **e = malloc((n + 3) * sizeof *e);
+    char **e = malloc((n + 3) * sizeof *e + 2 * TEXT);
     if (!e)
         return NULL;
     for (size_t i = 0; i < n; i++)
-        if (strncmp(environ[i], "RUNQY_PYTHON_WORKERS=", 21) != 0 && strncmp(environ[i], "BATON_WORKERS=", 14) != 0)
+        if (strncmp(environ[i], names[0], strlen(names[0])) != 0 &&
+            strncmp(environ[i], names[1], strlen(names[1])) != 0)
             e[k++] = environ[i];
-    e[k++] = ours[0];
-    e[k++] = ours[1];
+    char *text = (char *)(e + n + 3);
+    for (int i = 0; i < 2; i++, text += TEXT) {
+        snprintf(text, TEXT, "%s%d", names[i], workers);
+        e[k++] = text;
+    }
     e[k] = NULL;
     return e;
 }
 
 /* Signals as a new program expects them, whatever we have made of ours. */
-static int spawn(pid_t *pid, char *const *argv, const int theirs[3]) {
+static int spawn(pid_t *pid, char *const *argv, int workers, const int theirs[3]) {
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attributes;
     sigset_t defaults, none;
-    char **e = environment();
+    char **e = environment(workers);
     if (!e)
         return ENOMEM;
     sigemptyset(&none);
@@ -112,13 +117,14 @@ static bool make_pipe(int ends[2], int ours) {
     return ends[0] >= 0 && ends[1] >= 0 && fcntl(ends[ours], F_SETFL, O_NONBLOCK) == 0;
 }
 
-baton_status bt_work_child_start(struct bt_work_child *c, int number, char *const *argv, baton_error *err) {
+baton_status bt_work_child_start(struct bt_work_child *c, int number, int workers, char *const *argv,
+                                 baton_error *err) {
     int in[2] = {-1, -1}, out[2] = {-1, -1}, log[2] = {-1, -1};
     int code = make_pipe(in, 1) && make_pipe(out, 0) && make_pipe(log, 0) ? 0 : errno;
     pid_t pid = 0;
     *c = (struct bt_work_child){.end_fd = -1};
     if (code == 0)
-        code = spawn(&pid, argv, (int[]){in[0], out[1], log[1]});
+        code = spawn(&pid, argv, workers, (int[]){in[0], out[1], log[1]});
     int theirs[] = {in[0], out[1], log[1]}, ours[] = {in[1], out[0], log[0]};
     for (size_t i = 0; i < 3; i++) {
         if (theirs[i] >= 0)
@@ -137,7 +143,8 @@ baton_status bt_work_child_start(struct bt_work_child *c, int number, char *cons
         (int)syscall(SYS_pidfd_open, pid, 0); /* none on a kernel before 5.3: the end of its stdout tells, too */
     if (c->end_fd >= 0)
         (void)fcntl(c->end_fd, F_SETFD, FD_CLOEXEC);
-    snprintf(c->prefix, sizeof c->prefix, "child %d: ", number);
+    if (number > 0)
+        snprintf(c->prefix, sizeof c->prefix, "child %d: ", number);
     c->said.prefix = c->prefix;
     return BATON_OK;
 }

@@ -24,8 +24,9 @@ struct bt_work_child {
     char prefix[24];
 };
 
-/* In a process group of its own, with one worker by the environment. */
-baton_status bt_work_child_start(struct bt_work_child *c, int number, char *const *argv, baton_error *err);
+/* In a process group of its own, with so many workers by the environment. `number`: how its log lines begin; 0: they
+ * are left as they are. */
+baton_status bt_work_child_start(struct bt_work_child *c, int number, int workers, char *const *argv, baton_error *err);
 /* As much as goes without waiting. */
 void bt_work_child_write(struct bt_work_child *c);
 /* Reads what there is, without waiting: its lines are then to be taken. False: its stdout has ended. */

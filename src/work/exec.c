@@ -146,7 +146,7 @@ static void take_lines(struct bt_work_exec *e, struct seat *s) {
 static void start_child(struct bt_work_exec *e, struct seat *s) {
     baton_error err;
     s->state = LOADING;
-    if (bt_work_child_start(&s->child, (int)(s - e->seats) + 1, e->argv, &err) == BATON_OK)
+    if (bt_work_child_start(&s->child, (int)(s - e->seats) + 1, 1, e->argv, &err) == BATON_OK)
         return;
     e->error = err;
     e->failures = FAILURES_MAX;

@@ -231,7 +231,8 @@ static baton_status open_model(struct bt_work_models *m, const struct bt_model_s
     struct bt_front *opened;
     struct bt_front_params front;
     memset(&front, 0, sizeof front);
-    if (settings->kind != BT_MODEL_TEXT || settings->pooling != BT_POOL_OFF) { /* a file may be shared with others */
+    if (settings->kind != BT_MODEL_TEXT || (settings->pooling != BT_POOL_OFF && settings->pooling != BT_POOL_AUTO)) {
+        /* a file may be shared with others */
         bt_log(BATON_LOG_WARN, "model %s is not for tasks: it generates no text", settings->name ? settings->name : "");
         return BATON_OK;
     }

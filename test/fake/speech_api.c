@@ -232,8 +232,6 @@ static void an_open_that_cannot_be_is_refused_with_the_cure(void **state) {
     opened("fake:", 9, 1, BATON_OWNER_CALLER, BATON_UNSUPPORTED, "Let requests wait for a state");
     opened("fake:", 0, 1, BATON_OWNER_CALLER, BATON_INVALID, "contexts is 0");
     opened("fake:", 1, 2, BATON_OWNER_CALLER, BATON_INVALID, "sequences");
-    opened("fake:", 1, 1, BATON_OWNER_THREAD, BATON_UNSUPPORTED, "BATON_OWNER_CALLER");
-    opened("fake:", 1, 1, BATON_OWNER_PROCESS, BATON_UNSUPPORTED, NULL);
     opened("fake:load_fail=1", 1, 1, BATON_OWNER_CALLER, BATON_BAD_MODEL, "load_fail");
     opened("fake:state_fail=2", 3, 1, BATON_OWNER_CALLER, BATON_NO_MEMORY, "no memory for a state");
     opened("fake:nonsense=2", 1, 1, BATON_OWNER_CALLER, BATON_INVALID, "nonsense");
