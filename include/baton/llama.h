@@ -90,7 +90,9 @@ BATON_API baton_status baton_llama_estimate(const char *path, const baton_llama_
  * the last native call has returned.
  *   llama  taken; *llama is NULL after. NULL inside is harmless
  * Its streams stay valid objects whose next is BATON_END, to be closed by their holders.
- * Threads: any; no other call may begin on it afterwards. Blocks: for native calls under way. Since: 0.1.0. */
+ * Threads: any, callbacks and the function of baton_llama_run too; no other call may begin on it afterwards. Blocks:
+ * for native calls under way, but for those of this thread, and for leases that others hold: what this thread is inside
+ * of, or holds a lease or a stream of, is freed when it comes out. Since: 0.1.0. */
 BATON_API void baton_llama_close(baton_llama **llama);
 
 /* What a model is. */
