@@ -39,6 +39,28 @@ else()
     set_source_files_properties(${BATON_WHISPER_SOURCES} PROPERTIES HEADER_FILE_ONLY ON)
     message(STATUS "libwhisper 1.9.5 or later was not found: this build has no speech recognition")
 endif()
+
+# Images are there if libmtmd is, in the form that it has had since 0.7.0: its interface calls itself experimental, so
+# what is used of it is looked for.
+find_library(BATON_MTMD mtmd HINTS ${LLAMA_llama_LIBDIR})
+find_path(BATON_MTMD_INCLUDE mtmd-helper.h HINTS ${LLAMA_llama_INCLUDEDIR})
+set(BATON_VISION OFF)
+if(BATON_MTMD AND BATON_MTMD_INCLUDE)
+    file(READ ${BATON_MTMD_INCLUDE}/mtmd.h mtmd_header)
+    file(READ ${BATON_MTMD_INCLUDE}/mtmd-helper.h mtmd_helper_header)
+    if(mtmd_header MATCHES "mtmd_tokenize_from_parts" AND mtmd_helper_header MATCHES "mtmd_helper_post_decode_callback" AND
+        mtmd_helper_header MATCHES "ffmpeg_bin_dir")
+        set(BATON_VISION ON)
+    endif()
+endif()
+if(BATON_VISION)
+    target_link_libraries(baton_native_libraries INTERFACE ${BATON_MTMD})
+    target_include_directories(baton_native_libraries INTERFACE ${BATON_MTMD_INCLUDE})
+    set_source_files_properties(src/native/llama_vision_none.c PROPERTIES HEADER_FILE_ONLY ON)
+else()
+    set_source_files_properties(src/native/llama_vision.c PROPERTIES HEADER_FILE_ONLY ON)
+    message(STATUS "libmtmd of libllama 0.7.0 or later was not found: this build reads text alone")
+endif()
 if(BATON_PRIVATE_PREFIX)
     message(STATUS "libllama ${LLAMA_llama_VERSION}: private prefix ${BATON_PREFIX}")
     install(CODE "message(STATUS \"note: this build runs with the libraries in ${BATON_PREFIX}, also once installed: keep \

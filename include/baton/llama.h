@@ -57,9 +57,11 @@ typedef struct baton_llama_params {
     size_t n_loras;
     baton_pooling pooling; /* other than OFF: the handle embeds or ranks, and does not generate; needs owner = caller.
                               `sequences` texts then go through a context together, unless it is exact */
+    const char *mmproj; /* path of the model's projector, a GGUF file, which makes vectors of images: asks may then have
+                           images. Each context has one, and its memory. Needs owner = caller. NULL: text alone */
 } baton_llama_params;
 #define BATON_LLAMA_PARAMS                                                                                             \
-    { sizeof(baton_llama_params), NULL, 0, 0, 0, -1, NULL, NULL, NULL, NULL, 0, BATON_POOLING_OFF }
+    { sizeof(baton_llama_params), NULL, 0, 0, 0, -1, NULL, NULL, NULL, NULL, 0, BATON_POOLING_OFF, NULL }
 
 /* Opens a model and makes its contexts.
  *   llama   out; ended by baton_llama_close
@@ -89,6 +91,7 @@ typedef struct baton_llama_info {
     bool exact;                           /* the self-test at open confirmed it */
     bool has_chat_template;
     bool recurrent; /* prompts are never reused in part */
+    bool vision;    /* asks may have images */
 } baton_llama_info;
 
 /* Fills *info, whose size the caller has set.
@@ -162,6 +165,15 @@ typedef struct baton_message {
     const char *role, *content; /* "system", "user", "assistant" */
 } baton_message;
 
+/* An image of a chat. It is decoded and brought to the model's size on the calling thread, before there is a context;
+ * its vectors are computed under the lease. */
+typedef struct baton_image {
+    const void *bytes; /* of a PNG or JPEG file: at most 32 MiB, and 2^25 pixels */
+    size_t size;
+    size_t message; /* which of the messages it stands in */
+    size_t offset;  /* in front of that byte of its content: 0: before it; its length: behind it */
+} baton_image;
+
 typedef struct baton_logit_bias {
     int32_t token;
     float bias; /* added to its logit; -INFINITY forbids it */
@@ -206,9 +218,11 @@ typedef struct baton_llama_ask {
      * give the sampling, stops and grammar that it had. Needs the same model and adapters */
     const void *state;
     size_t state_size;
+    const baton_image *images; /* of the messages, in their order there; at most 64; for models with a projector */
+    size_t n_images;
 } baton_llama_ask;
 #define BATON_LLAMA_ASK                                                                                                \
-    { sizeof(baton_llama_ask), NULL, NULL, NULL, 0, NULL, 0, -1, NULL, 0, NULL, NULL, NULL, 0 }
+    { sizeof(baton_llama_ask), NULL, NULL, NULL, 0, NULL, 0, -1, NULL, 0, NULL, NULL, NULL, 0, NULL, 0 }
 
 /* An answer, whole. Belongs to the request that asked: nobody else's call can change it. */
 typedef struct baton_result {
@@ -222,7 +236,8 @@ typedef struct baton_result {
  *   ask     borrowed for the call
  *   result  out; its text is freed with baton_result_free, whatever was returned
  * Returns: BATON_OK: complete. Refused, nothing was run: _BUSY (its text names the holder and the cure), _REENTRANT,
- * _WOULD_DEADLOCK, _QUEUE_FULL, _QUEUE_TIMEOUT, _CLOSED, _INVALID, _TOO_LONG (both numbers in the text), _UNSUPPORTED.
+ * _WOULD_DEADLOCK, _QUEUE_FULL, _QUEUE_TIMEOUT, _CLOSED, _INVALID (of an image, its text says which one and what was
+ * expected), _TOO_LONG (both numbers in the text), _UNSUPPORTED.
  * Cut: _RUN_TIMEOUT, _CANCELLED, _CLOSED, _FAILED. _NO_MEMORY.
  * Threads: any. Blocks: until the answer is complete or one of these. Since: 0.1.0. */
 BATON_API baton_status baton_llama_generate(baton_llama *llama, const baton_llama_ask *ask, baton_result *result,

@@ -208,8 +208,10 @@ baton_status bt_caller_generate(struct bt_caller *c, const struct bt_ask *ask, c
     memset(result, 0, sizeof *result);
     baton_status status = bt_lease_acquire(c->pool, ask, &lease, err);
     atomic_fetch_add_explicit(status ? &c->refused : &c->accepted, 1, memory_order_relaxed);
-    if (status)
+    if (status) {
+        bt_chunks_free(run->chunks);
         return status;
+    }
     atomic_fetch_add(&c->refs, 1); /* on_token may close the caller */
     status = bt_lease_begin(&lease, BT_OP_GENERATE, &context, err);
     if (!status) {
@@ -221,6 +223,8 @@ baton_status bt_caller_generate(struct bt_caller *c, const struct bt_ask *ask, c
         mine.arg = &u;
         status = bt_run_alone(context, c->model, 0, &mine, result, err);
         bt_lease_end(&lease);
+    } else {
+        bt_chunks_free(run->chunks);
     }
     baton_error ignored;
     baton_status released = bt_lease_release(&lease, BT_RESET, &ignored);

@@ -1,4 +1,5 @@
-/* The parts of the fake native: knobs and counters (fake.c), vocabulary (fake_vocab.c), context (fake_context.c). */
+/* The parts of the fake native: knobs and counters (fake.c), vocabulary (fake_vocab.c), images (fake_vision.c),
+ * context (fake_context.c). */
 #ifndef BT_FAKE_INTERNAL_H
 #define BT_FAKE_INTERNAL_H
 
@@ -25,13 +26,16 @@
     X(load_fail, 0, 0, "1: the model cannot be loaded")                                                                \
     X(load_us, 0, 0, "time of a load")                                                                                 \
     X(context_fail, 0, 0, "1: no context can be made")                                                                 \
-    X(scores, 0, 0, "outputs of its rank head")
+    X(scores, 0, 0, "outputs of its rank head")                                                                        \
+    X(image_tokens, 4, 1, "places of an image")                                                                        \
+    X(image_whole, 0, 0, "1: they must go through in one decode")
 
 struct bt_fake_model {
     struct bt_model base;
 #define BT_FAKE_FIELD(name, preset, least, text) int64_t name;
     BT_FAKE_KNOBS(BT_FAKE_FIELD)
 #undef BT_FAKE_FIELD
+    bool sees;               /* it was opened with a projector */
     _Atomic int64_t decodes; /* by all its contexts */
     pthread_mutex_t adapters_lock;
     int adapters; /* alive; under the lock */
@@ -45,7 +49,7 @@ struct bt_fake_adapter {
 };
 
 struct bt_fake_counters {
-    _Atomic int64_t overlaps, decodes, rows, rows_max, models, contexts, samplers, decoding, decoding_max;
+    _Atomic int64_t overlaps, decodes, rows, rows_max, models, contexts, samplers, prompts, decoding, decoding_max;
 };
 extern struct bt_fake_counters bt_fake_counters;
 static inline int64_t bt_fake_count(_Atomic int64_t *counter, int64_t by) {
@@ -78,6 +82,11 @@ baton_status bt_fake_pair(const struct bt_model *m, const char *query, const cha
                           size_t *n, baton_error *err);
 baton_status bt_fake_adapter_open(struct bt_model *m, const char *path, struct bt_adapter **a, baton_error *err);
 void bt_fake_adapter_free(struct bt_model *m, struct bt_adapter *a);
+
+/* fake_vision.c */
+baton_status bt_fake_chunks(const struct bt_model *m, const char *text, size_t len, const char *mark,
+                            const struct bt_image *images, size_t n, struct bt_chunks **chunks, baton_error *err);
+uint64_t bt_fake_picture(const struct bt_chunks *chunks, size_t i); /* what the image in chunk i is to the fake */
 
 const char *bt_fake_special(bt_token token); /* its name; NULL: it is text */
 size_t bt_fake_piece(bt_token token, char piece[16]);

@@ -11,6 +11,7 @@
 
 static void model_free(struct bt_model *base) {
     struct bt_llama_model *m = bt_llama_model_of(base);
+    bt_llama_vision_close(m);
     if (!m->borrowed)
         llama_model_free(m->model);
     pthread_mutex_destroy(&m->adapters_lock);
@@ -32,6 +33,7 @@ static void model_info(const struct bt_model *base, struct bt_model_info *info) 
         .recurrent =
             llama_model_is_recurrent(m->model) || llama_model_is_hybrid(m->model) || llama_model_n_swa(m->model) > 0,
         .has_chat_template = m->chat_template || llama_model_chat_template(m->model, NULL),
+        .vision = m->mmproj != NULL,
     };
     if (llama_model_meta_val_str(m->model, "general.name", info->name, sizeof info->name) <= 0) {
         const char *slash = strrchr(m->path, '/');
@@ -98,6 +100,7 @@ static const struct bt_model_ops model_ops = {
     .pair = bt_llama_pair,
     .adapter = bt_llama_adapter_open,
     .adapter_free = bt_llama_adapter_free,
+    .chunks = bt_llama_chunks,
 };
 
 struct progress {
@@ -112,16 +115,14 @@ static bool on_progress(float done, void *arg) {
     return !p->stopped;
 }
 
-/* Says what libllama would only say in its log. */
-static baton_status check_file(const char *path, baton_error *err) {
+baton_status bt_llama_check_file(const char *path, const char *what, const char *cure, baton_error *err) {
     char magic[4] = "";
     struct stat st;
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe would wait for a writer */
     if (fd < 0 && (errno == ENOENT || errno == ENOTDIR))
-        return bt_fail(err, BATON_NOT_FOUND,
-                       "there is no model file %s: give the path of a GGUF file, or none for the built-in model", path);
+        return bt_fail(err, BATON_NOT_FOUND, "there is no %s file %s: %s", what, path, cure);
     if (fd < 0)
-        return bt_fail(err, BATON_IO, "the model file %s cannot be opened: %s", path, strerror(errno));
+        return bt_fail(err, BATON_IO, "the %s file %s cannot be opened: %s", what, path, strerror(errno));
     bool regular = fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
     ssize_t n = regular ? pread(fd, magic, sizeof magic, 0) : 0;
     close(fd);
@@ -187,7 +188,8 @@ static baton_status open_model(struct bt_llama_model *m, const struct bt_model_p
     m->chat_template = params->chat_template ? strdup(params->chat_template) : NULL;
     if (!m->path || (params->chat_template && !m->chat_template))
         return bt_fail(err, BATON_NO_MEMORY, "no memory for the names of model %s", path);
-    baton_status status = check_file(m->path, err);
+    baton_status status =
+        bt_llama_check_file(m->path, "model", "give the path of a GGUF file, or none for the built-in model", err);
     if (status == BATON_OK)
         status = bt_llama_start(err);
     if (status == BATON_OK && m->chat_template)
@@ -200,7 +202,8 @@ static baton_status open_model(struct bt_llama_model *m, const struct bt_model_p
     m->vocab_size = llama_vocab_n_tokens(m->vocab);
     m->fingerprint = bt_llama_fingerprint(m->path);
     bt_llama_look_into(m);
-    return check_kind(m, err);
+    status = check_kind(m, err);
+    return status || !params->mmproj ? status : bt_llama_vision_open(m, params, err);
 }
 
 baton_status bt_llama_open(const struct bt_model_params *params, struct bt_model **out, baton_error *err) {

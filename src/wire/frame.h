@@ -44,6 +44,8 @@ struct bt_submit {
     struct bt_text text;              /* BT_PROMPT_TEXT */
     struct bt_chat_message *messages; /* BT_PROMPT_CHAT */
     size_t n_messages;
+    const struct bt_image *images; /* in the chat; not in the frame: an owner behind a socket reads text alone */
+    size_t n_images;
     bt_token *tokens; /* BT_PROMPT_TOKENS */
     size_t n_tokens;
     bt_token *resume; /* tokens of the answer that an earlier attempt has delivered */
