@@ -82,6 +82,14 @@ KINDS = {  # object kind -> the type of an argument that is one
     "STATE": r"\bstruct whisper_state \*",
     "VAD": r"\bstruct whisper_vad_context \*",
     "SPEECH": r"\bstruct whisper_vad_segments \*",
+    "MTMD": r"\bmtmd_context \*",
+    "BITMAP": r"\bmtmd_bitmap \*(?! ?\*)",
+    "CHUNKS": r"\bmtmd_input_chunks \*",
+    "CHUNK": r"\bmtmd_input_chunk \*",
+    "IMAGE": r"\bmtmd_image_tokens \*",
+    "ENCODING": r"\bmtmd_batch \*",
+    "VIDEO": r"\bmtmd_helper_video \*",
+    "VOICE": r"\bmtmd_helper_gen_audio \*",
 }
 
 
