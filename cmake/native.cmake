@@ -61,6 +61,33 @@ else()
     set_source_files_properties(src/native/llama_vision.c PROPERTIES HEADER_FILE_ONLY ON)
     message(STATUS "libmtmd of libllama 0.7.0 or later was not found: this build reads text alone")
 endif()
+# Image generation is there if libstable-diffusion is, with the functions that are used of it. It is not linked: what is
+# built with a libggml of its own must not meet libllama's (src/native/sd.c).
+pkg_check_modules(SD QUIET stable-diffusion)
+find_path(BATON_SD_INCLUDE stable-diffusion.h HINTS ${SD_INCLUDEDIR} ${SD_INCLUDE_DIRS})
+find_library(BATON_SD_FILE stable-diffusion HINTS ${SD_LIBDIR} ${SD_LIBRARY_DIRS})
+set(BATON_SD OFF)
+if(BATON_SD_INCLUDE AND BATON_SD_FILE)
+    set(CMAKE_TRY_COMPILE_TARGET_TYPE STATIC_LIBRARY)
+    try_compile(BATON_SD_FITS ${CMAKE_BINARY_DIR}/sd SOURCES ${CMAKE_SOURCE_DIR}/src/native/sd.c
+        CMAKE_FLAGS "-DINCLUDE_DIRECTORIES=${BATON_SD_INCLUDE};${CMAKE_SOURCE_DIR}/src;${CMAKE_SOURCE_DIR}/include"
+        COMPILE_DEFINITIONS -D_GNU_SOURCE "-DBATON_SD_LIBRARY=\"\"" "-DBATON_SD_VERSION=\"\"")
+    unset(CMAKE_TRY_COMPILE_TARGET_TYPE)
+    set(BATON_SD ${BATON_SD_FITS})
+    if(NOT BATON_SD)
+        message(STATUS "libstable-diffusion is another version than the binding is for: this build draws no images")
+    endif()
+endif()
+if(BATON_SD)
+    set_source_files_properties(src/native/sd_none.c PROPERTIES HEADER_FILE_ONLY ON)
+    if(NOT SD_VERSION)
+        set(SD_VERSION "unknown")
+    endif()
+    set_source_files_properties(src/native/sd.c PROPERTIES INCLUDE_DIRECTORIES ${BATON_SD_INCLUDE} COMPILE_DEFINITIONS
+        "BATON_SD_LIBRARY=\"${BATON_SD_FILE}\";BATON_SD_VERSION=\"${SD_VERSION}\"")
+else()
+    set_source_files_properties(src/native/sd.c PROPERTIES HEADER_FILE_ONLY ON)
+endif()
 if(BATON_PRIVATE_PREFIX)
     message(STATUS "libllama ${LLAMA_llama_VERSION}: private prefix ${BATON_PREFIX}")
     install(CODE "message(STATUS \"note: this build runs with the libraries in ${BATON_PREFIX}, also once installed: keep \

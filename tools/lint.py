@@ -38,15 +38,15 @@ ARROWS = {
     "wire": ("native/native.h",),
     "owner": ("wire/", "native/native.h"),
     "ipc": ("owner/", "wire/", "gate/", "native/native.h"),
-    "api": ("ipc/", "wire/", "lease/", "owner/", "gate/", "native/native.h"),
+    "api": ("ipc/", "wire/", "lease/", "owner/", "gate/", "native/native.h", "native/sd.h"),
     "serve": ("ipc/", "wire/", "gate/", "native/native.h"),
     "cli": ("serve/", "ipc/", "wire/", "lease/", "gate/", "owner/owner.h", "native/native.h", "native/race.h"),
 }
 FOLDERS = tuple(folder + "/" for folder in ARROWS)
 
-NATIVE = re.compile(r"\b(?:llama|ggml|gguf|whisper|mtmd)_\w+|\b(?:LLAMA|GGML|GGUF|WHISPER)_[A-Z]\w*")
-NATIVE_HEADER = re.compile(r"(?:llama|ggml|gguf|whisper|mtmd)(?:[-_].*)?\.h$")
-MAY_USE_NATIVE = ("src/native/", "bench/", "include/baton/overlay/", "test/overlay/")
+NATIVE = re.compile(r"\b(?:llama|ggml|gguf|whisper|mtmd|sd)_\w+|\b(?:LLAMA|GGML|GGUF|WHISPER)_[A-Z]\w*")
+NATIVE_HEADER = re.compile(r"(?:(?:llama|ggml|gguf|whisper|mtmd)(?:[-_].*)?|stable-diffusion)\.h$")
+MAY_USE_NATIVE = ("src/native/", "bench/", "include/baton/overlay/", "test/overlay/", "test/standin/")
 BINDINGS = ("include/baton/llama.h", "include/baton/whisper.h", "include/baton/sd.h")  # they hand the pointer out
 
 # call -> (why not, path prefixes where it is fine)

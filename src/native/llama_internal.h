@@ -104,6 +104,7 @@ baton_status bt_llama_state_set(struct bt_context *c, int seq, const unsigned ch
 
 /* llama_vision.c, or llama_vision_none.c. An eye is libmtmd's context: a context's own, and its owner's alone. */
 struct bt_llama_eye;
+bool bt_llama_has_vision(void); /* this build can */
 baton_status bt_llama_vision_open(struct bt_llama_model *m, const struct bt_model_params *params, baton_error *err);
 void bt_llama_vision_close(struct bt_llama_model *m);
 /* For a context that is being made: NULL when the model has no projector. Any thread. */

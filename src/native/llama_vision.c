@@ -29,6 +29,10 @@ struct picture_chunks {
     mtmd_input_chunks *native;
 };
 
+bool bt_llama_has_vision(void) {
+    return true;
+}
+
 static pthread_once_t logging = PTHREAD_ONCE_INIT;
 
 static void start_logging(void) {

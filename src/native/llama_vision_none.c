@@ -1,6 +1,10 @@
 /* Images in a build without libmtmd: says so. Owns no state. */
 #include "native/llama_internal.h"
 
+bool bt_llama_has_vision(void) {
+    return false;
+}
+
 baton_status bt_llama_vision_open(struct bt_llama_model *m, const struct bt_model_params *params, baton_error *err) {
     (void)m;
     return bt_fail(
