@@ -7,6 +7,7 @@ configure_file(cmake/baton-config.cmake baton-config.cmake COPYONLY)
 write_basic_package_version_file(${CMAKE_BINARY_DIR}/baton-config-version.cmake COMPATIBILITY SameMinorVersion)
 
 install(TARGETS baton)
+install(TARGETS baton-owner DESTINATION ${BATON_LIBEXEC_DIR})
 install(TARGETS libbaton EXPORT baton-targets)
 install(EXPORT baton-targets NAMESPACE baton:: DESTINATION ${BATON_CMAKE_DIR})
 install(FILES ${CMAKE_BINARY_DIR}/baton-config.cmake ${CMAKE_BINARY_DIR}/baton-config-version.cmake
@@ -15,6 +16,7 @@ install(FILES ${CMAKE_BINARY_DIR}/baton.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/p
 install(DIRECTORY include/baton DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 install(FILES models/baton-tiny-q8_0.gguf models/MODEL_CARD.md DESTINATION ${CMAKE_INSTALL_DATADIR}/baton)
 install(FILES docs/baton.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
+install(FILES docs/baton.ini.5 DESTINATION ${CMAKE_INSTALL_MANDIR}/man5)
 file(GLOB baton_man3 CONFIGURE_DEPENDS docs/*.3)
 install(FILES ${baton_man3} DESTINATION ${CMAKE_INSTALL_MANDIR}/man3)
 install(FILES LICENSE README.md CHANGELOG.md SECURITY.md DESTINATION ${CMAKE_INSTALL_DOCDIR})

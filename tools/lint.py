@@ -38,9 +38,15 @@ ARROWS = {
     "wire": ("native/native.h",),
     "owner": ("wire/", "native/native.h"),
     "ipc": ("owner/", "wire/", "gate/", "native/native.h"),
-    "api": ("ipc/", "wire/", "lease/", "owner/", "gate/", "native/native.h", "native/sd.h"),
+    "child": ("owner/", "wire/", "native/native.h", "native/fake.h"),
+    "task": ("gate/",),
+    "api": ("task/", "ipc/", "wire/", "lease/", "owner/", "gate/", "native/native.h", "native/sd.h",
+            "native/whisper.h"),
+    "config": ("ipc/front.h",),
     "serve": ("ipc/", "wire/", "gate/", "native/native.h"),
-    "cli": ("serve/", "ipc/", "wire/", "lease/", "gate/", "owner/owner.h", "native/native.h", "native/race.h"),
+    "work": ("task/", "serve/openai_in.h", "serve/openai_out.h", "serve/served.h", "config/", "ipc/", "wire/", "gate/", "native/native.h"),
+    "cli": ("work/", "task/", "serve/", "config/", "ipc/", "wire/", "lease/", "gate/", "owner/owner.h", "native/native.h",
+            "native/race.h"),
 }
 FOLDERS = tuple(folder + "/" for folder in ARROWS)
 
@@ -77,7 +83,7 @@ PACKAGE_HOSTS = re.compile(
     r"(?:deb|snapshot|security|ftp|archive|ports)\.[a-z.]*(?:debian|ubuntu)\.(?:org|com)\b"
     r"|\bpypi\.org|\bpythonhosted\.org|\bregistry\.npmjs|\bcrates\.io|\bproxy\.golang\.org", re.I)
 
-TEXT = (".c", ".h", ".cc", ".py", ".sh", ".md", ".txt", ".cmake", ".json", ".mutant", ".1", ".3", ".def", ".pins", ".yml", "")
+TEXT = (".c", ".h", ".cc", ".py", ".sh", ".md", ".txt", ".cmake", ".json", ".mutant", ".1", ".3", ".5", ".ini", ".def", ".pins", ".yml", "")
 SKIP_DIRS = {".git", ".deps", "build", "__pycache__"}
 
 
@@ -187,7 +193,7 @@ def check_native(path, text, findings):
     for number, header in includes(text):
         if NATIVE_HEADER.match(os.path.basename(header)) and not header.startswith(("baton/",) + FOLDERS):
             findings.add(path, number, "native", f"the native header {header} outside src/native/")
-    code = re.sub(r"\bstruct llama_context\b", "", blank_c(text))  # the tag that bindings pass on
+    code = re.sub(r"\bstruct (?:llama_context|whisper_context|whisper_state)\b", "", blank_c(text))  # tags that bindings pass on
     for number, line in enumerate(code.split("\n"), 1):
         match = None if re.match(r"\s*#\s*include\b", line) else NATIVE.search(line)
         if match:

@@ -293,7 +293,9 @@ BATON_API void baton_ticket_drop(baton_ticket **ticket);
     X(FREE, 12, "free")                                                                                                \
     X(USER, 13, "user code")                                                                                           \
     X(RESET, 14, "reset")                                                                                              \
-    X(GIVEN, 15, "hand-over, not taken yet")
+    X(GIVEN, 15, "hand-over, not taken yet")                                                                           \
+    X(ENCODE, 16, "encode")                                                                                            \
+    X(DETECT, 17, "detect language")
 
 typedef enum baton_op {
 #define BATON_OP_ENUM(name, number, text) BATON_OP_##name = number,
@@ -310,7 +312,8 @@ BATON_API const char *baton_op_text(baton_op op);
  *   context  out: the native context, which is to be had here alone, and to be used until end alone
  * Returns: BATON_OK. _STALE. _REENTRANT: this thread is inside already. _BUSY: another one is, with a copy of the
  * lease. _MISUSE: no such operation, or a parcel that was not taken. Not BATON_OK: *context is NULL. Threads: any.
- * Blocks: never. Since: 0.1.0. */
+ * Blocks: never; a model's context that takes turns on its device (baton_llama_info): for the native calls of others on
+ * it, so wait for no other model on that device before end. Since: 0.1.0. */
 BATON_API baton_status baton_lease_begin(const baton_lease *lease, baton_op op, void **context,
                                          baton_error *err) BATON_MUST_USE BATON_REQUIRES(lease)
     BATON_TRY_ACQUIRE(0, lease->pool);
@@ -424,6 +427,13 @@ typedef struct baton_snapshot {
     uint64_t wait_us[BATON_BUCKETS];        /* of the granted: how long they waited, in microseconds */
     uint64_t hold_ms[BATON_BUCKETS]; /* of the released: milliseconds from the grant to the end of the last native call,
                                         or to the reset */
+    /* Of a model's contexts (baton_llama_snapshot) that take turns on a device with those of other models
+     * (baton_llama_info): its name, "" where there is none; the thread that is in now, 0: none, and for how long; how
+     * many wait for their turn */
+    char device[64];
+    unsigned device_tid;
+    int64_t device_ms;
+    int device_waiting;
 } baton_snapshot;
 
 /* Takes a snapshot, without any lock and without a word to those who acquire and release. What may be inconsistent:
@@ -445,6 +455,13 @@ BATON_API void baton_snapshot_free(baton_snapshot *snapshot);
  * Returns: BATON_OK, _NO_MEMORY. Threads: any. Blocks: never. Since: 0.1.0. */
 BATON_API baton_status baton_snapshot_json(const baton_snapshot *snapshot, char **text,
                                            baton_error *err) BATON_MUST_USE;
+
+/* How busy a model is. */
+typedef struct baton_counts {
+    size_t size;
+    int slots, running, queued;
+    uint64_t accepted, refused, completed, cancelled, timed_out, failed; /* since it was opened */
+} baton_counts;
 
 /*
  * Streams
@@ -485,8 +502,9 @@ typedef struct baton_outcome {
  *               inside this call, one step at least whatever the timeout
  *   delta       out
  * Returns: BATON_OK: *delta is a piece. BATON_AGAIN: none within the timeout. BATON_END: there is no more;
- * baton_stream_close tells the outcome. BATON_BUSY: another thread is in a call on this stream.
- * Threads: any, one at a time. Blocks: until a piece, the end, or the timeout. Since: 0.1.0. */
+ * baton_stream_close tells the outcome. BATON_BUSY: another thread is in a call on this stream. BATON_NO_MEMORY: a
+ * piece is lost, and the stream with it: close it. Threads: any, one at a time. Blocks: until a piece, the end, or the
+ * timeout. Since: 0.1.0. */
 BATON_API baton_status baton_stream_next(baton_stream *stream, int64_t timeout_ms, baton_delta *delta) BATON_MUST_USE;
 
 /* A descriptor that is readable while baton_stream_next would not block: for event loops. Poll it, never read it.
@@ -498,10 +516,11 @@ BATON_API int baton_stream_fd(baton_stream *stream);
 BATON_API uint64_t baton_stream_id(const baton_stream *stream);
 
 /* Ends a stream, at any time, read to its end or not; what still runs is cancelled, and its slot is free once the
- * native call under way has returned. One that was never read frees its slot at once. stream   taken; *stream is NULL
- * after. NULL inside is harmless outcome  out, may be NULL: exactly one Returns: the outcome's status. Threads: any,
- * not beside another call on the stream. Blocks: never with an owner thread; with the owner on the caller's thread
- * nothing is running then. Since: 0.1.0. */
+ * native call under way has returned. One that was never read frees its slot at once.
+ *   stream   taken; *stream is NULL after. NULL inside is harmless
+ *   outcome  out, may be NULL: exactly one
+ * Returns: the outcome's status. Threads: any, not beside another call on the stream. Blocks: never with an owner
+ * thread; with the owner on the caller's thread nothing is running then. Since: 0.1.0. */
 BATON_API baton_status baton_stream_close(baton_stream **stream, baton_outcome *outcome);
 
 /*

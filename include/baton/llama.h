@@ -92,6 +92,10 @@ typedef struct baton_llama_info {
     bool has_chat_template;
     bool recurrent; /* prompts are never reused in part */
     bool vision;    /* asks may have images */
+    /* Not "": its contexts compute on a device of which upstream does not promise that two contexts may use it at once
+     * (anything but CPU, CUDA and Metal: "Vulkan"). All contexts of this process that use it take turns there, native
+     * call by native call, in order of arrival: docs/choosing.md */
+    char device[64];
 } baton_llama_info;
 
 /* Fills *info, whose size the caller has set.
@@ -226,8 +230,8 @@ typedef struct baton_llama_ask {
 
 /* An answer, whole. Belongs to the request that asked: nobody else's call can change it. */
 typedef struct baton_result {
-    char *text; /* NUL-terminated; never NULL after generate, whatever it returned. With another status than BATON_OK it
-                   is what there was, and cut */
+    char *text; /* NUL-terminated; after generate never NULL, but with BATON_NO_MEMORY. With another status than
+                   BATON_OK it is what there was, and cut */
     size_t len;
     baton_outcome outcome;
 } baton_result;
@@ -423,13 +427,6 @@ BATON_API baton_status baton_llama_adopt(baton_llama **llama, struct llama_conte
 BATON_API baton_status baton_llama_run(baton_llama *llama, const baton_request *request,
                                        void (*run)(void *arg, struct llama_context *context), void *arg,
                                        baton_error *err) BATON_MUST_USE;
-
-/* How busy a model is. */
-typedef struct baton_counts {
-    size_t size;
-    int slots, running, queued;
-    uint64_t accepted, refused, completed, cancelled, timed_out, failed; /* since it was opened */
-} baton_counts;
 
 /* Fills *counts, whose size the caller has set.
  * Threads: any. Blocks: never. Since: 0.1.0. */

@@ -50,16 +50,31 @@ struct baton_llama {
     baton_policy policy;
     baton_llama_info info;
     baton_pooling pooling;
-    struct bt_caller *caller; /* one of the two */
+    const struct bt_model *model; /* kept */
+    struct bt_caller *caller;     /* one of the two, referenced: closed, it says so until the handle is freed */
     struct bt_io *io;
     /* any thread */
-    _Atomic int refs; /* one of the open handle, one of each callback under way */
+    _Atomic int refs; /* one of the open handle, one of each call under way */
     /* under lock */
     pthread_mutex_t lock;
     struct bt_list callbacks; /* of bt_callback */
 };
-const struct bt_model *bt_llama_model(const baton_llama *llama);
+static inline const struct bt_model *bt_llama_model(const baton_llama *llama) {
+    return llama->model;
+}
+
+/* First of all in each public function that looks at the handle after it may have waited, computed or called back: in
+ * the meantime another thread may close it, or the callback. */
+#define BT_IN_CALL(llama) __attribute__((cleanup(bt_llama_leave), unused)) baton_llama *in_call_ = bt_llama_enter(llama)
+static inline baton_llama *bt_llama_enter(const baton_llama *llama) {
+    baton_llama *l = (baton_llama *)llama;
+    atomic_fetch_add_explicit(&l->refs, 1, memory_order_relaxed);
+    return l;
+}
 void bt_llama_unref(baton_llama *llama);
+static inline void bt_llama_leave(baton_llama **llama) {
+    bt_llama_unref(*llama);
+}
 
 /* Somebody's code under way on a thread, from inside an answer of this model: on the stack of who called it. */
 struct bt_callback {
@@ -80,6 +95,9 @@ baton_status bt_llama_acquire(baton_llama *llama, const baton_request *theirs, b
 
 /* NUL-terminated; the buffer's bytes become the caller's, or are freed. len may be NULL. */
 baton_status bt_give_text(struct bt_buf *b, char **text, size_t *len, baton_error *err);
+
+/* There was no memory for a piece of the answer: however it ended, what was delivered of it is not whole. */
+void bt_outcome_lost(baton_outcome *outcome);
 
 /* Of an owner thread's stream: _UNSUPPORTED. */
 baton_status bt_stream_save(baton_stream *stream, struct bt_buf *out, baton_error *err);

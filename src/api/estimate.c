@@ -4,15 +4,16 @@
 
 #include "api/models.h"
 
-/* The number under ARCHITECTURE.suffix; 0: the file does not have one. */
-static uint64_t number(const struct bt_model *m, const char *suffix) {
+/* The number under ARCHITECTURE.suffix; 0: the file does not have one. *failed: out of memory. */
+static uint64_t number(const struct bt_model *m, const char *suffix, bool *failed) {
     uint64_t found = 0;
     struct bt_buf key = BT_BUF_INIT, value = BT_BUF_INIT;
-    for (int i = 0; found == 0 && m->ops->metadata(m, i, &key, &value); i++) {
+    for (int i = 0; found == 0 && !*failed && m->ops->metadata(m, i, &key, &value); i++) {
         bt_buf_add(&key, "", 1);
         bt_buf_add(&value, "", 1);
-        const char *dot = key.failed ? NULL : strchr((char *)key.data, '.');
-        if (dot && !value.failed && strcmp(dot + 1, suffix) == 0)
+        *failed = key.failed || value.failed;
+        const char *dot = *failed ? NULL : strchr((char *)key.data, '.');
+        if (dot && strcmp(dot + 1, suffix) == 0)
             found = strtoull((char *)value.data, NULL, 10);
         key.len = value.len = 0;
     }
@@ -22,9 +23,10 @@ static uint64_t number(const struct bt_model *m, const char *suffix) {
 }
 
 /* Bytes of keys and values of one token, 16 bits each; 0: the shape is not in the file. */
-static uint64_t bytes_per_token(const struct bt_model *m) {
-    uint64_t layers = number(m, "block_count"), width = number(m, "embedding_length");
-    uint64_t heads = number(m, "attention.head_count"), heads_kv = number(m, "attention.head_count_kv");
+static uint64_t bytes_per_token(const struct bt_model *m, bool *failed) {
+    uint64_t layers = number(m, "block_count", failed), width = number(m, "embedding_length", failed);
+    uint64_t heads = number(m, "attention.head_count", failed);
+    uint64_t heads_kv = number(m, "attention.head_count_kv", failed);
     if (layers == 0 || width == 0 || heads == 0)
         return 0;
     return 2 * sizeof(uint16_t) * (width / heads) * (heads_kv ? heads_kv : heads) * layers;
@@ -41,12 +43,14 @@ baton_status bt_estimate(const baton_llama_params *params, const char *path, uin
         return status;
     m->ops->info(m, &info);
     *weights = info.bytes;
+    bool failed = false;
     if (m->ops->metadata) {
-        uint64_t trained = number(m, "context_length");
+        uint64_t trained = number(m, "context_length", &failed);
         uint64_t ctx = params->ctx > 0 ? (uint64_t)params->ctx : BT_MIN(trained, BT_CTX_PRESET);
         ctx = (ctx + 255) / 256 * 256;
-        *contexts = bytes_per_token(m) * ctx * (uint64_t)params->policy->sequences * (uint64_t)params->policy->contexts;
+        *contexts = bytes_per_token(m, &failed) * ctx * (uint64_t)params->policy->sequences *
+                    (uint64_t)params->policy->contexts;
     }
-    m->ops->free(m);
-    return BATON_OK;
+    bt_model_close(m);
+    return failed ? bt_fail(err, BATON_NO_MEMORY, "no memory for the metadata of a model") : BATON_OK;
 }

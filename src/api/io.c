@@ -63,7 +63,7 @@ struct bt_io_stream {
     baton_outcome outcome;
 };
 
-static void unref_io(struct bt_io *io) {
+void bt_io_unref(struct bt_io *io) {
     if (atomic_fetch_sub(&io->refs, 1) > 1)
         return;
     close(io->wake);
@@ -80,7 +80,7 @@ static void unref_stream(struct bt_io_stream *s) {
     bt_buf_free(&s->text);
     pthread_mutex_destroy(&s->lock);
     pthread_cond_destroy(&s->changed);
-    unref_io(s->io);
+    bt_io_unref(s->io);
     free(s);
 }
 
@@ -245,22 +245,19 @@ baton_status bt_io_open(const struct bt_front_params *params, struct bt_io **out
         }
     }
     if (status) {
-        unref_io(io);
+        bt_io_unref(io);
         return status;
     }
     *out = io;
     return BATON_OK;
 }
 
-void bt_io_close(struct bt_io **pointer) {
-    struct bt_io *io = *pointer;
-    *pointer = NULL;
+void bt_io_close(struct bt_io *io) {
     pthread_mutex_lock(&io->lock);
     io->closing = true;
     ring(io->wake);
     pthread_mutex_unlock(&io->lock);
     pthread_join(io->thread, NULL);
-    unref_io(io);
 }
 
 const struct bt_front_info *bt_io_info(const struct bt_io *io) {
@@ -401,6 +398,8 @@ baton_status bt_io_stream_next(struct bt_io_stream *s, int64_t timeout_ms, struc
         ;
     if (s->text.len == 0)
         status = s->over ? BATON_END : BATON_AGAIN;
+    if (s->text.failed)
+        status = BATON_NO_MEMORY;
     bt_buf_add(text, s->text.data, s->text.len);
     *tokens = s->tokens;
     s->text.len = 0;

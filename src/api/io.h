@@ -16,8 +16,11 @@ struct bt_io_stream;
 /* Loads the model, starts owners and the I/O thread. Blocks. */
 baton_status bt_io_open(const struct bt_front_params *params, struct bt_io **io, baton_error *err);
 
-/* Cancels what runs, ends the threads. Streams that are still held live on, ended. */
-void bt_io_close(struct bt_io **io);
+/* Cancels what runs, ends the threads: from here on every call says CLOSED. Once. Streams that are still held live on,
+ * ended. */
+void bt_io_close(struct bt_io *io);
+/* Lets go of what bt_io_open gave. */
+void bt_io_unref(struct bt_io *io);
 
 const struct bt_front_info *bt_io_info(const struct bt_io *io);
 const struct bt_model *bt_io_model(const struct bt_io *io);

@@ -7,10 +7,6 @@
 
 #include "api/api.h"
 
-const struct bt_model *bt_llama_model(const baton_llama *llama) {
-    return llama->caller ? bt_caller_model(llama->caller) : bt_io_model(llama->io);
-}
-
 static baton_status open_front(baton_llama *l, const struct bt_model_params *model,
                                const struct bt_context_params *context, baton_error *err) {
     struct bt_front_params p = {.model = *model,
@@ -23,6 +19,7 @@ static baton_status open_front(baton_llama *l, const struct bt_model_params *mod
     baton_status status = bt_io_open(&p, &l->io, err);
     if (status)
         return status;
+    l->model = bt_model_keep(bt_io_model(l->io));
     const struct bt_front_info *info = bt_io_info(l->io);
     l->info.ctx = (int)info->ready.ctx;
     l->info.exact = info->ready.exact;
@@ -36,6 +33,7 @@ static baton_status open_pool(baton_llama *l, const struct bt_model_params *mode
     baton_status status = bt_caller_open(model, context, l->policy.contexts, l->policy.queue, &l->caller, err);
     if (status)
         return status;
+    l->model = bt_model_keep(bt_caller_model(l->caller));
     bt_caller_info(l->caller, &info);
     l->info.ctx = info.ctx;
     l->info.exact = info.exact;
@@ -69,6 +67,7 @@ void bt_llama_fill_info(baton_llama *l) {
     l->info.has_chat_template = info.has_chat_template;
     l->info.recurrent = info.recurrent;
     l->info.vision = info.vision;
+    snprintf(l->info.device, sizeof l->info.device, "%s", bt_device_use(bt_llama_model(l)->device).name);
 }
 
 static baton_status check_uses(const baton_llama_params *p, const baton_policy *policy, baton_error *err) {
@@ -146,16 +145,24 @@ void baton_llama_close(baton_llama **llama) {
         return;
     baton_llama *l = *llama;
     *llama = NULL;
-    if (l->caller)
-        bt_caller_close(&l->caller, BT_CLOSE_CANCEL);
-    else
-        bt_io_close(&l->io);
+    if (l->caller) {
+        struct bt_caller *opened = l->caller;
+        bt_caller_ref(opened);
+        bt_caller_close(&opened, BT_CLOSE_CANCEL);
+    } else {
+        bt_io_close(l->io);
+    }
     bt_llama_unref(l);
 }
 
 void bt_llama_unref(baton_llama *l) {
     if (atomic_fetch_sub(&l->refs, 1) > 1)
         return;
+    if (l->caller)
+        bt_caller_unref(l->caller);
+    if (l->io)
+        bt_io_unref(l->io);
+    bt_model_close((struct bt_model *)l->model);
     pthread_mutex_destroy(&l->lock);
     free(l);
 }
@@ -256,7 +263,6 @@ static baton_status take_state(const struct bt_model *m, const baton_llama_ask *
     s->n_tokens = a->saved.n_prompt;
     s->resume = a->saved.tokens + a->saved.n_prompt;
     s->n_resume = a->saved.n_tokens - a->saved.n_prompt;
-    s->resume_held = a->saved.held;
     return BATON_OK;
 }
 
@@ -306,6 +312,12 @@ static baton_status take_ask(baton_llama *llama, const baton_llama_ask *theirs, 
 
 static baton_status stream_of_thread(baton_llama *llama, struct asked *a, baton_stream **stream, baton_error *err) {
     struct bt_io_stream *inner;
+    if (bt_device_is_mine(llama->model->device))
+        return bt_fail(
+            err, BATON_WOULD_DEADLOCK,
+            "this thread is inside a native call on %s, which the owner thread of '%s' needs, too: ask after "
+            "it (baton_lease_end)",
+            llama->info.device, llama->info.name);
     if (a->submit.max_tokens >= 0) /* an owner counts what is resumed, too */
         a->submit.max_tokens += (int32_t)BT_MIN(a->submit.n_resume, (size_t)(INT32_MAX - a->submit.max_tokens));
     baton_status status = bt_io_submit(llama->io, &a->submit, &a->limits, &inner, err);
@@ -315,6 +327,7 @@ static baton_status stream_of_thread(baton_llama *llama, struct asked *a, baton_
 baton_status baton_llama_stream(baton_llama *llama, const baton_llama_ask *ask, baton_stream **stream,
                                 baton_error *err) {
     struct asked a = {.joined = NULL}; /* what is freed below is set, however early it ends */
+    BT_IN_CALL(llama);
     *stream = NULL;
     baton_status status = take_ask(llama, ask, &a, err);
     if (!status && llama->caller)
@@ -345,7 +358,8 @@ baton_status baton_llama_generate(baton_llama *llama, const baton_llama_ask *ask
     bt_buf_add(&text, "", 1);
     if (text.failed) {
         bt_buf_free(&text);
-        return bt_fail(err, BATON_NO_MEMORY, "no memory for the answer");
+        bt_outcome_lost(&result->outcome);
+        return bt_fail(err, BATON_NO_MEMORY, "%s", result->outcome.text);
     }
     result->text = (char *)text.data;
     result->len = text.len - 1;
@@ -358,6 +372,7 @@ void baton_result_free(baton_result *result) {
 }
 
 bool baton_llama_cancel(baton_llama *llama, uint64_t id) {
+    BT_IN_CALL(llama);
     return llama->caller ? bt_pool_cancel(bt_caller_pool(llama->caller), id) : bt_io_cancel(llama->io, id);
 }
 
@@ -377,6 +392,7 @@ baton_status baton_llama_run(baton_llama *llama, const baton_request *request,
     baton_request mine;
     struct bt_lease lease;
     void *context;
+    BT_IN_CALL(llama);
     if (llama->io) {
         baton_status checked = bt_take_request(request, &llama->policy, &mine, err);
         return checked ? checked : bt_told(bt_io_visit(llama->io, run_native, &r, err), err);
@@ -387,7 +403,9 @@ baton_status baton_llama_run(baton_llama *llama, const baton_request *request,
     status = bt_lease_begin(&lease, BT_OP_USER, &context, err);
     if (!status) {
         struct bt_context *c = context;
+        bt_device_enter(c->device);
         run_native(&r, c->ops->native(c));
+        bt_device_leave(c->device);
         bt_lease_end(&lease);
     }
     baton_status released = bt_lease_release(&lease, BT_RESET, err);
@@ -397,6 +415,7 @@ baton_status baton_llama_run(baton_llama *llama, const baton_request *request,
 void baton_llama_get_counts(const baton_llama *llama, baton_counts *counts) {
     size_t size = counts->size;
     baton_counts mine;
+    BT_IN_CALL(llama);
     if (llama->io) {
         struct bt_front_counts c;
         bt_io_counts(llama->io, &c);

@@ -58,19 +58,17 @@ baton_status bt_llama_acquire(baton_llama *llama, const baton_request *theirs, b
     return bt_llama_verdict(llama, status, err);
 }
 
-static baton_status deliver(baton_llama *llama, baton_stream *stream,
-                            bool (*on_delta)(void *arg, const baton_delta *delta), void *arg) {
+static void deliver(baton_llama *llama, baton_stream *stream, bool (*on_delta)(void *arg, const baton_delta *delta),
+                    void *arg) {
     struct bt_callback c;
     baton_delta delta;
-    baton_status status;
-    while ((status = baton_stream_next(stream, -1, &delta)) == BATON_OK) {
+    while (baton_stream_next(stream, -1, &delta) == BATON_OK) {
         bt_callback_enter(llama, &c);
         bool more = on_delta(arg, &delta);
         bt_callback_leave(llama, &c);
         if (!more)
-            break;
+            return;
     }
-    return status;
 }
 
 baton_status baton_llama_generate_cb(baton_llama *llama, const baton_llama_ask *ask,
@@ -79,6 +77,7 @@ baton_status baton_llama_generate_cb(baton_llama *llama, const baton_llama_ask *
     baton_outcome mine = {0};
     baton_stream *stream;
     baton_error local;
+    BT_IN_CALL(llama);
     err = err ? err : &local;
     if (!on_delta)
         return bt_misuse(err, BATON_MISUSE, "baton_llama_generate_cb needs an on_delta");
@@ -87,17 +86,10 @@ baton_status baton_llama_generate_cb(baton_llama *llama, const baton_llama_ask *
         mine.status = status;
         snprintf(mine.text, sizeof mine.text, "%.*s", (int)sizeof mine.text - 1, err->text);
     } else {
-        atomic_fetch_add(&llama->refs, 1); /* on_delta may close it */
-        baton_status last = deliver(llama, stream, on_delta, arg);
+        deliver(llama, stream, on_delta, arg);
         status = baton_stream_close(&stream, &mine);
-        if (last == BATON_NO_MEMORY && !status) {
-            status = mine.status = last;
-            mine.finish = BATON_FINISH_NONE;
-            snprintf(mine.text, sizeof mine.text, "no memory for a piece of the answer");
-        }
         if (status)
             bt_fail(err, status, "%s", mine.text);
-        bt_llama_unref(llama);
     }
     if (outcome)
         *outcome = mine;

@@ -126,6 +126,7 @@ static baton_status fill(baton_llama *llama, const baton_request *request, const
 baton_status baton_llama_embed_batch(baton_llama *llama, const baton_request *request, const char *const *texts,
                                      size_t n, bool normalise, baton_embeddings *out, baton_error *err) {
     struct bt_input *inputs;
+    BT_IN_CALL(llama);
     memset(out, 0, sizeof *out);
     baton_status status = need(llama, false, err);
     if (!status)
@@ -194,6 +195,7 @@ baton_status baton_llama_embed_each(baton_llama *llama, const baton_request *req
                                     bool normalise, baton_error *err) {
     struct each e = {next, on_vector, arg, normalise, NULL, width_of(llama)};
     struct work w;
+    BT_IN_CALL(llama);
     baton_status status = need(llama, false, err);
     if (status)
         return status;
@@ -215,6 +217,7 @@ baton_status baton_llama_rerank(baton_llama *llama, const baton_request *request
                                 const char *const *documents, size_t n, float *scores, baton_error *err) {
     struct bt_input *inputs;
     struct work w;
+    BT_IN_CALL(llama);
     baton_status status = need(llama, true, err);
     if (!status && !query)
         return bt_misuse(err, BATON_MISUSE, "baton_llama_rerank needs a query");

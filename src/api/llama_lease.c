@@ -10,6 +10,7 @@ BATON_NO_ANALYSIS baton_status baton_llama_acquire(baton_llama *llama, const bat
     baton_error local;
     if (!llama || !lease)
         return bt_misuse(err, BATON_MISUSE, "baton_llama_acquire needs a model and a place for the lease");
+    BT_IN_CALL(llama);
     *lease = (baton_lease)BATON_LEASE;
     err = err ? err : &local;
     if (llama->io)
@@ -39,6 +40,7 @@ static baton_status adopt(baton_llama *l, struct llama_context *const *contexts,
         bt_caller_adopt((void *const *)contexts, n, p->taken, p->chat_template, l->policy.queue, &l->caller, err);
     if (status)
         return status;
+    l->model = bt_model_keep(bt_caller_model(l->caller));
     bt_caller_info(l->caller, &info);
     l->info.ctx = info.ctx;
     l->info.context_bytes = info.memory;

@@ -31,6 +31,7 @@ static BATON_NO_ANALYSIS baton_status reset_all(baton_llama *l, const struct bt_
 
 baton_status baton_llama_reset(baton_llama *llama, const baton_request *request, baton_error *err) {
     baton_request mine;
+    BT_IN_CALL(llama);
     baton_status status = bt_llama_request(llama, request, &mine, err);
     if (status)
         return status;

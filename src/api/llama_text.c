@@ -6,12 +6,16 @@
 
 baton_status baton_llama_tokenize(const baton_llama *llama, const char *text, size_t len, bool special,
                                   int32_t **tokens, size_t *n, baton_error *err) {
+    BT_IN_CALL(llama);
     const struct bt_model *m = bt_llama_model(llama);
+    *tokens = NULL;
+    *n = 0;
     return m->ops->tokenize(m, text, len, special, special, tokens, n, err);
 }
 
 baton_status baton_llama_detokenize(const baton_llama *llama, const int32_t *tokens, size_t n, char **text, size_t *len,
                                     baton_error *err) {
+    BT_IN_CALL(llama);
     const struct bt_model *m = bt_llama_model(llama);
     struct bt_buf bytes = BT_BUF_INIT, clean = BT_BUF_INIT;
     *text = NULL;
@@ -37,6 +41,7 @@ baton_status baton_llama_detokenize(const baton_llama *llama, const int32_t *tok
 }
 
 baton_status baton_llama_piece(const baton_llama *llama, int32_t token, char **bytes, size_t *len, baton_error *err) {
+    BT_IN_CALL(llama);
     const struct bt_model *m = bt_llama_model(llama);
     struct bt_buf out = BT_BUF_INIT;
     *bytes = NULL;
@@ -62,6 +67,7 @@ baton_status bt_give_text(struct bt_buf *b, char **text, size_t *len, baton_erro
 }
 
 void baton_llama_get_details(const baton_llama *llama, baton_llama_details *details) {
+    BT_IN_CALL(llama);
     const struct bt_model *m = bt_llama_model(llama);
     struct bt_model_details d;
     size_t size = details->size;
@@ -87,11 +93,13 @@ void baton_llama_get_details(const baton_llama *llama, baton_llama_details *deta
 }
 
 bool baton_llama_is_end(const baton_llama *llama, int32_t token) {
+    BT_IN_CALL(llama);
     const struct bt_model *m = bt_llama_model(llama);
     return token >= 0 && token < llama->info.vocab_size && m->ops->is_end(m, token);
 }
 
 baton_status baton_llama_metadata(const baton_llama *llama, int i, char **key, char **value, baton_error *err) {
+    BT_IN_CALL(llama);
     const struct bt_model *m = bt_llama_model(llama);
     struct bt_buf k = BT_BUF_INIT, v = BT_BUF_INIT;
     *key = *value = NULL;
@@ -113,6 +121,7 @@ baton_status baton_llama_metadata(const baton_llama *llama, int i, char **key, c
 }
 
 baton_status baton_llama_metadata_get(const baton_llama *llama, const char *key, char **value, baton_error *err) {
+    BT_IN_CALL(llama);
     char *name = NULL;
     *value = NULL;
     for (int i = 0;; i++) {

@@ -136,16 +136,23 @@ BATON_NO_ANALYSIS baton_status baton_lease_begin(const baton_lease *lease, baton
     if (BT_UNLIKELY(status))
         return bt_told(status, err);
     bt_native_of *native = bt_pool_native(in(lease)->pool);
-    if (!native)
+    if (!native) /* no context of baton's own */
         return BATON_OK;
+    struct bt_device *device = ((struct bt_context *)*context)->device;
     *context = native(*context);
-    if (*context)
+    if (*context) {
+        bt_device_enter(device);
         return BATON_OK;
+    }
     bt_lease_end(in(lease));
     return bt_fail(err, BATON_UNSUPPORTED, "this model is not the native library's: there is no context to be shown");
 }
 
 BATON_NO_ANALYSIS void baton_lease_end(const baton_lease *lease) {
+    const struct bt_context *ours =
+        lease && lease->pool && bt_pool_native(in(lease)->pool) ? bt_lease_context(in(lease)) : NULL;
+    if (ours)
+        bt_device_leave(ours->device);
     if (BT_UNLIKELY(!bt_lease_end(in(lease))))
         bt_misuse(NULL, BATON_MISUSE, "baton_lease_end without a baton_lease_begin on this thread (request %llu)",
                   lease ? (unsigned long long)lease->id : 0ULL);

@@ -135,6 +135,8 @@ baton_status baton_stream_next(baton_stream *stream, int64_t timeout_ms, baton_d
     baton_status status = stream->io ? bt_io_stream_next(stream->io, timeout_ms, &stream->text, &stream->tokens)
                                      : pull(stream, timeout_ms);
     bt_buf_add(&stream->text, "", 1);
+    if (status == BATON_NO_MEMORY)
+        stream->text.failed = true;
     if (stream->text.failed)
         status = BATON_NO_MEMORY;
     else
@@ -194,6 +196,12 @@ baton_status bt_stream_save(baton_stream *stream, struct bt_buf *out, baton_erro
     return bt_told(status, err);
 }
 
+void bt_outcome_lost(baton_outcome *o) {
+    o->status = BATON_NO_MEMORY;
+    o->finish = BATON_FINISH_NONE;
+    snprintf(o->text, sizeof o->text, "no memory for a piece of the answer: what was delivered is cut");
+}
+
 baton_status baton_stream_close(baton_stream **stream, baton_outcome *outcome) {
     baton_outcome mine = {0};
     if (!stream || !*stream)
@@ -204,6 +212,8 @@ baton_status baton_stream_close(baton_stream **stream, baton_outcome *outcome) {
         bt_io_stream_close(s->io, &mine);
     else
         close_caller(s, &mine);
+    if (s->text.failed)
+        bt_outcome_lost(&mine);
     mine.answer_tokens -= BT_MIN(s->resumed, mine.answer_tokens);
     reckon_rates(&mine);
     if (outcome)

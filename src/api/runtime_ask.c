@@ -42,7 +42,10 @@ static baton_status finish_stepped(struct bt_rt_request *r) {
     baton_model_use use = r->use;
     memset(&r->use, 0, sizeof r->use); /* from here on there is nothing to cancel */
     pthread_mutex_unlock(&bt_rt.lock);
-    baton_status status = baton_stream_close(&stream, &r->outcome);
+    (void)baton_stream_close(&stream, &r->outcome);
+    if (r->text.failed)
+        bt_outcome_lost(&r->outcome);
+    baton_status status = r->outcome.status;
     baton_models_put(&use);
     pthread_mutex_lock(&bt_rt.lock);
     r->stream = NULL;
@@ -190,11 +193,12 @@ baton_status baton_runtime_generate(const char *prompt, size_t len, int max_toke
         pthread_mutex_unlock(&bt_rt.lock);
         while (baton_stream_next(stream, -1, &d) == BATON_OK)
             bt_buf_add(&r->text, d.text, d.len);
-        status = baton_stream_close(&stream, &r->outcome);
+        (void)baton_stream_close(&stream, &r->outcome);
+        if (r->text.failed)
+            bt_outcome_lost(&r->outcome);
+        status = r->outcome.status;
         if (status)
             bt_fail(err, status, "%s", r->outcome.text);
-        if (r->text.failed)
-            status = bt_fail(err, BATON_NO_MEMORY, "no memory for a result");
         pthread_mutex_lock(&bt_rt.lock);
         baton_model_use use = r->use;
         memset(&r->use, 0, sizeof r->use);
@@ -272,11 +276,12 @@ baton_status baton_runtime_next_token(uint64_t id, char **text, size_t *len, bat
         bt_buf_add(&r->text, d.text, d.len);
         *text = strndup(d.text, d.len);
         *len = d.len;
-        if (!*text || r->text.failed) {
-            status = bt_fail(err, BATON_NO_MEMORY, "no memory for a piece of an answer");
-            free(*text);
-            *text = NULL;
-        }
+        if (!*text || r->text.failed)
+            status = BATON_NO_MEMORY;
+    }
+    if (status == BATON_NO_MEMORY) {
+        r->text.failed = true;
+        bt_fail(err, status, "no memory for a piece of the answer");
     }
     pthread_mutex_lock(&bt_rt.lock);
     if (status || r->ending) {

@@ -76,6 +76,7 @@ static void json_model(struct bt_buf *out, const struct bt_runtime_facts *f) {
     bt_buf_adds(out, "{");
     json_text(out, "name", f->info.name);
     json_text(out, "description", f->info.description);
+    json_text(out, "device", f->info.device);
     bt_buf_addf(out, "\"ctx\":%d,\"threads\":%d,\"exact\":%s,", f->info.ctx, f->threads,
                 f->info.exact ? "true" : "false");
     bt_buf_addf(out,

@@ -1,16 +1,23 @@
 /* Snapshots to programs, and their text. Stateless. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "api/api.h"
 
-static baton_status take(const struct bt_pool *pool, baton_snapshot *snapshot, baton_error *err) {
+static baton_status take(const struct bt_pool *pool, struct bt_device *device, baton_snapshot *snapshot,
+                         baton_error *err) {
     size_t size = snapshot->size;
     baton_snapshot mine;
     baton_status status = bt_pool_snapshot(pool, &mine, err);
     if (status)
         return status;
     mine.size = size;
+    struct bt_device_use use = bt_device_use(device);
+    snprintf(mine.device, sizeof mine.device, "%s", use.name);
+    mine.device_tid = use.tid;
+    mine.device_ms = use.for_ms;
+    mine.device_waiting = use.waiting;
     memcpy(snapshot, &mine, BT_MIN(size, sizeof mine));
     return BATON_OK;
 }
@@ -23,20 +30,21 @@ static bool has_size(const baton_snapshot *s) {
 baton_status baton_pool_snapshot(const baton_pool *pool, baton_snapshot *snapshot, baton_error *err) {
     if (!pool || !has_size(snapshot))
         return bt_misuse(err, BATON_MISUSE, "a snapshot needs a pool, and its own size: baton_snapshot s = {sizeof s}");
-    return take((const struct bt_pool *)pool, snapshot, err);
+    return take((const struct bt_pool *)pool, NULL, snapshot, err);
 }
 
 baton_status baton_llama_snapshot(const baton_llama *llama, baton_snapshot *snapshot, baton_error *err) {
     if (!llama || !has_size(snapshot))
         return bt_misuse(err, BATON_MISUSE,
                          "a snapshot needs a model, and its own size: baton_snapshot s = {sizeof s}");
+    BT_IN_CALL(llama);
     if (!llama->caller)
         return bt_fail(
             err, BATON_UNSUPPORTED,
             "%s has owner threads: no caller ever holds a context of it. baton_llama_get_counts says how busy "
             "it is",
             llama->info.name);
-    return take(bt_caller_pool(llama->caller), snapshot, err);
+    return take(bt_caller_pool(llama->caller), llama->model->device, snapshot, err);
 }
 
 void baton_snapshot_free(baton_snapshot *snapshot) {
@@ -101,6 +109,12 @@ baton_status baton_snapshot_json(const baton_snapshot *snapshot, char **text, ba
                 (unsigned long long)s.timed_out, (unsigned long long)s.cancelled);
     histogram(&b, "wait_us", s.wait_us);
     histogram(&b, "hold_ms", s.hold_ms);
+    if (s.device[0]) {
+        bt_buf_adds(&b, ",\"device\":{\"name\":");
+        bt_json_string(&b, s.device, strnlen(s.device, sizeof s.device));
+        bt_buf_addf(&b, ",\"tid\":%u,\"for_ms\":%lld,\"waiting\":%d}", s.device_tid, (long long)s.device_ms,
+                    s.device_waiting);
+    }
     bt_buf_add(&b, "}", 2);
     if (b.failed) {
         bt_buf_free(&b);

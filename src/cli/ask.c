@@ -164,11 +164,13 @@ static int answer(struct bt_front *f, const struct options *o, const char *promp
 }
 
 int bt_cmd_ask(int argc, char **argv) {
-    struct bt_model_options model = BT_MODEL_OPTIONS;
+    struct bt_model_settings model = BT_MODEL_SETTINGS;
+    model.owner = BT_OWNER_THREAD; /* one answer of one's own: it may take the program with it */
     struct options o = {.temperature = 0.8, .top_p = 1, .min_p = 0.05, .max_tokens = -1};
     const struct bt_option_group groups[] = {
         {"The answer", ANSWER, BT_COUNT(ANSWER), &o},
-        bt_model_option_group(&model),
+        bt_config_group(BT_GROUP_MODEL, &model),
+        bt_config_group(BT_GROUP_OWNER, &model),
     };
     char **operands;
     int n_operands;
@@ -191,8 +193,13 @@ int bt_cmd_ask(int argc, char **argv) {
     baton_error err;
     struct sigaction action = {.sa_handler = on_interrupt};
     bt_log_set_level(BATON_LOG_WARN);
-    bt_model_options_apply(&model, &p.model, &p.context);
-    bt_cli_progress(&p.model);
+    if (bt_model_settings_complete(&model, &err) != BATON_OK) {
+        bt_buf_free(&from_stdin);
+        return bt_cli_failed("ask", &err);
+    }
+    bt_model_settings_apply(&model, &p.model, &p.context);
+    bt_model_settings_owner(&model, &p);
+    bt_cli_progress(NULL, &p.model);
     if (bt_front_open(&p, &f, &err) == BATON_OK) {
         sigaction(SIGINT, &action, NULL); /* not before: a load is to be interrupted as any program is */
         code = answer(f, &o, prompt);

@@ -1,66 +1,35 @@
-/* What subcommands share: the options of the model, and how a failure is told. State: none. */
+/* What subcommands share: how a load is shown, and how a failure is told. State: none. */
 #include "cli/cli.h"
 
-#include <limits.h>
 #include <stdio.h>
 #include <unistd.h>
 
-#define AT(field) BT_OPTION_AT(struct bt_model_options, field)
-
-static const struct bt_option OPTIONS[] = {
-    {"model", 'm', BT_OPTION_TEXT, AT(model), .value = "FILE",
-     .help =
-         "a GGUF file; without it the built-in tiny model.\nfake:KEY=VALUE,... is a model without weights, for tests"},
-    {"ctx", 'c', BT_OPTION_INT, AT(ctx), 0, 1 << 24, .value = "N",
-     .help = "tokens of context for each sequence; 0, the default:\nwhat the model was trained with, at most 4096. The "
-             "memory it "
-             "takes is\n"
-             "printed at start"},
-    {"threads", 't', BT_OPTION_INT, AT(threads), 0, 1024, .value = "N",
-     .help = "threads of a context's native calls; 0, the default:\none less than there are cores"},
-    {"gpu-layers", 'g', BT_OPTION_INT, AT(gpu_layers), -1, INT_MAX, .value = "N",
-     .help = "layers of the model on the GPU; 0, the default: none;\n-1: all that fit"},
-    {"exact", 0, BT_OPTION_CHOICE, AT(exact), .choices = "on|off|auto",
-     .help = "every answer is the same to the bit in any company\n(split KV cache, no flash attention). auto, the "
-             "default:\n"
-             "on unless layers are on a GPU"},
-    {"chat-template", 0, BT_OPTION_TEXT, AT(chat_template), .value = "NAME",
-     .help = "a chat template that libllama knows (chatml, llama3,\n...) instead of the model's own"},
-};
-
-struct bt_option_group bt_model_option_group(struct bt_model_options *m) {
-    return (struct bt_option_group){"The model", OPTIONS, BT_COUNT(OPTIONS), m};
-}
-
-void bt_model_options_apply(const struct bt_model_options *m, struct bt_model_params *model,
-                            struct bt_context_params *context) {
-    model->path = m->model;
-    model->chat_template = m->chat_template;
-    model->gpu_layers = m->gpu_layers;
-    context->ctx = m->ctx;
-    context->threads = m->threads;
-    context->exact = m->exact == BT_EXACT_ON || (m->exact == BT_EXACT_AUTO && m->gpu_layers == 0);
-}
+/* Of the load under way: there is one at a time. */
+static int64_t load_start_ns;
 
 static bool show_progress(void *arg, float done) {
     static const char bar[] = "########################################";
-    const int64_t *start_ns = arg;
+    const char *name = arg;
     int width = (int)sizeof bar - 1, filled = (int)(done * (float)width);
-    if (bt_now_ns() - *start_ns < BT_NS_PER_S / 2)
-        return true;
-    fprintf(stderr, "\rloading [%-*.*s] %3.0f%%", width, filled, bar, (double)done * 100);
+    int64_t now = bt_now_ns();
+    if (load_start_ns == 0)
+        load_start_ns = now;
+    if (now - load_start_ns >= BT_NS_PER_S / 2) {
+        fprintf(stderr, "\rloading %s%s[%-*.*s] %3.0f%%", name, *name ? " " : "", width, filled, bar,
+                (double)done * 100);
+        if (done >= 1)
+            fprintf(stderr, "\r\033[K");
+    }
     if (done >= 1)
-        fprintf(stderr, "\r\033[K");
+        load_start_ns = 0;
     return true;
 }
 
-void bt_cli_progress(struct bt_model_params *model) {
-    static int64_t start_ns;
+void bt_cli_progress(const char *name, struct bt_model_params *model) {
     if (!isatty(STDERR_FILENO))
         return;
-    start_ns = bt_now_ns();
     model->progress = show_progress;
-    model->progress_arg = &start_ns;
+    model->progress_arg = (void *)(name ? name : "");
 }
 
 int bt_cli_failed(const char *command, const baton_error *err) {

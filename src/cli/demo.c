@@ -41,9 +41,9 @@ static baton_status ask_alone(struct bt_demo *d, baton_error *err) {
     struct bt_context_params context = {.sequences = 1};
     struct bt_sampling greedy = BT_SAMPLING_DEFAULT;
     struct bt_caller *caller;
-    bt_model_options_apply(d->model, &model, &context);
+    bt_model_settings_apply(d->model, &model, &context);
     context.ctx = 512;
-    bt_cli_progress(&model);
+    bt_cli_progress(NULL, &model);
     baton_status status = bt_caller_open(&model, &context, 1, 0, &caller, err);
     for (int i = 0; i < BT_DEMO_ASKS && !status; i++) {
         struct bt_chat_message message = {"user", d->questions[i]};
@@ -89,20 +89,22 @@ static baton_status all_parts(struct bt_demo *d, struct bt_demo_row *rows, int *
 }
 
 int bt_cmd_demo(int argc, char **argv) {
-    struct bt_model_options model = BT_MODEL_OPTIONS;
+    struct bt_model_settings model = BT_MODEL_SETTINGS;
     struct options o = {.trials = 36};
     const struct bt_option_group groups[] = {
         {"The demo", OPTIONS, BT_COUNT(OPTIONS), &o},
-        bt_model_option_group(&model),
+        bt_config_group(BT_GROUP_MODEL, &model),
     };
     int code = bt_options_parse(&COMMAND, groups, BT_COUNT(groups), argc, argv, NULL, NULL);
     if (code != BT_OPTIONS_GO)
         return code;
+    baton_error err;
+    if (bt_model_settings_complete(&model, &err) != BATON_OK)
+        return bt_cli_failed("demo", &err);
     struct bt_demo *d = calloc(1, sizeof *d);
     if (!d)
         return 1;
     struct bt_demo_row rows[BT_DEMO_RACES + BT_DEMO_POLICIES + 1];
-    baton_error err;
     int n = 0;
     memset(rows, 0, sizeof rows);
     memcpy(d->questions, QUESTIONS, sizeof QUESTIONS);

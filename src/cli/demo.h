@@ -9,7 +9,7 @@
 enum { BT_DEMO_ASKS = 8, BT_DEMO_TOKENS = 64 };
 
 struct bt_demo {
-    const struct bt_model_options *model;
+    const struct bt_model_settings *model;
     int trials;
     bool live;          /* stdout is a terminal */
     char program[4096]; /* this very program */

@@ -43,7 +43,7 @@ static baton_status in_threads(const struct bt_demo *d, int contexts, enum bt_wh
     struct bt_model_params model = {0};
     struct bt_context_params context = {.sequences = 1, .ctx = 512};
     pthread_t threads[2];
-    bt_model_options_apply(d->model, &model, &context);
+    bt_model_settings_apply(d->model, &model, &context);
     context.ctx = 512;
     baton_status status = bt_caller_open(&model, &context, contexts, BT_DEMO_ASKS, &job.caller, err);
     if (status)
@@ -95,7 +95,7 @@ static baton_status in_sequences(const struct bt_demo *d, struct bt_demo_row *ro
         .contexts = 1, .when_full = BT_WAIT, .queue_max = BT_DEMO_ASKS, .queue_ms = -1, .run_ms = -1};
     struct gathered g[BT_DEMO_ASKS];
     struct bt_front *f;
-    bt_model_options_apply(d->model, &p.model, &p.context);
+    bt_model_settings_apply(d->model, &p.model, &p.context);
     p.context.sequences = BT_DEMO_ASKS;
     p.context.ctx = 512;
     baton_status status = bt_front_open(&p, &f, err);

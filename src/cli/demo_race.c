@@ -76,7 +76,7 @@ static baton_status trials(const struct bt_demo *d, struct bt_race *race, enum b
 }
 
 baton_status bt_demo_race(const struct bt_demo *d, struct bt_demo_row rows[2], baton_error *err) {
-    struct bt_race_params params = {.path = d->model->model, .threads = 2, .tokens = RACE_TOKENS};
+    struct bt_race_params params = {.path = d->model->file, .threads = 2, .tokens = RACE_TOKENS};
     struct bt_race *race;
     snprintf(rows[0].name, sizeof rows[0].name, "no baton: no lock");
     snprintf(rows[1].name, sizeof rows[1].name, "no baton: a lock around each decode");

@@ -98,16 +98,20 @@ static void follow(const struct bt_demo *d, struct client *clients) {
 
 baton_status bt_demo_serve(const struct bt_demo *d, struct bt_demo_row *row, baton_error *err) {
     char sequences[16];
-    const char *args[8] = {"--sequences", sequences, "--ctx", "512"};
+    const char *args[12] = {"--sequences", sequences, "--ctx", "512"};
     int n = 4;
     snprintf(sequences, sizeof sequences, "%d", BT_DEMO_ASKS);
-    if (d->model->model) {
+    if (d->model->file) {
         args[n++] = "-m";
-        args[n++] = d->model->model;
+        args[n++] = d->model->file;
     }
     if (d->model->chat_template) {
         args[n++] = "--chat-template";
         args[n++] = d->model->chat_template;
+    }
+    if (d->model->lora) {
+        args[n++] = "--lora";
+        args[n++] = d->model->lora;
     }
     struct bt_child child;
     struct client clients[BT_DEMO_ASKS];

@@ -1,22 +1,30 @@
-/* The front's side of the owners of one model: admission, placement, timeouts and cancel of requests, over sockets.
+/* The front's side of the owners of one model: admission, placement, timeouts and cancel of requests, over sockets, and
+ * the lives of the owners. What is decided is decided in dispatch.h; this is its shell.
  * It belongs to one thread (the server's event loop, or `baton ask`) and knows no event library: the shell watches one
  * descriptor for reading, calls bt_front_pump when it is ready, and bt_front_tick when a deadline comes or after it has
  * told the front something.
  *
  * One request, one outcome: on_done is called exactly once for each request that bt_front_submit accepted, unless it
  * was abandoned, and after it nothing more. A slot is free again when the owner has said DONE, that is after the last
- * native call for the request, whatever became of the request's client meanwhile. */
+ * native call for the request, or has ended, whatever became of the request's client meanwhile. An owner process that
+ * ends is started again, and its requests go on in the next one. */
 #ifndef BT_FRONT_H
 #define BT_FRONT_H
 
 #include "gate/gate.h"
+#include "ipc/spawn.h"
 #include "owner/owner.h"
 #include "wire/frame.h"
 
 struct bt_front;
 struct bt_request;
 
-enum { BT_CONTEXTS_MAX = 64, BT_WINDOW = 256 /* tokens on their way without the reader having taken them */ };
+enum {
+    BT_CONTEXTS_MAX = 64,
+    BT_WINDOW = 256, /* tokens on their way without the reader having taken them */
+    BT_HANG_MS = 30000,
+    BT_START_MS = 600000,
+};
 
 struct bt_front_params {
     struct bt_model_params model;
@@ -25,6 +33,12 @@ struct bt_front_params {
     enum bt_when_full when_full;
     int queue_max;
     int64_t queue_ms, run_ms; /* < 0: never */
+    enum bt_owner_kind owner; /* a thread of this process, or a process each */
+    /* of processes: for the first two see struct bt_spawn_params */
+    bool no_sandbox, core;
+    bool no_resume;   /* requests of an owner that ended are CRASHED */
+    int64_t hang_ms;  /* so long without a word, and an owner hangs; 0: BT_HANG_MS; < 0: none does */
+    int64_t start_ms; /* so long to be ready; 0: BT_START_MS; < 0: any time */
 };
 
 /* What one request says where the front's parameters speak for all. */
@@ -38,6 +52,7 @@ struct bt_outcome {
     baton_status status;   /* BATON_OK: completed */
     enum bt_finish finish; /* NONE when the text is cut */
     uint32_t prompt_tokens, reused_tokens, answer_tokens;
+    uint32_t attempts;        /* how many owners, or trials, it took; 0: none was asked */
     int64_t queue_ns, run_ns; /* waited; ran */
     const char *error;        /* one line; "" when completed. Borrowed for the call */
 };
@@ -53,6 +68,7 @@ struct bt_handler {
 struct bt_front_info {
     struct bt_frame_ready ready; /* of the first context, exact if all are; its texts live as long as the front */
     int contexts;
+    const char *sandbox; /* of the first context's owner: see bt_spawn_sandbox; "" for a thread */
 };
 
 /* Loads the model and starts an owner per context; blocks until all are ready or one has failed. */
@@ -66,7 +82,7 @@ const struct bt_front_info *bt_front_info(const struct bt_front *f);
 
 /* Asks for an answer, within `limits` (NULL: the front's). BATON_OK: accepted, running or queued; *r lives until
  * on_done, or bt_request_abandon. s->id, if 0, is set to a fresh id. Refused, with nothing kept and no callback:
- * BATON_BUSY, _QUEUE_FULL, _CLOSED, _NO_MEMORY, _TOO_LONG (the frame would pass BT_FRAME_MAX). Callbacks come from
+ * BATON_BUSY, _QUEUE_FULL, _CLOSED, _NO_MEMORY, _TOO_LONG (over BT_BODY_MAX bytes). Callbacks come from
  * bt_front_pump, _tick, _close and bt_request_cancel, never from here. */
 baton_status bt_front_submit(struct bt_front *f, struct bt_submit *s, const struct bt_limits *limits,
                              const struct bt_handler *handler, struct bt_request **r, baton_error *err);
@@ -101,19 +117,36 @@ struct bt_request *bt_front_find(struct bt_front *f, uint64_t id);
  * and goes behind it. */
 int bt_front_fd(const struct bt_front *f);
 
-/* Reads and writes all that is ready, without blocking, and calls handlers. BATON_OK; else why an owner has ended: all
- * its requests have had their on_done. */
+/* Reads and writes all that is ready, without blocking, and calls handlers. BATON_OK; else why a context's owner has
+ * ended for good: its requests have had their on_done, or are on other contexts. bt_front_tick comes next. */
 baton_status bt_front_pump(struct bt_front *f);
 
-/* Expires deadlines; returns the next one (BT_NEVER_NS for none). */
+/* Expires deadlines, starts and kills owners; returns the next time to do so (BT_NEVER_NS for none). */
 int64_t bt_front_tick(struct bt_front *f);
 
 /* Running and queued now, and since the start. */
 struct bt_front_counts {
     int running, queued, slots, dead_contexts;
     uint64_t accepted, refused, completed, cancelled, timed_out, failed;
+    uint64_t quarantined, restarts;
 };
 void bt_front_counts(const struct bt_front *f, struct bt_front_counts *counts);
+
+/* How a context's owner is, as far as is known; texts live until the front is pumped or ticked. */
+struct bt_front_health {
+    const char *state; /* ready, silent, probation; starting, restarting, ending, hung, given up, closed */
+    bool ready;        /* it has answered lately, and takes requests */
+    int running;       /* requests on it */
+    uint32_t restarts;
+    int64_t since_ns, heard_ns; /* in this state; the last word of it */
+    int64_t retry_ns;           /* when it may be ready: a guess for Retry-After; 0 if it is */
+    const char *last_end;       /* how the last one ended; "" */
+    const char *sandbox;        /* what holds it back, and what does not; "" for a thread */
+};
+void bt_front_health(const struct bt_front *f, int context, struct bt_front_health *h);
+
+/* True if some context is ready. */
+bool bt_front_ready(const struct bt_front *f);
 
 /* Waits, pumps and ticks, until something happens or `wake` (a descriptor of the caller's) is readable. */
 void bt_front_wait(struct bt_front *f, int wake);

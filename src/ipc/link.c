@@ -28,9 +28,9 @@ void bt_link_flush(struct bt_link *l) {
         ssize_t n = send(l->fd, l->out.data, l->out.len, MSG_NOSIGNAL | MSG_DONTWAIT);
         if (n < 0 && errno == EINTR)
             continue;
-        if (n < 0) /* EAGAIN; or anything else: the next read sees the end */
+        if (n < 0 && errno == EAGAIN)
             break;
-        bt_buf_drop(&l->out, (size_t)n);
+        bt_buf_drop(&l->out, n < 0 ? l->out.len : (size_t)n); /* nobody hears it any more: the next read sees the end */
     }
     bool blocked = l->out.len > 0 || l->out.failed;
     if (l->fd >= 0 && blocked != l->blocked) {
@@ -56,9 +56,23 @@ bool bt_link_fill(struct bt_link *l) {
     return false;
 }
 
+bool bt_link_ignore(struct bt_link *l) {
+    unsigned char ignored[4096];
+    ssize_t n;
+    bt_buf_free(&l->in);
+    bt_buf_free(&l->out);
+    do
+        n = recv(l->fd, ignored, sizeof ignored, MSG_DONTWAIT);
+    while (n > 0 || (n < 0 && errno == EINTR));
+    return n < 0 && errno == EAGAIN;
+}
+
 void bt_link_close(struct bt_link *l) {
-    if (l->fd >= 0)
+    if (l->fd >= 0) {
+        epoll_ctl(l->epoll, EPOLL_CTL_DEL, l->fd, NULL);
+        shutdown(l->fd, SHUT_RDWR); /* a forked child of this program may hold the descriptor, too */
         close(l->fd);
+    }
     l->fd = -1;
     bt_buf_free(&l->in);
     bt_buf_free(&l->out);

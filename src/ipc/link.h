@@ -20,8 +20,11 @@ baton_status bt_link_open(struct bt_link *l, int fd, int epoll, uint64_t tag, ba
  * once: whoever pumps it looks at `failed`. */
 void bt_link_flush(struct bt_link *l);
 
-/* Reads all there is. False: the other side has closed its end. */
+/* Reads all there is. False: the other side has closed its end; or memory is short, and `in` has failed. */
 bool bt_link_fill(struct bt_link *l);
+
+/* Reads all there is and keeps nothing of it, nor of what was to go out. False: the other side has closed its end. */
+bool bt_link_ignore(struct bt_link *l);
 
 /* What came in and was not read is dropped, and so is what did not go out. */
 void bt_link_close(struct bt_link *l);

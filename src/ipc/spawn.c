@@ -1,9 +1,9 @@
-/* Starting owners in threads. A bt_spawn belongs to the thread that opened it; each owner's parameters belong to its
- * thread from its start to its join. */
-#include "ipc/spawn.h"
+/* Starting owners as threads, and the choice between the two kinds (spawn_process.c is the other). */
+#include "ipc/spawn_int.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,101 +12,196 @@
 
 #include "owner/owner.h"
 
-struct bt_spawn {
+/* Invariant: `thread` may be joined exactly while `started`. Whoever asks bt_spawn_is_owner or visits may be any
+ * thread, so these read only what is fixed or atomic. */
+struct owner_thread {
+    int visits[2]; /* a pipe: [0] is the owner's, [1] whoever visits; both for the life of the spawn */
+    pthread_t thread;
+    bool started;
+    struct bt_owner_params params;
+    int number;
+    _Atomic bool ended;
+};
+
+struct threads {
+    struct bt_spawn base;
     struct bt_model *model;
+    struct bt_context_params context;
     int n;
-    struct owner_thread {
-        pthread_t thread;
-        int visits[2]; /* a pipe: [0] is the owner's, [1] whoever visits */
-        struct bt_owner_params params;
-        int number;
-    } owners[];
+    struct owner_thread owners[];
+};
+
+/* Of which spawn this thread is an owner. */
+static _Thread_local const struct bt_spawn *owner_of;
+
+static struct threads *of(const struct bt_spawn *s) {
+    return (struct threads *)BT_CONTAINER(s, const struct threads, base);
+}
+
+struct start {
+    struct owner_thread *owner;
+    const struct bt_spawn *spawn;
 };
 
 static void *owner_main(void *arg) {
-    struct owner_thread *o = arg;
+    struct start start = *(struct start *)arg;
+    struct owner_thread *o = start.owner;
     char name[16];
+    free(arg);
+    owner_of = start.spawn;
     snprintf(name, sizeof name, "baton-owner-%d", o->number);
     pthread_setname_np(pthread_self(), name);
     bt_owner_run(&o->params);
-    close(o->params.fd);
+    int fd = o->params.fd;
+    atomic_store(&o->ended, true); /* before the front can see the end */
+    close(fd);
     return NULL;
 }
 
-static baton_status start(struct bt_spawn *s, const struct bt_context_params *context, int *fd, baton_error *err) {
+static baton_status threads_start(struct bt_spawn *base, int context, int *fd, baton_error *err) {
+    struct threads *s = of(base);
+    struct owner_thread *o = &s->owners[context];
+    struct start *start = malloc(sizeof *start);
     int pair[2];
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair))
+    if (!start)
+        return bt_fail(err, BATON_NO_MEMORY, "no memory for an owner");
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair)) {
+        free(start);
         return bt_fail(err, BATON_IO, "no socket pair for an owner: %s", strerror(errno));
-    struct owner_thread *o = &s->owners[s->n];
-    if (pipe2(o->visits, O_CLOEXEC | O_NONBLOCK)) {
-        close(pair[0]);
-        close(pair[1]);
-        return bt_fail(err, BATON_IO, "no pipe for an owner: %s", strerror(errno));
     }
-    o->params = (struct bt_owner_params){s->model, *context, pair[1], o->visits[0]};
-    o->number = s->n;
-    int rc = bt_thread_start(&o->thread, owner_main, o);
+    *start = (struct start){o, base};
+    o->params = (struct bt_owner_params){s->model, s->context, pair[1], o->visits[0]};
+    o->number = context;
+    atomic_store(&o->ended, false);
+    int rc = bt_thread_start(&o->thread, owner_main, start);
     if (rc) {
+        free(start);
         close(pair[0]);
         close(pair[1]);
-        close(o->visits[0]);
-        close(o->visits[1]);
         return bt_fail(err, BATON_IO, "an owner thread cannot be started: %s", strerror(rc));
     }
+    o->started = true;
     *fd = pair[0];
-    s->n++;
     return BATON_OK;
 }
 
-baton_status bt_spawn_open(const struct bt_model_params *model, const struct bt_context_params *context, int contexts,
-                           int *fds, struct bt_spawn **spawn, baton_error *err) {
-    struct bt_spawn *s = calloc(1, sizeof *s + (size_t)contexts * sizeof s->owners[0]);
-    *spawn = NULL;
-    if (!s)
-        return bt_fail(err, BATON_NO_MEMORY, "no memory for %d owners", contexts);
-    baton_status status = bt_model_open(model, &s->model, err);
-    for (int i = 0; i < contexts && !status; i++)
-        status = start(s, context, &fds[i], err);
-    if (status) {
-        for (int i = 0; i < s->n; i++)
-            close(fds[i]);
-        bt_spawn_close(&s);
-        return status;
-    }
-    *spawn = s;
-    return BATON_OK;
-}
-
-const struct bt_model *bt_spawn_model(const struct bt_spawn *spawn) {
-    return spawn->model;
-}
-
-void bt_spawn_visit(struct bt_spawn *spawn, int context, struct bt_visit *visit) {
-    /* a pipe holds 8,192 pointers, and whoever visits waits for the end of it */
-    if (write(spawn->owners[context].visits[1], &visit, sizeof visit) != (ssize_t)sizeof visit)
+static void join(struct owner_thread *o) {
+    struct bt_visit *visit;
+    if (o->started)
+        pthread_join(o->thread, NULL);
+    o->started = false;
+    while (read(o->visits[0], &visit, sizeof visit) == (ssize_t)sizeof visit)
         visit->done(visit, false);
 }
 
-bool bt_spawn_is_owner(const struct bt_spawn *spawn) {
-    for (int i = 0; i < spawn->n; i++)
-        if (pthread_equal(spawn->owners[i].thread, pthread_self()))
-            return true;
-    return false;
+static bool threads_reap(struct bt_spawn *base, int context, struct bt_owner_end *end) {
+    struct owner_thread *o = &of(base)->owners[context];
+    if (!o->started || !atomic_load(&o->ended))
+        return false;
+    join(o);
+    *end = (struct bt_owner_end){.kind = BT_END_EXITED};
+    return true;
 }
 
-void bt_spawn_close(struct bt_spawn **spawn) {
-    struct bt_spawn *s = *spawn;
-    *spawn = NULL;
-    if (!s)
-        return;
+static void threads_visit(struct bt_spawn *base, int context, struct bt_visit *visit) {
+    /* a pipe holds 8,192 pointers, and whoever visits waits for the end of it */
+    if (write(of(base)->owners[context].visits[1], &visit, sizeof visit) != (ssize_t)sizeof visit)
+        visit->done(visit, false);
+}
+
+static const struct bt_model *threads_model(const struct bt_spawn *base) {
+    return of(base)->model;
+}
+
+static void threads_close(struct bt_spawn *base) {
+    struct threads *s = of(base);
     for (int i = 0; i < s->n; i++) {
-        struct bt_visit *visit;
-        pthread_join(s->owners[i].thread, NULL);
-        while (read(s->owners[i].visits[0], &visit, sizeof visit) == (ssize_t)sizeof visit)
-            visit->done(visit, false);
+        join(&s->owners[i]);
         close(s->owners[i].visits[0]);
         close(s->owners[i].visits[1]);
     }
     bt_model_close(s->model);
     free(s);
+}
+
+static const struct bt_spawn_ops thread_ops = {.start = threads_start,
+                                               .reap = threads_reap,
+                                               .visit = threads_visit,
+                                               .model = threads_model,
+                                               .close = threads_close};
+
+static baton_status threads_open(const struct bt_spawn_params *params, struct bt_spawn **spawn, baton_error *err) {
+    struct threads *s = calloc(1, sizeof *s + (size_t)params->contexts * sizeof s->owners[0]);
+    if (!s)
+        return bt_fail(err, BATON_NO_MEMORY, "no memory for %d owners", params->contexts);
+    s->base.ops = &thread_ops;
+    s->context = params->context;
+    baton_status status = bt_model_open(&params->model, &s->model, err);
+    for (; s->n < params->contexts && !status; s->n += status == BATON_OK)
+        if (pipe2(s->owners[s->n].visits, O_CLOEXEC | O_NONBLOCK))
+            status = bt_fail(err, BATON_IO, "no pipe for an owner: %s", strerror(errno));
+    if (status) {
+        threads_close(&s->base);
+        return status;
+    }
+    *spawn = &s->base;
+    return BATON_OK;
+}
+
+baton_status bt_spawn_open(const struct bt_spawn_params *params, struct bt_spawn **spawn, baton_error *err) {
+    *spawn = NULL;
+    return params->owner == BT_OWNER_PROCESS ? bt_spawn_processes(params, spawn, err)
+                                             : threads_open(params, spawn, err);
+}
+
+baton_status bt_spawn_start(struct bt_spawn *s, int context, int *fd, baton_error *err) {
+    return s->ops->start(s, context, fd, err);
+}
+
+int bt_spawn_pidfd(const struct bt_spawn *s, int context) {
+    return s->ops->pidfd ? s->ops->pidfd(s, context) : -1;
+}
+
+int bt_spawn_log_fd(const struct bt_spawn *s, int context) {
+    return s->ops->log_fd ? s->ops->log_fd(s, context) : -1;
+}
+
+void bt_spawn_read_log(struct bt_spawn *s, int context) {
+    if (s->ops->read_log)
+        s->ops->read_log(s, context);
+}
+
+void bt_spawn_kill(struct bt_spawn *s, int context) {
+    if (s->ops->kill)
+        s->ops->kill(s, context);
+}
+
+bool bt_spawn_reap(struct bt_spawn *s, int context, struct bt_owner_end *end) {
+    return s->ops->reap(s, context, end);
+}
+
+const char *bt_spawn_sandbox(const struct bt_spawn *s, int context) {
+    return s->ops->sandbox ? s->ops->sandbox(s, context) : "";
+}
+
+const struct bt_model *bt_spawn_model(const struct bt_spawn *s) {
+    return s->ops->model ? s->ops->model(s) : NULL;
+}
+
+void bt_spawn_visit(struct bt_spawn *s, int context, struct bt_visit *visit) {
+    if (s->ops->visit)
+        s->ops->visit(s, context, visit);
+    else
+        visit->done(visit, false);
+}
+
+bool bt_spawn_is_owner(const struct bt_spawn *s) {
+    return owner_of == s;
+}
+
+void bt_spawn_close(struct bt_spawn **spawn) {
+    struct bt_spawn *s = *spawn;
+    *spawn = NULL;
+    if (s)
+        s->ops->close(s);
 }

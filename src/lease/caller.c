@@ -1,4 +1,5 @@
-/* Generation under a lease. A bt_caller is immutable after open; what changes is in its pool. */
+/* A model with its pool of contexts, whose holders generate in their own threads. A bt_caller is immutable after open;
+ * what changes is in its pool. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,6 +22,11 @@ void *bt_caller_native(void *context) {
     return c->ops->native(c);
 }
 
+/* The model outlives its contexts, and these the leases that are out when the caller is closed. */
+static void contexts_gone(void *arg) {
+    bt_caller_unref(arg);
+}
+
 /* The contexts belong to the pool when it is open. */
 static baton_status pool_of(struct bt_caller *c, struct bt_context *const *list, int n, int queue_max,
                             baton_error *err) {
@@ -34,9 +40,14 @@ static baton_status pool_of(struct bt_caller *c, struct bt_context *const *list,
                                         .queue_max = queue_max,
                                         .destroy = destroy,
                                         .reset = reset,
+                                        .gone = contexts_gone,
+                                        .gone_arg = c,
                                         .native = bt_caller_native,
                                         .queue_ms = -1};
-    return bt_pool_open(&pool, &c->pool, err);
+    baton_status status = bt_pool_open(&pool, &c->pool, err);
+    if (!status)
+        atomic_fetch_add(&c->refs, 1);
+    return status;
 }
 
 static baton_status open_pool(struct bt_caller *c, const struct bt_context_params *params, int contexts, int queue_max,
@@ -139,6 +150,10 @@ void bt_caller_close(struct bt_caller **caller, enum bt_close how) {
     bt_caller_unref(c);
 }
 
+void bt_caller_ref(struct bt_caller *c) {
+    atomic_fetch_add(&c->refs, 1);
+}
+
 void bt_caller_unref(struct bt_caller *c) {
     if (atomic_fetch_sub(&c->refs, 1) != 1)
         return;
@@ -184,52 +199,4 @@ struct bt_pool *bt_caller_pool(const struct bt_caller *c) {
 baton_status bt_caller_chat(const struct bt_caller *c, const struct bt_chat_message *messages, size_t n,
                             bt_token **tokens, size_t *n_tokens, baton_error *err) {
     return bt_chat_tokens(c->model, messages, n, tokens, n_tokens, err);
-}
-
-struct under_lease {
-    const struct bt_run *run;
-    const struct bt_lease *lease;
-};
-
-static bool cancelled(void *arg) {
-    const struct under_lease *u = arg;
-    return bt_lease_cancelled(u->lease) || (u->run->cancelled && u->run->cancelled(u->run->arg));
-}
-
-static bool on_token(void *arg, bt_token token, const char *text, size_t len) {
-    const struct under_lease *u = arg;
-    return !u->run->on_token || u->run->on_token(u->run->arg, token, text, len);
-}
-
-baton_status bt_caller_generate(struct bt_caller *c, const struct bt_ask *ask, const struct bt_run *run,
-                                struct bt_run_result *result, baton_error *err) {
-    struct bt_lease lease;
-    void *context;
-    memset(result, 0, sizeof *result);
-    baton_status status = bt_lease_acquire(c->pool, ask, &lease, err);
-    atomic_fetch_add_explicit(status ? &c->refused : &c->accepted, 1, memory_order_relaxed);
-    if (status) {
-        bt_chunks_free(run->chunks);
-        return status;
-    }
-    atomic_fetch_add(&c->refs, 1); /* on_token may close the caller */
-    status = bt_lease_begin(&lease, BT_OP_GENERATE, &context, err);
-    if (!status) {
-        struct under_lease u = {run, &lease};
-        struct bt_run mine = *run;
-        mine.chunk = bt_caller_chunk(c, run);
-        mine.cancelled = cancelled;
-        mine.on_token = on_token;
-        mine.arg = &u;
-        status = bt_run_alone(context, c->model, 0, &mine, result, err);
-        bt_lease_end(&lease);
-    } else {
-        bt_chunks_free(run->chunks);
-    }
-    baton_error ignored;
-    baton_status released = bt_lease_release(&lease, BT_RESET, &ignored);
-    status = status ? status : released;
-    bt_caller_count(c, status);
-    bt_caller_unref(c);
-    return status;
 }

@@ -22,8 +22,13 @@ baton_status bt_caller_adopt(void *const *natives, int n, bool taken, const char
 void *bt_caller_native(void *context);
 
 /* Waits for the leases that are out (drain), or has them stop at their next native step (cancel), and frees contexts
- * and model. A stream that this thread holds cannot be waited for: what it needs lives on until it is closed. */
+ * and model. A stream or a lease that this thread holds cannot be waited for: what it needs lives on until it is closed
+ * or released. */
 void bt_caller_close(struct bt_caller **caller, enum bt_close how);
+
+/* Keeps a caller that may be closed meanwhile a thing that can be asked, and is closed; until as many unrefs. */
+void bt_caller_ref(struct bt_caller *c);
+void bt_caller_unref(struct bt_caller *c);
 
 struct bt_caller_info {
     int ctx;         /* cells of a context */
@@ -46,13 +51,7 @@ struct bt_pool *bt_caller_pool(const struct bt_caller *c);
 baton_status bt_caller_chat(const struct bt_caller *c, const struct bt_chat_message *messages, size_t n,
                             bt_token **tokens, size_t *n_tokens, baton_error *err);
 
-/* Acquires, generates, releases. What bt_lease_acquire and bt_run_alone return; `result` is the caller's to free. Any
- * thread. Blocks: under BT_WAIT until there is a context, then until the answer is complete. A request that
- * bt_pool_cancel names stops before its next native call. */
-baton_status bt_caller_generate(struct bt_caller *c, const struct bt_ask *ask, const struct bt_run *run,
-                                struct bt_run_result *result, baton_error *err);
-
-/* The same, pulled. The lease is held from open to close; native code runs inside next, on whatever thread calls it,
+/* An answer, pulled. The lease is held from open to close; native code runs inside next, on whatever thread calls it,
  * and in between the context is idle. A stream belongs to one thread at a time, which may be another one each time; it
  * ends with the thread that pulled last, unless it was parked.
  *
@@ -81,5 +80,10 @@ baton_status bt_caller_stream_park(struct bt_caller_stream *s, baton_error *err)
  * native call: _CANCELLED and no result; the rest is done when next returns. *stream is NULL after; twice is harmless.
  */
 baton_status bt_caller_stream_close(struct bt_caller_stream **stream, struct bt_run_result *result, baton_error *err);
+
+/* Such a stream, pulled to its end, with on_token between the pulls: false ends it there, which is BATON_OK and
+ * partial. What bt_caller_stream_open and _close return; `result` is the caller's to free. Any thread. */
+baton_status bt_caller_generate(struct bt_caller *c, const struct bt_ask *ask, const struct bt_run *run,
+                                struct bt_run_result *result, baton_error *err);
 
 #endif

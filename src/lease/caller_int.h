@@ -15,7 +15,7 @@ struct bt_caller {
     uint64_t memory;
     char name[160];
     /* any thread */
-    _Atomic int refs; /* one of the open caller, one of each stream or generation */
+    _Atomic int refs; /* one of the open caller, one of its contexts, one of each stream */
     _Atomic uint64_t accepted, refused, completed, cancelled, timed_out, failed;
 };
 
@@ -26,7 +26,5 @@ void bt_caller_count(struct bt_caller *c, baton_status outcome);
 static inline int bt_caller_chunk(const struct bt_caller *c, const struct bt_run *run) {
     return run->chunk > 0 ? BT_MIN(run->chunk, c->chunk) : c->chunk;
 }
-
-void bt_caller_unref(struct bt_caller *c);
 
 #endif

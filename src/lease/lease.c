@@ -87,6 +87,11 @@ static __attribute__((noinline)) baton_status acquire_contended(struct bt_pool *
     baton_status status = bt_lease_conflict_locked(pool, ask, wait->waiter.deadline_ns);
     if (status == BATON_OK)
         status = bt_gate_ask(&pool->gate, &wait->waiter, ask->when_full, now);
+    /* in the queue already, so that a cancel which came too late to be seen here finds it there */
+    if (status == BATON_AGAIN && wait->within && bt_lease_cancelled(wait->within)) {
+        bt_gate_withdraw(&pool->gate, &wait->waiter);
+        status = BATON_CANCELLED;
+    }
     bt_meter_asked_locked(pool, wait, status);
     wait->in_the_way = bt_pool_in_the_way(pool);
     bt_pool_ref(pool);
@@ -127,13 +132,14 @@ static int take_free(struct bt_pool *pool) {
 
 /* Analysed by itself: Clang does not look into functions that may or may not acquire. */
 static __attribute__((noinline)) baton_status acquire_by_gate(struct bt_pool *pool, const struct bt_ask *ask,
-                                                              struct bt_lease *lease, baton_error *err)
-    BATON_EXCLUDES(pool->lock) {
+                                                              const struct bt_lease *within, struct bt_lease *lease,
+                                                              baton_error *err) BATON_EXCLUDES(pool->lock) {
     struct bt_wait wait = {
         .waiter = {.id = ask->id, .flow = ask->flow, .priority = ask->priority, .deadline_ns = BT_NEVER_NS},
         .verdict = BATON_AGAIN,
         .tid = baton_guard_self(),
         .fd = -1,
+        .within = within,
     };
     bt_pool_lock(pool);
     if (wait.waiter.id == 0)
@@ -156,6 +162,11 @@ static __attribute__((noinline)) baton_status acquire_by_gate(struct bt_pool *po
 
 baton_status bt_lease_acquire(struct bt_pool *pool, const struct bt_ask *ask, struct bt_lease *lease,
                               baton_error *err) {
+    return bt_lease_acquire_within(pool, ask, NULL, lease, err);
+}
+
+baton_status bt_lease_acquire_within(struct bt_pool *pool, const struct bt_ask *ask, const struct bt_lease *within,
+                                     struct bt_lease *lease, baton_error *err) {
     if (!ask)
         ask = &bt_ask_refuse;
     if (BT_UNLIKELY(!lease))
@@ -166,7 +177,7 @@ baton_status bt_lease_acquire(struct bt_pool *pool, const struct bt_ask *ask, st
         return status;
     int at = take_free(pool);
     if (BT_UNLIKELY(at < 0))
-        return acquire_by_gate(pool, ask, lease, err);
+        return acquire_by_gate(pool, ask, within, lease, err);
     bt_pool_hold(pool, at, ask->id, baton_guard_make(baton_guard_self(), BT_OP_IDLE), lease);
     bt_pool_say(pool, lease->id, "acquired context %d", lease->slot);
     return BATON_OK;

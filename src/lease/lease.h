@@ -55,6 +55,8 @@ struct bt_pool_params {
     int queue_max;
     void (*destroy)(void *context); /* may be NULL: called for each context once nobody can be in it */
     void (*reset)(void *context);   /* may be NULL: what BT_RESET does */
+    void (*gone)(void *arg);        /* may be NULL: called once the contexts are destroyed, for what they stand on */
+    void *gone_arg;
     /* what the public layer asks for */
     void *(*native)(void *context); /* may be NULL: what a program is shown for it; NULL from it: nothing to show */
     enum bt_when_full when_full;    /* of a request that does not say */
@@ -88,6 +90,11 @@ baton_status bt_pool_open(const struct bt_pool_params *params, struct bt_pool **
  * A free context is granted whatever else this thread holds. ask may be NULL: refuse. */
 baton_status bt_lease_acquire(struct bt_pool *pool, const struct bt_ask *ask, struct bt_lease *lease, baton_error *err)
     BATON_TRY_ACQUIRE(0, lease);
+
+/* The same for a request that has a lease already, in another pool, and needs this one, too: once `within` is cancelled
+ * the wait is _CANCELLED, if whoever cancels looks for the request there first, and here after. */
+baton_status bt_lease_acquire_within(struct bt_pool *pool, const struct bt_ask *ask, const struct bt_lease *within,
+                                     struct bt_lease *lease, baton_error *err) BATON_TRY_ACQUIRE(0, lease);
 
 /* The same without blocking, for event loops: BATON_AGAIN means queued, and *ticket is given. Its descriptor becomes
  * readable when there is a verdict, the timeout included, and stays so: poll it, never read it. A thread that holds

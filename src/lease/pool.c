@@ -11,6 +11,8 @@
 #include <string.h>
 #include <sys/timerfd.h>
 
+#include "native/native.h"
+
 /* So many are kept untouched, the oldest goes first: who asks a pool just closed is told CLOSED, and does not find
  * itself in another one. */
 enum { SPARE_MIN = 16 };
@@ -101,6 +103,8 @@ baton_status bt_pool_open(const struct bt_pool_params *params, struct bt_pool **
     snprintf(pool->name, sizeof pool->name, "%s", params->name ? params->name : "the context");
     pool->destroy = params->destroy;
     pool->reset = params->reset;
+    pool->gone = params->gone;
+    pool->gone_arg = params->gone_arg;
     pool->native = params->native;
     pool->when_full = params->when_full;
     pool->queue_ms = params->queue_ms;
@@ -192,6 +196,8 @@ static void finish(struct bt_pool *pool) BATON_EXCLUDES(pool->lock) {
             atomic_fetch_add(&pool->slots[i].generation, 1);
             bt_slot_publish(&pool->slots[i], 0);
         }
+    if (pool->gone)
+        pool->gone(pool->gone_arg);
     atomic_store(&pool->dead, 1);
     bt_futex_wake(&pool->dead, INT_MAX);
     bt_pool_unref(pool);
@@ -401,6 +407,7 @@ static void thread_ends(void *unused) {
     (void)unused;
     watched = false; /* a later destructor may still acquire, and must be noticed again */
     unsigned tid = baton_guard_self();
+    bt_device_thread_ends(tid); /* before: it may reset a context of that device */
     for (struct bt_pool *pool = NULL; (pool = next_live(pool));)
         end_in_pool(pool, tid);
 }

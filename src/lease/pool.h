@@ -72,6 +72,8 @@ struct bt_pool {
     char name[96];
     void (*destroy)(void *context);
     void (*reset)(void *context);
+    void (*gone)(void *arg);
+    void *gone_arg;
     bt_native_of *native;
     enum bt_when_full when_full;
     int64_t queue_ms;
@@ -104,7 +106,8 @@ struct bt_wait {
     _Atomic uint32_t verdict; /* a baton_status; BATON_AGAIN until there is one */
     /* set by the asker */
     unsigned tid;
-    int fd; /* a ticket's timer, -1 for a thread that sleeps on the word */
+    int fd;                        /* a ticket's timer, -1 for a thread that sleeps on the word */
+    const struct bt_lease *within; /* of the same request in another pool; NULL: none */
     /* under the lock */
     int listed; /* its place in the meter's list, and 1; 0: none */
     /* set with the verdict */

@@ -219,3 +219,17 @@ baton_status bt_caller_stream_close(struct bt_caller_stream **stream, struct bt_
     }
     return finish(s, result, err);
 }
+
+baton_status bt_caller_generate(struct bt_caller *c, const struct bt_ask *ask, const struct bt_run *run,
+                                struct bt_run_result *result, baton_error *err) {
+    struct bt_caller_stream *s;
+    struct bt_delta d;
+    memset(result, 0, sizeof *result);
+    baton_status status = bt_caller_stream_open(c, ask, run, &s, err);
+    if (status)
+        return status;
+    while (bt_caller_stream_next(s, &d, NULL) == BATON_OK)
+        if (run->on_token && !run->on_token(run->arg, d.token, d.text, d.len))
+            bt_generator_stop(s->generator, BATON_END, "stopped by on_token");
+    return bt_caller_stream_close(&s, result, err);
+}

@@ -33,3 +33,11 @@ const char *bt_builtin_model_path(void) {
     }
     return is_there(path, BATON_DATA_DIR, "") ? path : NULL;
 }
+
+baton_status bt_builtin_model(const char **path, baton_error *err) {
+    *path = bt_builtin_model_path();
+    return *path ? BATON_OK
+                 : bt_fail(err, BATON_NOT_FOUND,
+                           "the built-in model (" FILE_NAME ") is neither in $BATON_MODEL_DIR, nor beside the program, "
+                           "nor in " BATON_DATA_DIR ": give a GGUF file, or set BATON_MODEL_DIR");
+}

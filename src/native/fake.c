@@ -3,6 +3,7 @@
  * its knobs come with the path, "fake:step_us=100,fail_at=7".
  *
  * State: the process-wide counters and the hook. */
+#include "native/device.h"
 #include "native/fake_internal.h"
 
 #include <errno.h>
@@ -66,13 +67,13 @@ static void model_info(const struct bt_model *base, struct bt_model_info *info) 
     const struct bt_fake_model *m = BT_CONTAINER(base, struct bt_fake_model, base);
     *info = (struct bt_model_info){
         .name = "fake",
-        .description = "no weights, for tests",
         .vocab_size = (int)m->vocab,
         .ctx_train = (int)m->ctx_train,
         .recurrent = m->recurrent != 0,
         .has_chat_template = m->template != 0,
         .vision = m->sees,
     };
+    memcpy(info->description, m->description, sizeof info->description);
 }
 
 static void model_piece(const struct bt_model *base, bt_token token, struct bt_buf *out) {
@@ -120,7 +121,39 @@ static baton_status set_knob(struct bt_fake_model *m, const char *name, size_t l
     }
     BT_FAKE_KNOBS(BT_FAKE_SET)
 #undef BT_FAKE_SET
+    baton_status status;
+    if (bt_fake_set_death(m, name, len, value, &status, err))
+        return status;
     return bt_fail(err, BATON_INVALID, "no fake knob is called '%.*s': see BT_FAKE_KNOBS", (int)len, name);
+}
+
+/* Places stay: their contexts may be told apart by them at any later time. */
+struct bt_fake_place *bt_fake_place(const char *name, size_t len) {
+    enum { PLACES = 8 };
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    static struct bt_fake_place places[PLACES];
+    struct bt_fake_place *found = NULL;
+    pthread_mutex_lock(&lock);
+    for (int i = 0; i < PLACES && !found && len < sizeof places[0].name; i++) {
+        if (!places[i].name[0]) {
+            memcpy(places[i].name, name, len);
+            places[i].alone = !bt_backend_is_promised(places[i].name);
+        }
+        if (strlen(places[i].name) == len && memcmp(places[i].name, name, len) == 0)
+            found = &places[i];
+    }
+    pthread_mutex_unlock(&lock);
+    return found;
+}
+
+static baton_status set_device(struct bt_fake_model *m, const char *name, size_t len, baton_error *err) {
+    m->place = len ? bt_fake_place(name, len) : NULL;
+    if (!m->place)
+        return bt_fail(err, BATON_INVALID, "the fake has no device '%.*s': a short name, and few of them", (int)len,
+                       name);
+    if (m->place->alone && !(m->base.device = bt_device_of(m->place->name)))
+        return bt_fail(err, BATON_NO_MEMORY, "no memory for a device");
+    return BATON_OK;
 }
 
 static baton_status parse_knobs(struct bt_fake_model *m, const char *text, baton_error *err) {
@@ -129,7 +162,10 @@ static baton_status parse_knobs(struct bt_fake_model *m, const char *text, baton
         if (text[name] != '=')
             return bt_fail(err, BATON_INVALID, "fake knob '%.*s' has no value: write fake:KEY=VALUE,...", (int)name,
                            text);
-        baton_status status = set_knob(m, text, name, text + name + 1, err);
+        const char *value = text + name + 1;
+        bool is_device = name == 6 && memcmp(text, "device", name) == 0;
+        baton_status status =
+            is_device ? set_device(m, value, strcspn(value, ","), err) : set_knob(m, text, name, value, err);
         if (status != BATON_OK)
             return status;
         text += strcspn(text, ",");
@@ -162,14 +198,21 @@ baton_status bt_fake_open(const struct bt_model_params *params, struct bt_model 
     BT_FAKE_KNOBS(BT_FAKE_PRESET)
 #undef BT_FAKE_PRESET
     baton_status status = parse_knobs(m, params->path + strlen("fake:"), err);
+    if (m->prints)
+        bt_fake_print(m->prints);
     if (status == BATON_OK && !load_slowly(m, params))
         status = bt_fail(err, BATON_CANCELLED, "loading %s was stopped", params->path);
     if (status == BATON_OK && m->load_fail)
         status = bt_fail(err, BATON_BAD_MODEL, "%s: the knob load_fail says that it cannot be loaded", params->path);
     if (status != BATON_OK) {
+        pthread_mutex_destroy(&m->adapters_lock);
         free(m);
         return status;
     }
+    snprintf(m->description, sizeof m->description, "no weights, for tests");
+    if (m->attempt)
+        bt_fake_attempt((enum bt_fake_attempt)m->attempt, m->description, sizeof m->description);
+    m->immortal = m->lives > 0 && params->starts >= m->lives;
     bt_fake_count(&bt_fake_counters.models, 1);
     *out = &m->base;
     return BATON_OK;

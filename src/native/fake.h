@@ -27,6 +27,26 @@ struct bt_fake_event {
 /* Called on the thread that is inside the context; may block it. NULL: none. */
 void bt_fake_set_hook(void (*hook)(void *arg, const struct bt_fake_event *event), void *arg);
 
+/* Where the fake of an owner process finds the socket to the front: the knob die writes to it, past the owner. */
+enum { BT_FAKE_SOCKET = 3 };
+
+/* The knob attempt=N: what is tried when the model is opened; bt_model_info's description then says "done", or the name
+ * of the errno, or what was asked to be told. */
+enum bt_fake_attempt {
+    BT_FAKE_TRY_SOCKET = 1,
+    BT_FAKE_TRY_CONNECT, /* ENOENT: it was tried */
+    BT_FAKE_TRY_READ,
+    BT_FAKE_TRY_CREATE,
+    BT_FAKE_TRY_EXEC,   /* ENOENT: it was tried */
+    BT_FAKE_TRY_PTRACE, /* ESRCH: it was tried */
+    BT_FAKE_TRY_KILL,
+    BT_FAKE_TRY_FORK,
+    BT_FAKE_TRY_MEMORY, /* EFAULT: it was tried */
+    BT_FAKE_TRY_LIMIT,
+    BT_FAKE_TELL_ENVIRONMENT, /* the names of its variables */
+    BT_FAKE_TELL_DESCRIPTORS, /* those that are open */
+};
+
 /* Tokens that are not bytes. The answer ends with BT_FAKE_EOT; BT_FAKE_ASSISTANT ends every prompt. */
 enum {
     BT_FAKE_BOS = 256,

@@ -46,7 +46,11 @@ static struct fake_context *of(const struct bt_context *c) {
  * make themselves, or a hand-over that forgets it would look well. */
 static struct fake_context *enter(const struct bt_context *base) {
     struct fake_context *c = of(base);
-    if (bt_fake_count(&c->inside, 1) != 0) {
+    struct bt_fake_place *place = c->model->place;
+    bool found = bt_fake_count(&c->inside, 1) != 0;
+    if (place && bt_fake_count(&place->inside, 1) != 0 && place->alone)
+        found = true;
+    if (found) {
         bt_fake_count(&bt_fake_counters.overlaps, 1);
         if (c->model->abort_on_overlap) {
             static const char text[] = "fake native: two calls overlap in one context\n";
@@ -59,6 +63,8 @@ static struct fake_context *enter(const struct bt_context *base) {
 }
 
 static void leave(struct fake_context *c) {
+    if (c->model->place)
+        bt_fake_count(&c->model->place->inside, -1);
     bt_fake_count(&c->inside, -1);
 }
 
@@ -95,7 +101,26 @@ static bool spend(struct fake_context *c, int64_t us, bool forever) {
     return c->abort && c->abort(c->abort_arg);
 }
 
-static void faults(const struct bt_fake_model *m, int64_t number) {
+/* What the sequences of this decode hold with it, as text. */
+static void carried_text(const struct fake_context *c, const struct bt_row *rows, int n, struct bt_buf *text) {
+    char piece[16];
+    for (int seq = 0; seq < c->sequences; seq++) {
+        for (int32_t i = 0; c->added[seq] && i < c->seqs[seq].n; i++)
+            bt_buf_add(text, piece, bt_fake_piece(c->seqs[seq].cells[i].last, piece));
+        for (int i = 0; i < n; i++)
+            if (rows[i].seq == seq)
+                bt_buf_add(text, piece, bt_fake_piece(rows[i].token, piece));
+        bt_buf_add(text, "", 1);
+    }
+}
+
+static void faults(struct fake_context *c, const struct bt_row *rows, int n, int64_t number) {
+    struct bt_fake_model *m = c->model;
+    struct bt_buf text = BT_BUF_INIT;
+    if (m->poison[0])
+        carried_text(c, rows, n, &text);
+    bt_fake_maybe_die(m, number, &text);
+    bt_buf_free(&text);
     if (number == m->crash_at)
         abort();
     if (number == m->segv_at)
@@ -127,7 +152,7 @@ static enum bt_decode decode_inside(struct fake_context *c, const struct bt_row 
         result = BT_DECODE_FULL;
     if (result != BT_DECODE_OK)
         return result;
-    faults(m, number);
+    faults(c, rows, n, number);
     if (spend(c, m->step_us + m->token_us * n, number == m->hang_at)) {
         apply(c, rows, n / 2);
         return BT_DECODE_ABORTED;
@@ -404,7 +429,9 @@ static void release(struct fake_context *c) {
 }
 
 static void context_free(struct bt_context *base) {
-    release(enter(base));
+    struct fake_context *c = enter(base);
+    leave(c);
+    release(c);
     bt_fake_count(&bt_fake_counters.contexts, -1);
 }
 
@@ -414,8 +441,7 @@ static uint64_t context_memory(const struct bt_context *base) {
 }
 
 static void *context_native(struct bt_context *base) {
-    (void)base;
-    return NULL;
+    return of(base)->model->shown ? base : NULL;
 }
 
 static const struct bt_context_ops context_ops = {

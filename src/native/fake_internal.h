@@ -27,19 +27,56 @@
     X(load_us, 0, 0, "time of a load")                                                                                 \
     X(context_fail, 0, 0, "1: no context can be made")                                                                 \
     X(scores, 0, 0, "outputs of its rank head")                                                                        \
+    X(print, 0, 0, "1: every decode prints a line on fd 1 and one on fd 2")                                            \
+    X(attempt, 0, 0, "enum bt_fake_attempt: what it tries when it is opened")                                          \
+    X(prints, 0, 0, "bytes that the load and every decode print on fd 1, in words that a task's parent would believe") \
+    X(shown, 0, 0, "1: it has a native context to show, for code by hand that does not look into it")                  \
+    X(lives, 0, 0, "the knob die works in that many owners of the context only, one after the other; 0: in all")       \
     X(image_tokens, 4, 1, "places of an image")                                                                        \
     X(image_whole, 0, 0, "1: they must go through in one decode")
 
+/* The knob die=KIND@N: what happens at the N-th decode (of this process; @N left out: the first), or, with the knob
+ * poison=TEXT, at the N-th that carries a row of a sequence with that text in it. */
+enum bt_fake_death {
+    BT_FAKE_LIVES,
+    BT_FAKE_SEGV,
+    BT_FAKE_ABORT,
+    BT_FAKE_ASSERT, /* last words, then abort */
+    BT_FAKE_EXIT0,
+    BT_FAKE_EXIT1,
+    BT_FAKE_HANG,    /* for ever, whatever the abort hook says */
+    BT_FAKE_GARBAGE, /* bytes on the owner's socket that are no frame; lives on */
+    BT_FAKE_PARTIAL, /* the beginning of a frame, then the end */
+    BT_FAKE_FLOOD,   /* 8 MiB of lines on fd 1 and 2; lives on */
+};
+
 struct bt_fake_model {
     struct bt_model base;
+    /* fixed at the opening */
+    char description[128];
+    enum bt_fake_death death;
+    int64_t death_at;
+    char poison[64];          /* "": none */
+    bool immortal;            /* an earlier owner died for it: see lives */
+    _Atomic int64_t poisoned; /* decodes with the poison in them */
 #define BT_FAKE_FIELD(name, preset, least, text) int64_t name;
     BT_FAKE_KNOBS(BT_FAKE_FIELD)
 #undef BT_FAKE_FIELD
-    bool sees;               /* it was opened with a projector */
-    _Atomic int64_t decodes; /* by all its contexts */
+    bool sees;                   /* it was opened with a projector */
+    _Atomic int64_t decodes;     /* by all its contexts */
+    struct bt_fake_place *place; /* the device that the knob device=NAME says; NULL: none */
     pthread_mutex_t adapters_lock;
     int adapters; /* alive; under the lock */
 };
+
+/* A device: a second call on it is a fault, unless its backend is one of those that allow it. */
+struct bt_fake_place {
+    char name[32];
+    bool alone;
+    _Atomic int64_t inside;
+};
+/* NULL: there is no room for more. */
+struct bt_fake_place *bt_fake_place(const char *name, size_t len);
 
 enum { BT_FAKE_WIDTH = 16 }; /* of an embedding */
 
@@ -62,6 +99,7 @@ static inline void bt_fake_raise(_Atomic int64_t *max, int64_t value) {
         ;
 }
 void bt_fake_tell(const struct bt_fake_event *event);
+void bt_fake_print(int64_t bytes);
 
 /* A place in a sequence: all that the next token depends on. */
 struct bt_fake_cell {
@@ -72,6 +110,16 @@ struct bt_fake_cell {
 };
 struct bt_fake_cell bt_fake_next_cell(const struct bt_fake_cell *before, int32_t pos, bt_token token);
 void bt_fake_logits(const struct bt_fake_model *m, const struct bt_fake_cell *cell, float *logits);
+
+/* fake_die.c. The knobs die and poison; false: the name is neither. */
+bool bt_fake_set_death(struct bt_fake_model *m, const char *name, size_t len, const char *value, baton_status *status,
+                       baton_error *err);
+/* Before decode `number` is computed; `carried`: the texts of its sequences, a NUL between them (only with a poison).
+ * Returns if there is no reason to die now, or only to misbehave. */
+void bt_fake_maybe_die(struct bt_fake_model *m, int64_t number, const struct bt_buf *carried);
+
+/* fake_attempt.c */
+void bt_fake_attempt(enum bt_fake_attempt what, char *text, size_t size);
 
 /* fake_details.c */
 void bt_fake_details(const struct bt_model *m, struct bt_model_details *details);

@@ -2,7 +2,9 @@
  * libllama does not guard: the model's adapters_lock does. */
 #include "native/llama_internal.h"
 
+#include <fcntl.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -21,23 +23,30 @@ static baton_status check_adapter(const struct llama_adapter_lora *lora, const c
     return BATON_OK;
 }
 
-baton_status bt_llama_adapter_open(struct bt_model *base, const char *path, struct bt_adapter **out, baton_error *err) {
+baton_status bt_llama_adapter_open_file(struct bt_model *base, const char *path, int fd, struct bt_adapter **out,
+                                        baton_error *err) {
     struct bt_llama_model *m = bt_llama_model_of(base);
     struct bt_buf causes = BT_BUF_INIT;
-    *out = NULL;
-    if (access(path, R_OK) != 0)
-        return bt_fail(err, BATON_NOT_FOUND,
-                       "there is no adapter file %s that can be read: give the path of a GGUF file", path);
+    int own = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    FILE *file = own >= 0 ? fdopen(own, "rb") : NULL;
     struct adapter *a = calloc(1, sizeof *a);
-    if (!a)
-        return bt_fail(err, BATON_NO_MEMORY, "no memory for an adapter");
+    *out = NULL;
+    if (!file || !a || fseeko(file, 0, SEEK_SET) != 0) {
+        if (file)
+            fclose(file);
+        else if (own >= 0)
+            close(own);
+        free(a);
+        return bt_fail(err, BATON_NO_MEMORY, "no memory for an adapter, or %s cannot be read", path);
+    }
     a->base.model = base;
-    a->fingerprint = bt_llama_fingerprint(path);
+    a->fingerprint = bt_llama_fingerprint(fd);
     pthread_mutex_lock(&m->adapters_lock);
     bt_llama_listen(&causes);
-    a->lora = llama_adapter_lora_init(m->model, path);
+    a->lora = llama_adapter_lora_init_from_file_ptr(m->model, file);
     const char *cause = bt_llama_heard(&causes);
     pthread_mutex_unlock(&m->adapters_lock);
+    fclose(file);
     baton_status status =
         a->lora ? check_adapter(a->lora, path, err)
                 : bt_fail(err, BATON_BAD_MODEL,
@@ -49,6 +58,17 @@ baton_status bt_llama_adapter_open(struct bt_model *base, const char *path, stru
     }
     *out = &a->base;
     return BATON_OK;
+}
+
+baton_status bt_llama_adapter_open(struct bt_model *base, const char *path, struct bt_adapter **out, baton_error *err) {
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    *out = NULL;
+    if (fd < 0)
+        return bt_fail(err, BATON_NOT_FOUND,
+                       "there is no adapter file %s that can be read: give the path of a GGUF file", path);
+    baton_status status = bt_llama_adapter_open_file(base, path, fd, out, err);
+    close(fd);
+    return status;
 }
 
 void bt_llama_adapter_free(struct bt_model *base, struct bt_adapter *adapter) {

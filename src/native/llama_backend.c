@@ -1,5 +1,6 @@
 /* The native libraries' process-wide part: backends by exact path, the one log, libllama's versions. State: the
  * one-time start, and per thread the buffer that collects the causes of a failure. */
+#include "native/device.h"
 #include "native/llama_internal.h"
 #include "native/sd.h"
 
@@ -103,6 +104,36 @@ baton_status bt_llama_start(baton_error *err) {
     if (start_error.status != BATON_OK)
         return bt_fail(err, start_error.status, "%s", start_error.text);
     return BATON_OK;
+}
+
+baton_status bt_native_start(baton_error *err) {
+    return bt_llama_start(err);
+}
+
+void bt_llama_catch_abort(void (*say)(const char *text)) {
+    ggml_set_abort_callback(say);
+}
+
+/* All backends without that promise count as one device: a context may compute on several of them. Without GPU layers
+ * only what accelerates the CPU is used. */
+baton_status bt_llama_device(int gpu_layers, struct bt_device **device, baton_error *err) {
+    char name[64] = "";
+    bool used = false;
+    *device = NULL;
+    for (size_t i = 0; i < ggml_backend_dev_count(); i++) {
+        ggml_backend_dev_t dev = ggml_backend_dev_get(i);
+        const char *backend = ggml_backend_reg_name(ggml_backend_dev_backend_reg(dev));
+        if (bt_backend_is_promised(backend))
+            continue;
+        used |= gpu_layers != 0 || ggml_backend_dev_type(dev) == GGML_BACKEND_DEVICE_TYPE_ACCEL;
+        size_t len = strlen(name);
+        if (!strstr(name, backend))
+            snprintf(name + len, sizeof name - len, "%s%s", len ? "+" : "", backend);
+    }
+    if (!used)
+        return BATON_OK;
+    *device = bt_device_of(name);
+    return *device ? BATON_OK : bt_fail(err, BATON_NO_MEMORY, "no memory for the device %s", name);
 }
 
 /* One core is left to everybody else: ggml's threads spin, and on all cores they collapse beside any other work. */

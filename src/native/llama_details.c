@@ -75,16 +75,12 @@ baton_status bt_llama_detokenize(const struct bt_model *base, const bt_token *to
     return bt_fail(err, BATON_NO_MEMORY, "no memory for the text of %zu tokens", n);
 }
 
-uint64_t bt_llama_fingerprint(const char *path) {
+uint64_t bt_llama_fingerprint(int fd) {
     enum { BLOCKS = 64, WORDS = 512 };
     uint64_t words[WORDS], hash = 0;
     struct stat st;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0 || fstat(fd, &st) != 0) {
-        if (fd >= 0)
-            close(fd);
+    if (fd < 0 || fstat(fd, &st) != 0)
         return 0;
-    }
     hash = bt_mix64((uint64_t)st.st_size);
     off_t last = BT_MAX(st.st_size - (off_t)sizeof words, (off_t)0);
     for (int i = 0; i < BLOCKS; i++) {
@@ -93,6 +89,13 @@ uint64_t bt_llama_fingerprint(const char *path) {
         for (int k = 0; got > 0 && k < WORDS; k++)
             hash = bt_mix64(hash ^ words[k]);
     }
-    close(fd);
     return hash ? hash : 1;
+}
+
+uint64_t bt_llama_fingerprint_of(const char *path) {
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    uint64_t fingerprint = bt_llama_fingerprint(fd);
+    if (fd >= 0)
+        close(fd);
+    return fingerprint;
 }

@@ -1,7 +1,7 @@
 /* The parts of the libllama implementation: backends and log (llama_backend.c), model and vocabulary (llama_model.c),
- * its facts (llama_details.c), its adapters (llama_adapter.c), chat template (llama_chat.c), context (llama_context.c),
- * its states (llama_state.c), embeddings (llama_embed.c), images (llama_vision.c), sampler (llama_sampler.c,
- * llama_grammar.c). */
+ * its files (llama_files.c), its facts (llama_details.c), its adapters (llama_adapter.c), chat template (llama_chat.c),
+ * context (llama_context.c), its states (llama_state.c), embeddings (llama_embed.c), images (llama_vision.c), sampler
+ * (llama_sampler.c, llama_grammar.c). */
 #ifndef BT_LLAMA_INTERNAL_H
 #define BT_LLAMA_INTERNAL_H
 
@@ -88,7 +88,16 @@ bool bt_llama_metadata(const struct bt_model *m, int i, struct bt_buf *key, stru
 baton_status bt_llama_detokenize(const struct bt_model *m, const bt_token *tokens, size_t n, bool special,
                                  struct bt_buf *out, baton_error *err);
 /* A number made of the file's size and of blocks all over it; 0: it cannot be read. */
-uint64_t bt_llama_fingerprint(const char *path);
+uint64_t bt_llama_fingerprint(int fd);
+uint64_t bt_llama_fingerprint_of(const char *path);
+
+/* llama_files.c */
+/* Says what libllama would only say in its log. */
+baton_status bt_llama_check_file(const char *path, int fd, baton_error *err);
+/* The same for a path. */
+baton_status bt_llama_check_path(const char *path, baton_error *err);
+/* Once more from the beginning of the descriptors; NULL: it failed, and the log says why. */
+struct llama_model *bt_llama_load_files(const int *files, size_t n, struct llama_model_params params);
 
 /* llama_adapter.c */
 baton_status bt_llama_adapter_open(struct bt_model *m, const char *path, struct bt_adapter **a, baton_error *err);
@@ -114,9 +123,6 @@ void bt_llama_eye_abort(struct bt_llama_eye *eye, bool (*abort_hook)(void *arg),
 baton_status bt_llama_chunks(const struct bt_model *m, const char *text, size_t len, const char *mark,
                              const struct bt_image *images, size_t n, struct bt_chunks **chunks, baton_error *err);
 enum bt_decode bt_llama_image(struct bt_context *c, const struct bt_chunks *chunks, size_t i, int seq, int32_t pos);
-
-/* llama_model.c: says what libllama would only say in its log. `what` is the kind of file, `cure` what to do. */
-baton_status bt_llama_check_file(const char *path, const char *what, const char *cure, baton_error *err);
 
 /* llama_embed.c */
 bool bt_llama_embeds_only(const struct bt_llama_model *m);

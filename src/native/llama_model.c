@@ -1,13 +1,10 @@
 /* A libllama model: loading, its facts, its vocabulary. Immutable once open, shared by all threads. */
+#include "native/device.h"
 #include "native/llama_internal.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 static void model_free(struct bt_model *base) {
     struct bt_llama_model *m = bt_llama_model_of(base);
@@ -115,46 +112,37 @@ static bool on_progress(float done, void *arg) {
     return !p->stopped;
 }
 
-baton_status bt_llama_check_file(const char *path, const char *what, const char *cure, baton_error *err) {
-    char magic[4] = "";
-    struct stat st;
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe would wait for a writer */
-    if (fd < 0 && (errno == ENOENT || errno == ENOTDIR))
-        return bt_fail(err, BATON_NOT_FOUND, "there is no %s file %s: %s", what, path, cure);
-    if (fd < 0)
-        return bt_fail(err, BATON_IO, "the %s file %s cannot be opened: %s", what, path, strerror(errno));
-    bool regular = fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
-    ssize_t n = regular ? pread(fd, magic, sizeof magic, 0) : 0;
-    close(fd);
-    if (!regular)
-        return bt_fail(err, BATON_BAD_MODEL, "%s is not a file: give the path of a GGUF file", path);
-    if (n != sizeof magic || memcmp(magic, "GGUF", sizeof magic) != 0)
-        return bt_fail(err, BATON_BAD_MODEL, "%s is not a GGUF file (it does not begin with \"GGUF\")", path);
-    return BATON_OK;
-}
-
 /* Weights repacked for the processor's matrix units make libllama multiply several recurrent states otherwise than one:
  * an answer would depend on its neighbours. Only such models, known when loaded, are loaded once more without. */
 static bool must_not_be_repacked(const struct llama_model *m, const struct llama_model_params *p) {
     return m && p->use_extra_bufts && !p->vocab_only && is_recurrent(m);
 }
 
+static struct llama_model *load_once(const struct bt_llama_model *m, const struct bt_model_params *params,
+                                     struct llama_model_params p) {
+    return params->n_files ? bt_llama_load_files(params->files, params->n_files, p)
+                           : llama_model_load_from_file(m->path, p);
+}
+
 static baton_status load(struct bt_llama_model *m, const struct bt_model_params *params, baton_error *err) {
     struct progress progress = {.params = params};
     struct llama_model_params p = llama_model_default_params();
     struct bt_buf causes = BT_BUF_INIT;
+    ggml_backend_dev_t none[] = {NULL};
     p.n_gpu_layers = params->gpu_layers < 0 ? -1 : params->gpu_layers;
+    if (params->gpu_layers == 0) /* else a GPU that is there computes long prompts all the same */
+        p.devices = none;
     p.vocab_only = params->facts_only;
     if (params->progress) {
         p.progress_callback = on_progress;
         p.progress_callback_user_data = &progress;
     }
     bt_llama_listen(&causes);
-    m->model = llama_model_load_from_file(m->path, p);
+    m->model = load_once(m, params, p);
     if (must_not_be_repacked(m->model, &p)) {
         llama_model_free(m->model);
         p.use_extra_bufts = false;
-        m->model = llama_model_load_from_file(m->path, p);
+        m->model = load_once(m, params, p);
     }
     const char *cause = bt_llama_heard(&causes);
     baton_status status = BATON_OK;
@@ -179,28 +167,33 @@ static baton_status check_kind(const struct bt_llama_model *m, baton_error *err)
 }
 
 static baton_status open_model(struct bt_llama_model *m, const struct bt_model_params *params, baton_error *err) {
-    const char *path = params->path ? params->path : bt_builtin_model_path();
+    const char *path = params->path;
+    baton_status status = BATON_OK;
     if (!path)
-        return bt_fail(err, BATON_NOT_FOUND,
-                       "the built-in model (baton-tiny-q8_0.gguf) is neither in $BATON_MODEL_DIR, nor beside the "
-                       "program, nor in " BATON_DATA_DIR ": give a GGUF file, or set BATON_MODEL_DIR");
+        status = bt_builtin_model(&path, err);
+    if (status)
+        return status;
     m->path = strdup(path);
     m->chat_template = params->chat_template ? strdup(params->chat_template) : NULL;
     if (!m->path || (params->chat_template && !m->chat_template))
         return bt_fail(err, BATON_NO_MEMORY, "no memory for the names of model %s", path);
-    baton_status status =
-        bt_llama_check_file(m->path, "model", "give the path of a GGUF file, or none for the built-in model", err);
+    status = params->n_files ? bt_llama_check_file(m->path, params->files[0], err) : bt_llama_check_path(m->path, err);
     if (status == BATON_OK)
         status = bt_llama_start(err);
     if (status == BATON_OK && m->chat_template)
         status = bt_llama_check_template(m->chat_template, err);
-    if (status == BATON_OK)
-        status = load(m, params, err);
+    if (status == BATON_OK && !params->facts_only)
+        status = bt_llama_device(params->gpu_layers, &m->base.device, err);
+    if (status != BATON_OK)
+        return status;
+    bt_device_enter(m->base.device);
+    status = load(m, params, err);
+    bt_device_leave(m->base.device);
     if (status != BATON_OK)
         return status;
     m->vocab = llama_model_get_vocab(m->model);
     m->vocab_size = llama_vocab_n_tokens(m->vocab);
-    m->fingerprint = bt_llama_fingerprint(m->path);
+    m->fingerprint = params->n_files ? bt_llama_fingerprint(params->files[0]) : bt_llama_fingerprint_of(m->path);
     bt_llama_look_into(m);
     status = check_kind(m, err);
     return status || !params->mmproj ? status : bt_llama_vision_open(m, params, err);
@@ -215,7 +208,10 @@ baton_status bt_llama_open(const struct bt_model_params *params, struct bt_model
     pthread_mutex_init(&m->adapters_lock, NULL);
     baton_status status = open_model(m, params, err);
     if (status != BATON_OK) {
+        struct bt_device *device = m->base.device;
+        bt_device_enter(device);
         model_free(&m->base);
+        bt_device_leave(device);
         return status;
     }
     *out = &m->base;
@@ -244,8 +240,8 @@ static baton_status borrow_model(struct llama_context *first, const char *chat_t
     return status ? status : check_kind(m, err);
 }
 
-baton_status bt_native_adopt(void *const *natives, int n, const char *chat_template, struct bt_model **model,
-                             struct bt_context **contexts, baton_error *err) {
+baton_status bt_llama_adopt(void *const *natives, int n, const char *chat_template, struct bt_model **model,
+                            struct bt_context **contexts, baton_error *err) {
     struct bt_llama_model *m;
     int made = 0;
     *model = NULL;
@@ -273,9 +269,9 @@ baton_status bt_native_adopt(void *const *natives, int n, const char *chat_templ
 }
 
 void bt_native_own(struct bt_context *c) {
-    bt_llama_context_of(c)->borrowed = false;
+    bt_llama_context_of(bt_device_inner(c))->borrowed = false;
 }
 
 int bt_native_rows(const struct bt_context *c) {
-    return bt_llama_context_of(c)->rows_max;
+    return bt_llama_context_of(bt_device_inner((struct bt_context *)c))->rows_max;
 }

@@ -5,9 +5,11 @@
  * the first context that asks: one context costs one projector. */
 #include "native/llama_internal.h"
 
+#include <errno.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <mtmd-helper.h>
 #include <mtmd.h>
@@ -99,7 +101,6 @@ static baton_status eye_open(const struct bt_llama_model *m, int threads, struct
 }
 
 baton_status bt_llama_vision_open(struct bt_llama_model *m, const struct bt_model_params *params, baton_error *err) {
-    static const char cure[] = "give the path of the model's projector (\"mmproj\"), a GGUF file";
     m->mmproj = strdup(params->mmproj);
     m->on_gpu = params->gpu_layers != 0;
     if (!m->mmproj)
@@ -107,7 +108,12 @@ baton_status bt_llama_vision_open(struct bt_llama_model *m, const struct bt_mode
     if (params->facts_only)
         return BATON_OK;
     pthread_once(&logging, start_logging);
-    baton_status status = bt_llama_check_file(m->mmproj, "projector", cure, err);
+    if (access(m->mmproj, F_OK) != 0 && errno == ENOENT)
+        return bt_fail(
+            err, BATON_NOT_FOUND,
+            "there is no projector file %s: give the path of the model's projector (\"mmproj\"), a GGUF file",
+            m->mmproj);
+    baton_status status = bt_llama_check_path(m->mmproj, err);
     return status ? status : eye_open(m, params->threads, &m->eye, err);
 }
 

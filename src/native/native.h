@@ -15,6 +15,7 @@ struct bt_model;
 struct bt_context;
 struct bt_sampler;
 struct bt_adapter;
+struct bt_device;
 
 /* An image file of a request, and where in its chat it stands. Same as baton_image. */
 struct bt_image {
@@ -39,6 +40,12 @@ struct bt_model_params {
     size_t n_loras;
     const char *mmproj; /* borrowed; the projector that makes vectors of images; NULL: the model reads text alone */
     int threads;        /* of the projector; 0: as bt_context_params */
+    /* Descriptors to load from instead of the path, which is then only shown: the file, or the pieces of a split one in
+     * their order. Borrowed for the opening, which moves their offsets. */
+    const int *files;
+    size_t n_files;        /* 0: open path */
+    const int *lora_files; /* the same for each adapter; NULL: open their paths */
+    int starts; /* how many owners of the context, each with this model, came before: the fake's knob lives counts it */
 };
 
 struct bt_model_info {
@@ -237,13 +244,17 @@ struct bt_sampler_ops {
 /* Every implementation's objects begin with these; an adapter is told apart by its model. */
 struct bt_model {
     const struct bt_model_ops *ops;
+    struct bt_device *device; /* its contexts take turns on it; NULL: they need not */
     /* set by bt_model_open */
     struct bt_adapter **adapters;
     float *scales;
     size_t n_adapters;
+    /* any thread */
+    _Atomic int keepers; /* beside the one who opened it */
 };
 struct bt_context {
     const struct bt_context_ops *ops;
+    struct bt_device *device; /* the ops take their turn on it by themselves; NULL: they need not */
 };
 struct bt_sampler {
     const struct bt_sampler_ops *ops;
@@ -257,12 +268,40 @@ struct bt_adapter {
  * adapters were asked for. */
 baton_status bt_model_open(const struct bt_model_params *params, struct bt_model **m, baton_error *err);
 void bt_model_close(struct bt_model *m); /* after the last context of it; NULL is harmless */
+/* One close more is needed: for who looks at the vocabulary beside the one who has the contexts. Returns m. */
+const struct bt_model *bt_model_keep(const struct bt_model *m);
 /* A context with the model's adapters set. */
 baton_status bt_context_open(struct bt_model *m, const struct bt_context_params *params, struct bt_context **c,
                              baton_error *err);
 
 baton_status bt_llama_open(const struct bt_model_params *params, struct bt_model **m, baton_error *err);
+baton_status bt_llama_adapter_open_file(struct bt_model *m, const char *path, int file, struct bt_adapter **a,
+                                        baton_error *err);
+void bt_llama_catch_abort(void (*say)(const char *text)); /* NULL: libggml's own way */
 baton_status bt_fake_open(const struct bt_model_params *params, struct bt_model **m, baton_error *err);
+
+/* Opens what bt_model_open would read, for somebody who may open nothing: the file or the pieces of a split one, or
+ * nothing for a fake model. *n descriptors, read-only and close-on-exec, in fds[]. _NOT_FOUND, _IO, _BAD_MODEL (no GGUF
+ * file, or a piece that is not the first), _TOO_LONG (more pieces than max). */
+baton_status bt_model_files_open(const char *path, int *fds, size_t max, size_t *n, baton_error *err);
+baton_status bt_llama_adopt(void *const *natives, int n, const char *chat_template, struct bt_model **model,
+                            struct bt_context **contexts, baton_error *err); /* as bt_native_adopt, on no device */
+
+/* One thread at a time, in order of arrival, of all that use contexts of that device. The ops of a context do it by
+ * themselves; who uses the native context by hand stands between the two. A thread that is in may enter again. NULL: no
+ * need. Blocks in enter, for native calls of others. */
+void bt_device_enter(struct bt_device *d);
+void bt_device_leave(struct bt_device *d);
+bool bt_device_is_mine(struct bt_device *d); /* this thread is in */
+/* That thread is at its end: if it is in, it is no longer. */
+void bt_device_thread_ends(unsigned tid);
+struct bt_device_use {
+    const char *name; /* "": there is none */
+    unsigned tid;     /* who is in; 0: nobody */
+    int64_t for_ms;
+    int waiting;
+};
+struct bt_device_use bt_device_use(struct bt_device *d);
 
 /* libllama's contexts that a program made (`natives`, n of them, of one model, one sequence each), as they are: neither
  * they nor their model are freed with `*model` and contexts[], which need them to live that long. Not BATON_OK: nothing
@@ -274,11 +313,21 @@ int bt_native_rows(const struct bt_context *c); /* of an adopted one: tokens tha
 
 /* Where the built-in model lies: $BATON_MODEL_DIR, beside the program, or where it was installed; NULL if nowhere. */
 const char *bt_builtin_model_path(void);
+/* The same, or _NOT_FOUND, which says where it was looked for. */
+baton_status bt_builtin_model(const char **path, baton_error *err);
 
+/* Loads what the native library loads at run time, once per process: what needs files is done after it. */
+baton_status bt_native_start(baton_error *err);
 /* "llama.cpp 0.7.0, ggml 0.27.0, CPU AVX2 …": for --version and diagnostics. */
 void bt_native_versions(struct bt_buf *out);
 /* "libggml-cpu-haswell: CPU : SSE3 = 1 | …": the variant that runs, and what it was built for. */
 void bt_native_cpu(struct bt_buf *out);
+/* From now on a failed assertion of the native library is written to that descriptor, as one line, before it aborts the
+ * process. For owner processes: ggml's abort callback, of which there is one, is theirs. < 0: no more. */
+void bt_native_last_words(int fd);
+/* Writes such a line; async-signal-safe. */
+void bt_native_say_last(const char *text);
+
 /* The threads of native calls that a context gets: 0 asks for the preset. */
 int bt_native_threads(int asked);
 

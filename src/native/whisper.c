@@ -41,13 +41,19 @@ static const char *model_token_text(const struct bt_whisper *base, int32_t token
     return token >= 0 && token < w->info.vocab_size ? whisper_token_to_str(w->ctx, token) : NULL;
 }
 
+static void *model_native(const struct bt_whisper *base) {
+    return bt_native_whisper_of(base)->ctx;
+}
+
 static const struct bt_whisper_ops model_ops = {
     .free = model_free,
     .info = model_info,
     .language = model_language,
     .lang_str = model_lang_str,
     .token_text = model_token_text,
+    .check = bt_whisper_model_check,
     .state = bt_whisper_state_open,
+    .native = model_native,
 };
 
 /* Caches in f16, as whisper_init_state makes them, and the room it reserves for logits. */
@@ -102,10 +108,9 @@ static baton_status load(struct bt_native_whisper *w, const struct bt_whisper_mo
     return status;
 }
 
-baton_status bt_whisper_open(const struct bt_whisper_model_params *params, struct bt_whisper **out, baton_error *err) {
+baton_status bt_whisper_open_native(const struct bt_whisper_model_params *params, struct bt_whisper **out,
+                                    baton_error *err) {
     *out = NULL;
-    if (!params->path)
-        return bt_fail(err, BATON_INVALID, "no model file: give the path of a whisper.cpp model");
     struct bt_native_whisper *w = calloc(1, sizeof *w);
     if (!w)
         return bt_fail(err, BATON_NO_MEMORY, "no memory for a model");

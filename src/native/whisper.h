@@ -1,6 +1,7 @@
 /* What a program needs of a speech recogniser: a model (immutable, shared freely) and states of it (one owner at a time
- * each: what a pool holds). native/whisper*.c implement it over libwhisper; in a build without libwhisper only the
- * open function is there, and says so. No native type appears here.
+ * each: what a pool holds). native/whisper*.c implement it over libwhisper, fake_whisper.c for tests without a model (a
+ * path that begins with "fake:"); in a build without libwhisper opening another one says so. No native type appears
+ * here.
  *
  * Threads: functions on a model may be called from any thread at once. Functions on a state need its lease: one thread
  * at a time. Results are memory of the request's: nothing in them points into a state, so they outlive the lease. What
@@ -17,10 +18,11 @@ struct bt_whisper;
 struct bt_whisper_state;
 
 enum {
-    BT_WHISPER_RATE = 16000,     /* samples a second; nothing here resamples */
-    BT_WHISPER_MIN_MS = 100,     /* libwhisper hears nothing in less, and says nothing */
-    BT_WHISPER_STATES_MAX = 8,   /* of a model; see the error's text */
-    BT_WHISPER_PROMPT_MAX = 4096 /* bytes of initial_prompt: libwhisper cuts it up with a recursive std::regex */
+    BT_WHISPER_RATE = 16000,      /* samples a second; nothing here resamples */
+    BT_WHISPER_MIN_MS = 100,      /* libwhisper hears nothing in less, and says nothing */
+    BT_WHISPER_STATES_MAX = 8,    /* of a model; see the error's text */
+    BT_WHISPER_PROMPT_MAX = 4096, /* bytes of initial_prompt: libwhisper cuts it up with a recursive std::regex */
+    BT_WHISPER_THREADS_MAX = 512  /* ggml's */
 };
 
 struct bt_whisper_model_params {
@@ -112,8 +114,12 @@ struct bt_whisper_ops {
     int (*language)(const struct bt_whisper *w, const char *name); /* "de", "german": its id; -1: not of this model */
     const char *(*lang_str)(const struct bt_whisper *w, int id);   /* "de"; NULL: not of this model */
     const char *(*token_text)(const struct bt_whisper *w, int32_t token); /* NULL: there is no such token */
+    /* What full would say of these before it hears anything: needs no state. */
+    baton_status (*check)(const struct bt_whisper *w, const struct bt_audio *audio,
+                          const struct bt_whisper_params *params, baton_error *err);
     /* BATON_UNSUPPORTED beyond BT_WHISPER_STATES_MAX. */
     baton_status (*state)(struct bt_whisper *w, struct bt_whisper_state **s, baton_error *err);
+    void *(*native)(const struct bt_whisper *w); /* the native library's own; NULL: there is none */
 };
 
 struct bt_whisper_state_ops {
@@ -135,6 +141,12 @@ struct bt_whisper_state_ops {
     /* logits: info.vocab_size of them, those of the last token. past: how many tokens of earlier decodes stay. */
     baton_status (*decode)(struct bt_whisper_state *s, const int32_t *tokens, int n, int past, int threads,
                            float *logits, baton_error *err);
+    /* For calls of the native library by hand: its own state; NULL: there is none, or no memory. What was done to it so
+     * is found by the next one who asks for it, unless it was reset in between, and by none of the functions above. */
+    void *(*native)(struct bt_whisper_state *s);
+    /* Whoever comes next finds nothing of what was before: no spectrogram, no results. Costs nothing until it is
+     * asked for by `native`. */
+    void (*reset)(struct bt_whisper_state *s);
 };
 
 /* Every implementation's objects begin with these. */
@@ -161,5 +173,22 @@ const char *bt_whisper_version(void);
 baton_status bt_whisper_parallel(struct bt_whisper_state *const *states, int n, const struct bt_audio *audio,
                                  const struct bt_whisper_params *params, struct bt_whisper_result *result,
                                  baton_error *err);
+
+/* For the implementations. */
+baton_status bt_whisper_open_native(const struct bt_whisper_model_params *params, struct bt_whisper **w,
+                                    baton_error *err);
+baton_status bt_whisper_open_fake(const struct bt_whisper_model_params *params, struct bt_whisper **w,
+                                  baton_error *err);
+/* Where they make no sense, the text names the value (whisper_check.c). */
+baton_status bt_whisper_check_run(const struct bt_audio *audio, const struct bt_whisper_params *p, baton_error *err);
+baton_status bt_whisper_check_audio(const struct bt_audio *audio, baton_error *err);
+baton_status bt_whisper_check_threads(int threads, baton_error *err);
+baton_status bt_whisper_check_offset(const struct bt_audio *audio, int offset_ms, baton_error *err);
+/* Tokens for decode: `decoded` so far since the audio was encoded. */
+baton_status bt_whisper_check_rows(const struct bt_whisper_info *info, const int32_t *tokens, int n, int past,
+                                   int decoded, baton_error *err);
+baton_status bt_whisper_check_mel(const struct bt_whisper_info *info, const float *data, int frames, int mels,
+                                  baton_error *err);
+baton_status bt_whisper_fail_too_many(const struct bt_whisper_info *info, baton_error *err);
 
 #endif

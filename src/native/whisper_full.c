@@ -1,12 +1,11 @@
 /* A transcription: parameters checked, libwhisper run, segments copied out. All of it in the thread that has the state;
  * what a run needs to know about itself is on its stack. */
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "native/whisper_internal.h"
 
-enum { MS_PER_TICK = 10 /* of libwhisper's times */, TOO_MANY_CANDIDATES = 8 /* libwhisper's WHISPER_MAX_DECODERS */ };
+enum { MS_PER_TICK = 10 /* of libwhisper's times */ };
 
 struct run {
     struct bt_native_whisper_state *s;
@@ -135,58 +134,6 @@ static void on_progress(struct whisper_context *ctx, struct whisper_state *state
 
 /* ---- parameters */
 
-static baton_status check_range(const char *what, double value, double from, double to, baton_error *err) {
-    if (value >= from && value <= to)
-        return BATON_OK;
-    return bt_fail(err, BATON_INVALID, "%s is %g: give %g to %g", what, value, from, to);
-}
-
-static baton_status check_params(const struct bt_whisper_params *p, baton_error *err) {
-    const struct {
-        const char *what;
-        double value, from, to;
-    } ranges[] = {
-        {"the temperature", (double)p->temperature, 0, 1},
-        {"the step of the temperature", (double)p->temperature_step, 0, 1},
-        {"best_of", p->best_of, 1, TOO_MANY_CANDIDATES},
-        {"the number of beams", p->beams, 0, TOO_MANY_CANDIDATES},
-        {"the offset in ms", p->offset_ms, 0, INT32_MAX},
-        {"the duration in ms", p->duration_ms, 0, INT32_MAX},
-        {"the most segments", p->max_segments, 0, INT32_MAX},
-        {"the most tokens of a segment", p->max_tokens, 0, INT32_MAX},
-        {"the most characters of a segment", p->max_chars, 0, INT32_MAX},
-    };
-    for (size_t i = 0; i < BT_COUNT(ranges); i++)
-        if (check_range(ranges[i].what, ranges[i].value, ranges[i].from, ranges[i].to, err))
-            return BATON_INVALID;
-    if (p->temperature_step > 0 && p->temperature_step < 0.01f)
-        return bt_fail(err, BATON_INVALID, "the step of the temperature is %g: give 0 or at least 0.01",
-                       (double)p->temperature_step);
-    if (p->max_chars > 0 && !p->token_timestamps)
-        return bt_fail(err, BATON_INVALID, "max_chars is %d: it needs token_timestamps", p->max_chars);
-    if (p->vad)
-        return bt_fail(err, BATON_UNSUPPORTED,
-                       "vad: libwhisper detects voice only in calls on a context's hidden state, not on states of a "
-                       "pool, which ignore it. Cut the silence out before");
-    if (p->initial_prompt && strlen(p->initial_prompt) > BT_WHISPER_PROMPT_MAX)
-        return bt_fail(err, BATON_TOO_LONG,
-                       "an initial prompt of %zu bytes: whisper reads its last 200 tokens or so, and "
-                       "at most %d bytes are taken",
-                       strlen(p->initial_prompt), BT_WHISPER_PROMPT_MAX);
-    return bt_whisper_check_threads(p->threads, err);
-}
-
-static baton_status check_window(const struct bt_audio *audio, const struct bt_whisper_params *p, baton_error *err) {
-    int64_t ms = (int64_t)(audio->n / (BT_WHISPER_RATE / 1000)), left = ms - p->offset_ms;
-    if (p->duration_ms > 0)
-        left = BT_MIN(left, p->duration_ms);
-    if (left >= BT_WHISPER_MIN_MS)
-        return BATON_OK;
-    return bt_fail(err, BATON_INVALID,
-                   "an offset of %d ms and a duration of %d ms leave less than %d ms of %lld ms of audio", p->offset_ms,
-                   p->duration_ms, BT_WHISPER_MIN_MS, (long long)ms);
-}
-
 /* -1: to be detected. */
 static baton_status choose_language(const struct bt_whisper_info *info, const struct bt_whisper_params *p,
                                     int *language, baton_error *err) {
@@ -204,6 +151,19 @@ static baton_status choose_language(const struct bt_whisper_info *info, const st
         return bt_fail(err, BATON_UNSUPPORTED, "%s does not know the language '%s'", info->name, p->language);
     return bt_fail(err, BATON_INVALID, "there is no language '%.40s': give \"de\", \"german\", or \"auto\"",
                    p->language);
+}
+
+/* *language: its id; -1: to be detected. */
+static baton_status check(const struct bt_whisper *base, const struct bt_audio *audio,
+                          const struct bt_whisper_params *params, int *language, baton_error *err) {
+    baton_status status = bt_whisper_check_run(audio, params, err);
+    return status ? status : choose_language(&bt_native_whisper_of(base)->info, params, language, err);
+}
+
+baton_status bt_whisper_model_check(const struct bt_whisper *base, const struct bt_audio *audio,
+                                    const struct bt_whisper_params *params, baton_error *err) {
+    int language;
+    return check(base, audio, params, &language, err);
 }
 
 static struct whisper_full_params native_params(struct run *r, const struct bt_audio *audio, int language,
@@ -282,13 +242,7 @@ baton_status bt_whisper_state_full(struct bt_whisper_state *base, const struct b
     struct run r = {.s = bt_native_whisper_state_of(base), .params = params, .percent = -1};
     int language = -1, threads = bt_native_threads(params->threads);
     *result = (struct bt_whisper_result){.language = -1};
-    baton_status status = check_params(params, err);
-    if (!status)
-        status = bt_whisper_check_audio(audio, err);
-    if (!status)
-        status = check_window(audio, params, err);
-    if (!status)
-        status = choose_language(&bt_native_whisper_of(base->model)->info, params, &language, err);
+    baton_status status = check(base->model, audio, params, &language, err);
     if (!status)
         status = bt_whisper_state_refresh(r.s, err);
     if (!status && should_stop(&r))

@@ -24,6 +24,8 @@ struct bt_native_whisper_state {
     struct whisper_state *state; /* NULL when libwhisper freed it, or a new one could not be had */
     bool tainted;                /* holds what a fresh state would not: replaced before the next run */
     bool decoded;                /* its logits are of some earlier run */
+    bool used;                   /* by anybody, since it was made */
+    bool cleared;                /* reset since then */
     int mel_frames;              /* 0: none yet */
     bool encoded;
     int tokens; /* decoded one by one since then */
@@ -43,8 +45,8 @@ baton_status bt_whisper_check_file(const char *path, struct bt_whisper_info *inf
 baton_status bt_whisper_state_open(struct bt_whisper *w, struct bt_whisper_state **s, baton_error *err);
 /* A native state without a past. */
 baton_status bt_whisper_state_refresh(struct bt_native_whisper_state *s, baton_error *err);
-baton_status bt_whisper_check_audio(const struct bt_audio *audio, baton_error *err);
-baton_status bt_whisper_check_threads(int threads, baton_error *err);
+baton_status bt_whisper_model_check(const struct bt_whisper *w, const struct bt_audio *audio,
+                                    const struct bt_whisper_params *params, baton_error *err);
 /* The spectrogram of checked audio, and the language spoken from offset_ms on in the spectrogram. */
 baton_status bt_whisper_state_mel(struct bt_native_whisper_state *s, const struct bt_audio *audio, int threads,
                                   baton_error *err);

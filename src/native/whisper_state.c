@@ -4,11 +4,12 @@
  * that nobody speaks is read from row 0 of the logits, which the first decode of a run does not write when its prompt
  * has more than one token. The row is zeroed, as it is in a state that is new. A state in which a call failed or was
  * stopped is replaced. */
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "native/whisper_internal.h"
+
+_Static_assert(BT_WHISPER_THREADS_MAX == GGML_MAX_N_THREADS, "what ggml takes");
 
 static struct whisper_context *context_of(const struct bt_native_whisper_state *s) {
     return bt_native_whisper_of(s->base.model)->ctx;
@@ -31,7 +32,7 @@ static baton_status make(struct bt_native_whisper_state *s, baton_error *err) {
         status = bt_fail(err, BATON_NO_MEMORY, "no memory for a state of %s: %s",
                          bt_native_whisper_of(s->base.model)->info.name, cause);
     bt_buf_free(&causes);
-    s->tainted = s->decoded = s->encoded = false;
+    s->tainted = s->decoded = s->encoded = s->used = s->cleared = false;
     s->mel_frames = 0;
     return status;
 }
@@ -41,38 +42,16 @@ baton_status bt_whisper_state_refresh(struct bt_native_whisper_state *s, baton_e
         whisper_free_state(s->state);
         s->state = NULL;
     }
-    if (!s->state)
-        return make(s, err);
+    if (!s->state) {
+        baton_status status = make(s, err);
+        if (status)
+            return status;
+    }
+    s->used = true;
+    s->cleared = false;
     if (s->decoded)
         memset(whisper_get_logits_from_state(s->state), 0,
                sizeof(float) * (size_t)bt_native_whisper_of(s->base.model)->info.vocab_size);
-    return BATON_OK;
-}
-
-baton_status bt_whisper_check_threads(int threads, baton_error *err) {
-    if (threads >= 0 && threads <= GGML_MAX_N_THREADS)
-        return BATON_OK;
-    return bt_fail(err, BATON_INVALID, "%d threads: 0 for one less than there are cores, or 1 to %d", threads,
-                   GGML_MAX_N_THREADS);
-}
-
-baton_status bt_whisper_check_audio(const struct bt_audio *audio, baton_error *err) {
-    const size_t per_ms = BT_WHISPER_RATE / 1000,
-                 most = (size_t)INT32_MAX - (size_t)31 * BT_WHISPER_RATE; /* it pads by 30 s */
-    if (audio->rate != BT_WHISPER_RATE)
-        return bt_fail(err, BATON_INVALID, "audio of %d samples a second: whisper hears %d, mono; resample it first",
-                       audio->rate, BT_WHISPER_RATE);
-    if (!audio->samples || audio->n < BT_WHISPER_MIN_MS * per_ms)
-        return bt_fail(err, BATON_INVALID,
-                       "%zu samples are %zu ms of audio, and less than %d ms are too short: pad it with "
-                       "silence",
-                       audio->samples ? audio->n : 0, audio->samples ? audio->n / per_ms : 0, BT_WHISPER_MIN_MS);
-    if (audio->n > most)
-        return bt_fail(err, BATON_INVALID,
-                       "%zu samples are more than the %zu that whisper takes at once: cut the audio", audio->n, most);
-    for (size_t i = 0; i < audio->n; i++)
-        if (!isfinite(audio->samples[i]))
-            return bt_fail(err, BATON_INVALID, "sample %zu of the audio is not a number", i);
     return BATON_OK;
 }
 
@@ -134,9 +113,8 @@ static baton_status state_detect(struct bt_whisper_state *base, const struct bt_
     baton_status status = bt_whisper_check_audio(audio, err);
     if (!status)
         status = bt_whisper_check_threads(threads, err);
-    if (!status && (offset_ms < 0 || (size_t)offset_ms + BT_WHISPER_MIN_MS > audio->n / (BT_WHISPER_RATE / 1000)))
-        status = bt_fail(err, BATON_INVALID, "an offset of %d ms leaves less than %d ms of %zu ms of audio", offset_ms,
-                         BT_WHISPER_MIN_MS, audio->n / (BT_WHISPER_RATE / 1000));
+    if (!status)
+        status = bt_whisper_check_offset(audio, offset_ms, err);
     if (!status)
         status = bt_whisper_state_refresh(s, err);
     threads = bt_native_threads(threads);
@@ -165,15 +143,9 @@ static baton_status state_mel(struct bt_whisper_state *base, const struct bt_aud
 static baton_status state_set_mel(struct bt_whisper_state *base, const float *data, int frames, int mels,
                                   baton_error *err) {
     struct bt_native_whisper_state *s = bt_native_whisper_state_of(base);
-    const struct bt_whisper_info *info = &bt_native_whisper_of(base->model)->info;
-    if (mels != info->mels)
-        return bt_fail(err, BATON_INVALID, "a spectrogram of %d mels: %s hears %d", mels, info->name, info->mels);
-    if (frames < 1 || frames > INT32_MAX / mels)
-        return bt_fail(err, BATON_INVALID, "a spectrogram of %d frames: give 1 to %d", frames, INT32_MAX / mels);
-    for (size_t i = 0; i < (size_t)frames * (size_t)mels; i++)
-        if (!isfinite(data[i]))
-            return bt_fail(err, BATON_INVALID, "number %zu of the spectrogram is not a number", i);
-    baton_status status = bt_whisper_state_refresh(s, err);
+    baton_status status = bt_whisper_check_mel(&bt_native_whisper_of(base->model)->info, data, frames, mels, err);
+    if (!status)
+        status = bt_whisper_state_refresh(s, err);
     if (status)
         return status;
     s->encoded = false;
@@ -202,31 +174,17 @@ static baton_status state_encode(struct bt_whisper_state *base, int first_frame,
     return bt_fail(err, BATON_FAILED, "libwhisper could not encode from frame %d", first_frame);
 }
 
-static baton_status check_rows(const struct bt_whisper_info *info, const int32_t *tokens, int n, int past,
-                               baton_error *err) {
-    if (n < 1 || past < 0 || n > info->text_ctx || past > info->text_ctx - n)
-        return bt_fail(err, BATON_INVALID, "%d tokens after %d: together 1 to %d", n, past, info->text_ctx);
-    for (int i = 0; i < n; i++)
-        if (tokens[i] < 0 || tokens[i] >= info->vocab_size)
-            return bt_fail(err, BATON_INVALID, "token %d is %d: there are 0 to %d", i, (int)tokens[i],
-                           info->vocab_size - 1);
-    return BATON_OK;
-}
-
 static baton_status state_decode(struct bt_whisper_state *base, const int32_t *tokens, int n, int past, int threads,
                                  float *logits, baton_error *err) {
     struct bt_native_whisper_state *s = bt_native_whisper_state_of(base);
     const struct bt_whisper_info *info = &bt_native_whisper_of(base->model)->info;
     baton_status status = bt_whisper_check_threads(threads, err);
+    if (!status && (!s->state || !s->encoded))
+        status = bt_fail(err, BATON_MISUSE, "nothing is encoded yet: decoding would read what is not there");
     if (!status)
-        status = check_rows(info, tokens, n, past, err);
+        status = bt_whisper_check_rows(info, tokens, n, past, s->tokens, err);
     if (status)
         return status;
-    if (!s->state || !s->encoded)
-        return bt_fail(err, BATON_MISUSE, "nothing is encoded yet: decoding would read what is not there");
-    if (past > s->tokens)
-        return bt_fail(err, BATON_INVALID, "after %d tokens: %d were decoded since the audio was encoded", past,
-                       s->tokens);
     s->decoded = true;
     if (whisper_decode_with_state(context_of(s), s->state, tokens, n, past, bt_native_threads(threads)) != 0) {
         s->tainted = true;
@@ -238,6 +196,24 @@ static baton_status state_decode(struct bt_whisper_state *base, const int32_t *t
     return BATON_OK;
 }
 
+/* Shown as it was left, but for a reset. What is done to it by hand is not known here: a run of ours gets a new one. */
+static void *state_native(struct bt_whisper_state *base) {
+    struct bt_native_whisper_state *s = bt_native_whisper_state_of(base);
+    s->tainted |= s->cleared && s->used;
+    if ((!s->state || s->cleared) && bt_whisper_state_refresh(s, NULL))
+        return NULL;
+    s->cleared = false;
+    s->used = s->tainted = true;
+    return s->state;
+}
+
+static void state_reset(struct bt_whisper_state *base) {
+    struct bt_native_whisper_state *s = bt_native_whisper_state_of(base);
+    s->cleared = true;
+    s->encoded = false;
+    s->mel_frames = 0;
+}
+
 static const struct bt_whisper_state_ops state_ops = {
     .free = state_free,
     .full = bt_whisper_state_full,
@@ -246,6 +222,8 @@ static const struct bt_whisper_state_ops state_ops = {
     .set_mel = state_set_mel,
     .encode = state_encode,
     .decode = state_decode,
+    .native = state_native,
+    .reset = state_reset,
 };
 
 static bool count_in(struct bt_native_whisper *w) {
@@ -260,10 +238,7 @@ baton_status bt_whisper_state_open(struct bt_whisper *base, struct bt_whisper_st
     struct bt_native_whisper *w = bt_native_whisper_of(base);
     *out = NULL;
     if (!count_in(w))
-        return bt_fail(err, BATON_UNSUPPORTED,
-                       "%s has %d states, and more are not made: some releases of whisper.cpp crash beyond that "
-                       "(whisper.cpp issue 2521). Let requests wait for a state, or use a second process",
-                       w->info.name, BT_WHISPER_STATES_MAX);
+        return bt_whisper_fail_too_many(&w->info, err);
     struct bt_native_whisper_state *s = calloc(1, sizeof *s);
     if (!s) {
         atomic_fetch_sub(&w->states, 1);

@@ -205,8 +205,7 @@ baton_status bt_generator_save(struct bt_generator *g, struct bt_context *c, str
                          .n_tokens = (size_t)g->n,
                          .n_prompt = g->result.n_prompt,
                          .cache_size = c->ops->state_size(c, g->seq),
-                         .cached = g->fed,
-                         .held = (uint32_t)g->text.pending.len};
+                         .cached = g->fed};
     unsigned char *cache;
     if (!bt_saved_begin(out, &s, &cache))
         return bt_fail(err, BATON_NO_MEMORY, "no memory for a state of %zu bytes", s.cache_size);

@@ -1,9 +1,9 @@
-/* The prepare thread: chat template, tokens, sampler; slow work on the model only, which is safe beside a decode
- * (llama.h: "Tokenization … The API is thread-safe"; templates are pure functions).
+/* The prepare thread: chat template, tokens, sampler, questions about the vocabulary; slow work on the model only,
+ * which is safe beside a decode (llama.h: "Tokenization … The API is thread-safe"; templates are pure functions).
  *
- * Requests go in and come out as pointers through two pipes: order is kept, no lock is taken, and whoever has read a
- * pointer owns the request. A pipe holds 8,192 pointers and the loop has fewer requests than that alive, so neither
- * side ever waits to write. */
+ * Jobs go in and come out as pointers through two pipes: order is kept, no lock is taken, and whoever has read a
+ * pointer owns the job. A pipe holds 8,192 pointers and the loop has fewer jobs than that under way, so neither side
+ * ever waits to write. */
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -17,146 +17,83 @@
 struct bt_prepare {
     const struct bt_model *model;
     int capacity;
+    enum bt_pooling pooling;
     int in[2], out[2]; /* pipes: [0] is read, [1] written */
     pthread_t thread;
 };
 
-struct bt_owner_request *bt_owner_request_new(const struct bt_frame *submit, baton_error *err) {
-    struct bt_owner_request *r = calloc(1, sizeof *r);
-    unsigned char *payload = malloc(submit->len ? submit->len : 1);
-    if (!r || !payload) {
-        free(r);
-        free(payload);
-        bt_fail(err, BATON_NO_MEMORY, "no memory for a request of %zu bytes", submit->len);
-        return NULL;
-    }
-    memcpy(payload, submit->payload, submit->len);
-    struct bt_frame own = {submit->type, payload, submit->len, submit->size};
-    baton_status status = bt_get_submit(&own, &r->ask);
-    if (status) {
-        free(r);
-        free(payload);
-        bt_fail(err, status, "a SUBMIT frame of %zu bytes is malformed", submit->len);
-        return NULL;
-    }
-    r->payload = payload;
-    r->seq = -1;
-    bt_list_init(&r->link);
-    return r;
-}
-
-void bt_owner_request_free(struct bt_owner_request *r) {
-    if (!r)
-        return;
-    if (r->sampler)
-        r->sampler->ops->free(r->sampler);
-    bt_buf_free(&r->text.pending);
-    bt_submit_free(&r->ask);
-    free(r->tokens);
-    free(r->payload);
-    free(r);
-}
-
-/* The prompt as tokens, malloc'd. */
-static baton_status prompt_tokens(const struct bt_model *m, const struct bt_submit *ask, bt_token **tokens, size_t *n,
-                                  baton_error *err) {
-    if (ask->kind == BT_PROMPT_TOKENS) {
-        baton_status status = bt_check_tokens(m, ask->tokens, ask->n_tokens, err);
-        if (status)
-            return status;
-        *n = ask->n_tokens;
-        *tokens = malloc(*n * sizeof **tokens + 1);
-        if (!*tokens)
-            return bt_fail(err, BATON_NO_MEMORY, "no memory for a prompt of %zu tokens", *n);
-        if (*n)
-            memcpy(*tokens, ask->tokens, *n * sizeof **tokens);
+/* A handle is for one thing: a context generates, embeds or scores. */
+static baton_status check_what(enum bt_pooling pooling, enum bt_what what, baton_error *err) {
+    static const char *const can[] = {"generates", "embeds", "scores"};
+    static const char *const asks[] = {"an answer", "an embedding", "a score", "a transcription"};
+    enum bt_what mine = pooling == BT_POOL_OFF    ? BT_WHAT_GENERATE
+                        : pooling == BT_POOL_RANK ? BT_WHAT_SCORE
+                                                  : BT_WHAT_EMBED;
+    if (what == mine)
         return BATON_OK;
-    }
-    if (ask->kind == BT_PROMPT_TEXT)
-        return m->ops->tokenize(m, ask->text.data, ask->text.len, true, true, tokens, n, err);
-    return bt_chat_tokens(m, ask->messages, ask->n_messages, tokens, n, err);
+    return bt_fail(err, BATON_UNSUPPORTED, "this model was opened as one that %s, and %s is asked for", can[mine],
+                   asks[what]);
 }
 
-/* The tokens that an earlier attempt delivered: sampler and text machine are brought to where they were. */
-static baton_status replay(const struct bt_model *m, struct bt_owner_request *r, baton_error *err) {
-    struct bt_buf piece = BT_BUF_INIT, ignored = BT_BUF_INIT;
-    for (size_t i = 0; i < r->ask.n_resume; i++) {
-        bt_token token = r->ask.resume[i];
-        r->tokens[r->n_tokens++] = token;
-        r->sampler->ops->accept(r->sampler, token);
-        piece.len = 0;
-        m->ops->piece(m, token, &piece);
-        r->stopped |= bt_textout_push(&r->text, piece.data, piece.len, &ignored);
-    }
-    bool lost = piece.failed || r->text.pending.failed;
-    bt_buf_free(&piece);
-    bt_buf_free(&ignored);
-    return lost ? bt_fail(err, BATON_NO_MEMORY, "no memory for the text of a resumed answer") : BATON_OK;
+static baton_status prepare_request(const struct bt_prepare *p, struct bt_owner_request *r, baton_error *err) {
+    const struct bt_submit *ask = &r->ask;
+    baton_status status = check_what(p->pooling, ask->what, err);
+    if (status || ask->what == BT_WHAT_GENERATE)
+        return status ? status : bt_prepare_prompt(p->model, p->capacity, r, err);
+    return bt_prepare_inputs(p->model, p->capacity, ask->what == BT_WHAT_SCORE, ask->text, ask->inputs, ask->n_inputs,
+                             0, &r->inputs, err);
 }
 
-static baton_status prepare(const struct bt_prepare *p, struct bt_owner_request *r, baton_error *err) {
-    const struct bt_model *m = p->model;
-    bt_token *prompt = NULL;
-    size_t n = 0, capacity = (size_t)p->capacity;
-    baton_status status = prompt_tokens(m, &r->ask, &prompt, &n, err);
-    if (!status)
-        status = bt_check_tokens(m, r->ask.resume, r->ask.n_resume, err);
-    if (!status && n == 0)
-        status = bt_fail(err, BATON_INVALID, "the prompt has no tokens: there is nothing to continue");
-    if (!status && (n >= capacity || n + r->ask.n_resume > capacity))
-        status = bt_fail(err, BATON_TOO_LONG,
-                         "the prompt has %zu tokens and the context holds %zu (one is kept for the answer): shorten "
-                         "the prompt or start with a larger --ctx",
-                         n + r->ask.n_resume, capacity);
-    if (!status) {
-        r->tokens = malloc(capacity * sizeof *r->tokens);
-        if (!r->tokens)
-            status = bt_fail(err, BATON_NO_MEMORY, "no memory for %zu tokens", capacity);
+static void prepare(const struct bt_prepare *p, struct bt_job *job) {
+    struct bt_owner_more *more;
+    struct bt_owner_call *call;
+    baton_error err = {BATON_OK, ""};
+    switch (job->kind) {
+    case BT_JOB_REQUEST:
+        prepare_request(p, BT_CONTAINER(job, struct bt_owner_request, job), &err);
+        break;
+    case BT_JOB_MORE:
+        more = BT_CONTAINER(job, struct bt_owner_more, job);
+        bt_prepare_inputs(p->model, p->capacity, false, (struct bt_text){"", 0}, more->ask.inputs, more->ask.n_inputs,
+                          more->first, &more->inputs, &err);
+        break;
+    case BT_JOB_CALL:
+        call = BT_CONTAINER(job, struct bt_owner_call, job);
+        bt_answer_call(p->model, &call->ask, &call->result, &err);
+        break;
     }
-    int *window = &r->ask.sampling.penalty_last_n;
-    if (*window < 0 || *window > p->capacity)
-        *window = p->capacity; /* there is no more to look back at, and samplers keep room for all of it */
-    if (!status)
-        status = m->ops->sampler(m, &r->ask.sampling, prompt, n, &r->sampler, err);
-    if (!status) {
-        memcpy(r->tokens, prompt, n * sizeof *prompt);
-        r->n_prompt = r->n_tokens = (int32_t)n;
-        r->text.stops = r->ask.stops;
-        r->text.n_stops = r->ask.n_stops;
-        status = replay(m, r, err);
-    }
-    free(prompt);
-    return status;
+    job->error = err;
 }
 
 /* Moves one pointer; false at the end of the pipe, or when it is empty and not to be waited for. */
-static bool move(int fd, struct bt_owner_request **r, bool reading) {
+static bool move(int fd, struct bt_job **job, bool reading) {
     ssize_t n;
     do
-        n = reading ? read(fd, r, sizeof *r) : write(fd, r, sizeof *r);
+        n = reading ? read(fd, job, sizeof *job) : write(fd, job, sizeof *job);
     while (n < 0 && errno == EINTR);
-    return n == (ssize_t)sizeof *r;
+    return n == (ssize_t)sizeof *job;
 }
 
 static void *prepare_main(void *arg) {
     struct bt_prepare *p = arg;
-    struct bt_owner_request *r;
+    struct bt_job *job;
     pthread_setname_np(pthread_self(), "baton-prepare");
-    while (move(p->in[0], &r, true)) {
-        r->error.status = BATON_OK;
-        prepare(p, r, &r->error);
-        move(p->out[1], &r, false);
+    while (move(p->in[0], &job, true)) {
+        prepare(p, job);
+        move(p->out[1], &job, false);
     }
     close(p->out[1]);
     return NULL;
 }
 
-baton_status bt_prepare_start(const struct bt_model *m, int capacity, struct bt_prepare **out, baton_error *err) {
+baton_status bt_prepare_start(const struct bt_model *m, int capacity, enum bt_pooling pooling, struct bt_prepare **out,
+                              baton_error *err) {
     struct bt_prepare *p = calloc(1, sizeof *p);
     if (!p)
         return bt_fail(err, BATON_NO_MEMORY, "no memory for the prepare thread");
     p->model = m;
     p->capacity = capacity;
+    p->pooling = pooling;
     if (pipe2(p->in, O_CLOEXEC)) {
         free(p);
         return bt_fail(err, BATON_IO, "no pipe: %s", strerror(errno));
@@ -181,17 +118,13 @@ baton_status bt_prepare_start(const struct bt_model *m, int capacity, struct bt_
     return BATON_OK;
 }
 
-void bt_prepare_give(struct bt_prepare *p, struct bt_owner_request *r) {
-    r->preparing = true;
-    move(p->in[1], &r, false);
+void bt_prepare_give(struct bt_prepare *p, struct bt_job *job) {
+    move(p->in[1], &job, false);
 }
 
-struct bt_owner_request *bt_prepare_take(struct bt_prepare *p) {
-    struct bt_owner_request *r;
-    if (!move(p->out[0], &r, true))
-        return NULL;
-    r->preparing = false;
-    return r;
+struct bt_job *bt_prepare_take(struct bt_prepare *p) {
+    struct bt_job *job;
+    return move(p->out[0], &job, true) ? job : NULL;
 }
 
 int bt_prepare_fd(const struct bt_prepare *p) {
@@ -199,11 +132,11 @@ int bt_prepare_fd(const struct bt_prepare *p) {
 }
 
 void bt_prepare_stop(struct bt_prepare *p) {
-    struct bt_owner_request *r;
+    struct bt_job *job;
     close(p->in[1]);
     pthread_join(p->thread, NULL);
-    while (move(p->out[0], &r, true))
-        bt_owner_request_free(r);
+    while (move(p->out[0], &job, true))
+        bt_job_free(job);
     close(p->in[0]);
     close(p->out[0]);
     free(p);

@@ -1,9 +1,9 @@
 /* Prompts as tokens, for owners on either kind of thread: pure functions over the model. */
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "owner/owner.h"
+#include "owner/request.h"
 
 baton_status bt_check_tokens(const struct bt_model *m, const bt_token *tokens, size_t n, baton_error *err) {
     struct bt_model_info info;
@@ -27,104 +27,144 @@ baton_status bt_chat_tokens(const struct bt_model *m, const struct bt_chat_messa
     return status;
 }
 
-/* Every image stands somewhere in the chat, not before the one in front of it, and not inside a character. */
-static baton_status check_places(const struct bt_chat_message *messages, size_t n_messages,
-                                 const struct bt_image *images, size_t n_images, baton_error *err) {
-    for (size_t i = 0; i < n_images; i++) {
-        const struct bt_image *image = &images[i], *before = i ? image - 1 : NULL;
-        if (image->message >= n_messages)
-            return bt_fail(err, BATON_INVALID, "image %zu stands in message %zu, and there are %zu", i, image->message,
-                           n_messages);
-        const char *content = messages[image->message].content;
-        size_t len = strlen(content);
-        if (image->offset > len || ((unsigned char)content[image->offset] & 0xc0) == 0x80)
-            return bt_fail(err, BATON_INVALID, "image %zu stands at byte %zu of message %zu, which %s", i,
-                           image->offset, image->message,
-                           image->offset > len ? "is behind its end" : "is inside a character");
-        if (before &&
-            (before->message > image->message || (before->message == image->message && before->offset > image->offset)))
-            return bt_fail(err, BATON_INVALID,
-                           "image %zu stands in front of image %zu: give them in the order in which they stand in the "
-                           "chat",
-                           i, i - 1);
-    }
-    return BATON_OK;
-}
+/* What is known before the first native call: the prompt, and of the answer what came with a state. */
+struct known {
+    struct bt_saved saved; /* n_tokens 0: none */
+    bt_token *tokens;      /* malloc */
+    size_t n, n_prompt;
+};
 
-enum { MARK_SIZE = 32 };
-
-/* Text that is nowhere in the chat, and of which no end is its beginning: where it is found after the template has been
- * applied, it was put. */
-static void choose_mark(const struct bt_chat_message *messages, size_t n, char mark[MARK_SIZE]) {
-    bool taken = true;
-    for (unsigned number = 0; taken; number++) {
-        snprintf(mark, MARK_SIZE, "<__image_%u__>", number);
-        taken = false;
-        for (size_t i = 0; i < n && !taken; i++)
-            taken = strstr(messages[i].content, mark) || strstr(messages[i].role, mark);
-    }
-}
-
-/* The messages with marks in them: the list and its texts are one piece of memory. */
-static struct bt_chat_message *marked(const struct bt_chat_message *messages, size_t n, const struct bt_image *images,
-                                      size_t n_images, const char *mark) {
-    size_t size = n * sizeof *messages + n_images * strlen(mark);
-    for (size_t i = 0; i < n; i++)
-        size += strlen(messages[i].content) + 1;
-    struct bt_chat_message *list = malloc(size);
-    char *to = list ? (char *)(list + n) : NULL;
-    for (size_t i = 0, k = 0; i < n && list; i++) {
-        const char *from = messages[i].content, *content = from;
-        list[i] = (struct bt_chat_message){messages[i].role, to};
-        for (; k < n_images && images[k].message == i; k++) {
-            size_t len = (size_t)(content + images[k].offset - from);
-            to = mempcpy(mempcpy(to, from, len), mark, strlen(mark));
-            from += len;
-        }
-        to = mempcpy(to, from, strlen(from) + 1);
-    }
-    return list;
-}
-
-static baton_status list_tokens(const struct bt_chunks *chunks, bt_token **tokens, size_t *n, baton_error *err) {
+/* The new turn, malloc'd. After a saved conversation a text has no beginning of its own. */
+static baton_status turn_tokens(const struct bt_model *m, const struct bt_submit *ask, bool after, bt_token **tokens,
+                                size_t *n, baton_error *err) {
     *n = 0;
-    for (size_t i = 0; i < chunks->n; i++)
-        *n += (size_t)chunks->list[i].n;
-    bt_token *to = *tokens = malloc(*n * sizeof **tokens + 1);
-    if (!to)
-        return bt_fail(err, BATON_NO_MEMORY, "no memory for %zu tokens", *n);
-    for (size_t i = 0; i < chunks->n; i++)
-        for (int32_t k = 0; k < chunks->list[i].n; k++)
-            *to++ = chunks->list[i].tokens ? chunks->list[i].tokens[k] : BT_TOKEN_IMAGE;
+    *tokens = NULL;
+    switch (ask->kind) {
+    case BT_PROMPT_TEXT:
+        return m->ops->tokenize(m, ask->text.data, ask->text.len, !after, true, tokens, n, err);
+    case BT_PROMPT_CHAT:
+        if (after)
+            return bt_fail(err, BATON_UNSUPPORTED,
+                           "messages cannot come after a saved conversation: a template writes whole chats. Give the "
+                           "new turn as prompt or tokens");
+        return bt_chat_tokens(m, ask->messages, ask->n_messages, tokens, n, err);
+    case BT_PROMPT_TOKENS:
+        *n = ask->n_tokens;
+        *tokens = malloc(*n * sizeof **tokens + 1);
+        if (!*tokens)
+            return bt_fail(err, BATON_NO_MEMORY, "no memory for a prompt of %zu tokens", *n);
+        if (*n)
+            memcpy(*tokens, ask->tokens, *n * sizeof **tokens);
+        return BATON_OK;
+    case BT_PROMPT_STATE:
+        return after ? BATON_OK : bt_fail(err, BATON_INVALID, "an answer is to go on and there is no state of it");
+    }
+    return bt_fail(err, BATON_INVALID, "a prompt of kind %d: there is none", (int)ask->kind);
+}
+
+static baton_status join(struct known *k, const bt_token *turn, size_t n, bool goes_on, baton_error *err) {
+    const struct bt_saved *s = &k->saved;
+    k->n = s->n_tokens + n;
+    k->n_prompt = goes_on ? s->n_prompt : k->n;
+    k->tokens = malloc(k->n * sizeof *k->tokens + 1);
+    if (!k->tokens)
+        return bt_fail(err, BATON_NO_MEMORY, "no memory for %zu tokens", k->n);
+    if (s->n_tokens)
+        memcpy(k->tokens, s->tokens, s->n_tokens * sizeof *k->tokens);
+    if (n)
+        memcpy(k->tokens + s->n_tokens, turn, n * sizeof *turn);
     return BATON_OK;
 }
 
-baton_status bt_chat_chunks(const struct bt_model *m, const struct bt_chat_message *messages, size_t n_messages,
-                            const struct bt_image *images, size_t n_images, struct bt_chunks **chunks,
-                            bt_token **tokens, size_t *n, baton_error *err) {
-    struct bt_buf chat = BT_BUF_INIT;
-    char mark[MARK_SIZE];
-    *chunks = NULL;
-    *tokens = NULL;
-    baton_status status = check_places(messages, n_messages, images, n_images, err);
+static baton_status known_of(const struct bt_model *m, const struct bt_submit *ask, struct known *k, baton_error *err) {
+    bt_token *turn = NULL;
+    size_t n = 0;
+    bool after = ask->state.len > 0;
+    baton_status status = after ? bt_saved_get(ask->state.data, ask->state.len, &k->saved, err) : BATON_OK;
+    if (!status)
+        status = turn_tokens(m, ask, after, &turn, &n, err);
+    if (!status)
+        status = join(k, turn, n, ask->kind == BT_PROMPT_STATE, err);
+    free(turn);
+    return status ? status : bt_check_tokens(m, k->tokens, k->n, err);
+}
+
+/* The tokens of the answer that were delivered before: sampler and text machine are brought to where they were. */
+static baton_status replay(const struct bt_model *m, struct bt_owner_request *r, const bt_token *tokens, size_t n,
+                           baton_error *err) {
+    struct bt_buf piece = BT_BUF_INIT, ignored = BT_BUF_INIT;
+    for (size_t i = 0; i < n; i++) {
+        r->tokens[r->n_tokens++] = tokens[i];
+        r->sampler->ops->accept(r->sampler, tokens[i]);
+        piece.len = 0;
+        m->ops->piece(m, tokens[i], &piece);
+        r->stopped |= bt_textout_push(&r->text, piece.data, piece.len, &ignored);
+    }
+    bool lost = piece.failed || r->text.pending.failed;
+    bt_buf_free(&piece);
+    bt_buf_free(&ignored);
+    return lost ? bt_fail(err, BATON_NO_MEMORY, "no memory for the text of a resumed answer") : BATON_OK;
+}
+
+/* The body, which may hold megabytes of prompt, is given back when the answer begins: stop strings outlive it. */
+static bool own_stops(struct bt_owner_request *r) {
+    struct bt_submit *s = &r->ask;
+    size_t size = 1;
+    for (size_t i = 0; i < s->n_stops; i++)
+        size += s->stops[i].len;
+    char *to = r->stop_bytes = malloc(size);
+    for (size_t i = 0; i < s->n_stops && to; i++) {
+        memcpy(to, s->stops[i].data, s->stops[i].len);
+        s->stops[i].data = to;
+        to += s->stops[i].len;
+    }
+    r->text.stops = s->stops;
+    r->text.n_stops = s->n_stops;
+    return r->stop_bytes != NULL;
+}
+
+static baton_status check_room(const struct known *k, size_t resumed, size_t capacity, baton_error *err) {
+    if (k->n_prompt == 0)
+        return bt_fail(err, BATON_INVALID, "the prompt has no tokens: there is nothing to continue");
+    if (k->n >= capacity || k->n + resumed > capacity)
+        return bt_fail(err, BATON_TOO_LONG,
+                       "the prompt has %zu tokens and the context holds %zu (one is kept for the answer): shorten "
+                       "the prompt or start with a larger --ctx",
+                       k->n + resumed, capacity);
+    return BATON_OK;
+}
+
+static baton_status take_known(const struct bt_model *m, size_t capacity, const struct known *k,
+                               struct bt_owner_request *r, baton_error *err) {
+    r->tokens = malloc(capacity * sizeof *r->tokens);
+    if (!r->tokens || !own_stops(r))
+        return bt_fail(err, BATON_NO_MEMORY, "no memory for %zu tokens", capacity);
+    int *window = &r->ask.sampling.penalty_last_n;
+    if (*window < 0 || *window > (int)capacity)
+        *window = (int)capacity; /* there is no more to look back at, and samplers keep room for all of it */
+    baton_status status = m->ops->sampler(m, &r->ask.sampling, k->tokens, k->n_prompt, &r->sampler, err);
     if (status)
         return status;
-    choose_mark(messages, n_messages, mark);
-    struct bt_chat_message *list = marked(messages, n_messages, images, n_images, mark);
-    if (!list)
-        return bt_fail(err, BATON_NO_MEMORY, "no memory for a chat of %zu messages", n_messages);
-    status = m->ops->chat(m, list, n_messages, &chat, err);
-    free(list);
-    if (!status && chat.failed)
-        status = bt_fail(err, BATON_NO_MEMORY, "no memory for a chat of %zu messages", n_messages);
+    memcpy(r->tokens, k->tokens, k->n_prompt * sizeof *k->tokens);
+    r->n_prompt = r->n_tokens = (int32_t)k->n_prompt;
+    r->n_before = (int32_t)(k->n - k->n_prompt);
+    r->cache = k->saved.cache;
+    r->cache_size = k->saved.cache_size;
+    r->cached = k->saved.cached;
+    status = replay(m, r, k->tokens + k->n_prompt, k->n - k->n_prompt, err);
+    return status ? status : replay(m, r, r->ask.resume, r->ask.n_resume, err);
+}
+
+baton_status bt_prepare_prompt(const struct bt_model *m, int capacity, struct bt_owner_request *r, baton_error *err) {
+    struct known k = {.tokens = NULL};
+    baton_status status = known_of(m, &r->ask, &k, err);
     if (!status)
-        status = m->ops->chunks(m, (const char *)chat.data, chat.len, mark, images, n_images, chunks, err);
+        status = bt_check_tokens(m, r->ask.resume, r->ask.n_resume, err);
     if (!status)
-        status = list_tokens(*chunks, tokens, n, err);
-    if (status) {
-        bt_chunks_free(*chunks);
-        *chunks = NULL;
-    }
-    bt_buf_free(&chat);
+        status = check_room(&k, r->ask.n_resume, (size_t)capacity, err);
+    if (!status)
+        status = take_known(m, (size_t)capacity, &k, r, err);
+    free(k.tokens);
+    bt_saved_free(&k.saved);
     return status;
 }

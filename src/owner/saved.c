@@ -11,7 +11,7 @@ struct header {
     uint64_t sum; /* of everything behind it */
     uint64_t n_tokens, n_prompt, cache_size;
     int32_t cached;
-    uint32_t held;
+    uint32_t zero;
 };
 
 static const size_t behind_sum = offsetof(struct header, n_tokens);
@@ -21,8 +21,7 @@ bool bt_saved_begin(struct bt_buf *b, const struct bt_saved *s, unsigned char **
                        .version = SAVED_VERSION,
                        .n_tokens = s->n_tokens,
                        .n_prompt = s->n_prompt,
-                       .cached = s->cached,
-                       .held = s->held};
+                       .cached = s->cached};
     b->len = 0;
     bt_buf_add(b, &h, sizeof h);
     bt_buf_add(b, s->tokens, s->n_tokens * sizeof *s->tokens);
@@ -64,10 +63,9 @@ baton_status bt_saved_get(const void *bytes, size_t size, struct bt_saved *s, ba
     memcpy(s->tokens, from + sizeof h, tokens);
     s->n_tokens = h.n_tokens;
     s->n_prompt = h.n_prompt;
-    s->cache = from + sizeof h + tokens;
+    s->cache = h.cache_size ? from + sizeof h + tokens : NULL;
     s->cache_size = h.cache_size;
     s->cached = h.cached;
-    s->held = h.held;
     return BATON_OK;
 }
 

@@ -8,10 +8,9 @@
 struct bt_saved {
     bt_token *tokens; /* prompt and answer; malloc */
     size_t n_tokens, n_prompt;
-    const unsigned char *cache; /* what bt_context_ops' state_set takes; borrowed from the bytes */
+    const unsigned char *cache; /* what bt_context_ops' state_set takes; borrowed from the bytes. NULL: none */
     size_t cache_size;
-    int32_t cached; /* how many of the tokens are in it */
-    uint32_t held;  /* bytes of the answer that were held back */
+    int32_t cached; /* how many of the tokens are in it; there may be more behind them */
 };
 
 /* Room for the cache is left at the end: *cache points there until the buffer grows. */

@@ -38,6 +38,58 @@ static int32_t trim(struct bt_loop *l, int seq, int32_t keep) {
     return 0;
 }
 
+/* The saved state of its beginning, when that is more than what is in the sequence. The last token has to be decoded
+ * here, for its logits; a library that cannot take back one cell begins anew. */
+static baton_status restore(struct bt_loop *l, struct bt_owner_request *r, baton_error *err) {
+    const struct bt_context_ops *ops = l->context->ops;
+    int32_t keep = BT_MIN(r->cached, r->n_tokens - 1);
+    if (!r->cache || r->fed >= keep)
+        return BATON_OK;
+    bt_loop_stand(l, r, BT_STANDING_STEPPING);
+    bt_loop_tell(l);
+    ops->seq_rm(l->context, r->seq, 0, -1);
+    r->fed = 0;
+    baton_status status = ops->state_set(l->context, r->seq, r->cache, r->cache_size, err);
+    if (status)
+        return status;
+    int32_t there = ops->pos_max(l->context, r->seq) + 1;
+    if (there < keep || (there > keep && !ops->seq_rm(l->context, r->seq, keep, -1)))
+        ops->seq_rm(l->context, r->seq, 0, -1);
+    else
+        r->fed = keep;
+    r->reused = BT_MIN(r->cached, r->n_prompt);
+    return BATON_OK;
+}
+
+/* What was asked has been taken over: megabytes of prompt or state are not kept beside it. */
+static void drop_body(struct bt_owner_request *r) {
+    bt_body_free(r->job.body);
+    r->job.body = NULL;
+    r->cache = NULL;
+    r->ask.text = r->ask.state = (struct bt_text){"", 0};
+    r->ask.sampling.grammar = NULL;
+    r->ask.n_messages = 0;
+}
+
+static void take_sequence(struct bt_loop *l, struct bt_owner_request *r, int i, int32_t reuse) {
+    struct bt_owner_seq *s = &l->seqs[i];
+    baton_error err;
+    bt_list_remove(&r->link);
+    r->reused = reuse == s->n_cached && reuse > 0 ? reuse : trim(l, i, reuse);
+    r->fed = r->reused;
+    r->seq = i;
+    free(s->cached);
+    s->cached = NULL;
+    s->n_cached = 0;
+    s->last = 0;
+    s->flow = r->ask.flow;
+    s->request = r;
+    baton_status status = restore(l, r, &err);
+    drop_body(r);
+    if (status)
+        bt_loop_finish(l, r, status, BT_FINISH_NONE, err.text);
+}
+
 void bt_loop_place(struct bt_loop *l) {
     while (!bt_list_empty(&l->waiting)) {
         struct bt_owner_request *r = BT_CONTAINER(l->waiting.next, struct bt_owner_request, link);
@@ -47,16 +99,7 @@ void bt_loop_place(struct bt_loop *l) {
                               !l->info.recurrent, &reuse);
         if (i < 0)
             return;
-        struct bt_owner_seq *s = &l->seqs[i];
-        bt_list_remove(&r->link);
-        r->reused = reuse == s->n_cached && reuse > 0 ? reuse : trim(l, i, reuse);
-        r->fed = r->reused;
-        r->seq = i;
-        free(s->cached);
-        s->cached = NULL;
-        s->n_cached = 0;
-        s->flow = r->ask.flow;
-        s->request = r;
+        take_sequence(l, r, i, reuse);
     }
 }
 
@@ -93,7 +136,7 @@ static void advance(struct bt_loop *l, struct bt_owner_request *r, bt_token toke
     }
     struct bt_frame_token frame = {r->ask.id,
                                    r->ask.attempt,
-                                   (uint32_t)bt_owner_answered(r) - 1,
+                                   (uint32_t)(bt_owner_answered(r) - r->n_before) - 1,
                                    token,
                                    (uint32_t)r->text.pending.len,
                                    {(const char *)l->text.data, l->text.len}};
@@ -101,7 +144,7 @@ static void advance(struct bt_loop *l, struct bt_owner_request *r, bt_token toke
     r->sent++;
     if (stop)
         bt_loop_finish(l, r, BATON_OK, BT_FINISH_STOP, "");
-    else if (bt_owner_answered(r) == r->ask.max_tokens || r->n_tokens >= l->capacity)
+    else if (bt_owner_answered(r) - r->n_before == r->ask.max_tokens || r->n_tokens >= l->capacity)
         bt_loop_finish(l, r, BATON_OK, BT_FINISH_LENGTH, "");
 }
 
@@ -156,9 +199,11 @@ static void call(struct bt_loop *l, const int *list, int n, const int32_t *share
     int rows = rows_of(l, list, n, share);
     l->alone = n == 1 ? l->seqs[list[0]].request : NULL;
     l->looked_ns = bt_now_coarse_ns();
+    int64_t began_ns = bt_now_ns();
     enum bt_decode result = l->context->ops->decode(l->context, l->rows, rows);
     l->alone = NULL;
     l->steps++;
+    bt_loop_took(l, bt_now_ns() - began_ns);
     if (result == BT_DECODE_OK) {
         collect(l, list, n, share);
         return;
@@ -176,6 +221,18 @@ static void call(struct bt_loop *l, const int *list, int n, const int32_t *share
             call(l, &list[i], 1, share);
 }
 
+static void stand(struct bt_loop *l) {
+    bool in_it[BT_SEQUENCES_MAX] = {false};
+    for (int i = 0; i < l->plan.n_decode; i++)
+        in_it[l->plan.decode[i]] = true;
+    for (int i = 0; i < l->plan.n_prefill; i++)
+        in_it[l->plan.prefill[i]] = true;
+    for (int i = 0; i < l->sequences; i++)
+        if (l->seqs[i].request)
+            bt_loop_stand(l, l->seqs[i].request, in_it[i] ? BT_STANDING_STEPPING : BT_STANDING_RESTING);
+    bt_loop_tell(l);
+}
+
 bool bt_loop_step(struct bt_loop *l) {
     struct bt_plan *plan = &l->plan;
     view_all(l);
@@ -183,6 +240,7 @@ bool bt_loop_step(struct bt_loop *l) {
     if (plan->n_decode == 0 && plan->n_prefill == 0)
         return false;
     l->lost_steps = plan->holes ? l->lost_steps + 1 : 0;
+    stand(l);
     if (plan->move_from >= 0) {
         move(l, plan->move_from, plan->move_to);
         return true;
@@ -193,6 +251,8 @@ bool bt_loop_step(struct bt_loop *l) {
             one[plan->decode[i]] = 1;
         call(l, plan->decode, plan->n_decode, one);
     }
+    if (plan->n_decode > 0 && plan->n_prefill > 0)
+        bt_loop_flush(l); /* nobody's token waits for a neighbour's prompt */
     if (plan->n_prefill > 0 && !l->ending)
         call(l, plan->prefill, plan->n_prefill, plan->share);
     return true;

@@ -14,6 +14,7 @@ static const char JSON[] = "application/json", EVENTS[] = "text/event-stream";
 
 struct answer {
     struct bt_api *api;
+    struct bt_served *model;
     struct bt_http_conn *conn;
     struct bt_request *request; /* NULL once the front has said its last */
     struct bt_list link;
@@ -38,13 +39,14 @@ void bt_api_reply_error(struct bt_api *a, struct bt_http_conn *c, const struct b
 }
 
 /* A status as a reply. Who is told to come back is told when: after the queue that is there now. */
-static void reply_status(struct bt_api *a, struct bt_http_conn *c, baton_status status, const char *text) {
+static void reply_status(struct bt_api *a, const struct bt_served *m, struct bt_http_conn *c, baton_status status,
+                         const char *text) {
     struct bt_api_error e;
     struct bt_front_counts n;
     char retry[40];
     bt_openai_status_error(status, text, &e);
-    bt_front_counts(a->front, &n);
-    int64_t seconds = a->mean_ns / BT_NS_PER_S * (n.queued + 1) / BT_MAX(n.slots, 1) + 1;
+    bt_front_counts(m->front, &n);
+    int64_t seconds = m->mean_ns / BT_NS_PER_S * (n.queued + 1) / BT_MAX(n.slots, 1) + 1;
     snprintf(retry, sizeof retry, "Retry-After: %d\r\n", (int)BT_MIN(seconds, 60));
     bt_api_reply_error(a, c, &e, e.status == 429 || e.status == 503 ? retry : NULL);
 }
@@ -76,7 +78,7 @@ static void on_text(void *arg, const char *text, size_t len) {
 static void completed(struct answer *w, const struct bt_outcome *o) {
     struct bt_buf *b = &w->api->scratch;
     int64_t took = bt_now_ns() - w->since_ns;
-    w->api->mean_ns += (took - w->api->mean_ns) / 8;
+    w->model->mean_ns += (took - w->model->mean_ns) / 8;
     b->len = 0;
     if (w->stream) {
         begin(w, b);
@@ -84,7 +86,7 @@ static void completed(struct answer *w, const struct bt_outcome *o) {
         bt_http_send(w->conn, b->data, b->len);
         bt_http_end(w->conn);
     } else if (w->text.failed) {
-        reply_status(w->api, w->conn, BATON_NO_MEMORY, "");
+        reply_status(w->api, w->model, w->conn, BATON_NO_MEMORY, "");
     } else {
         bt_openai_whole(&w->out, o, (const char *)w->text.data, w->text.len, b);
         bt_http_reply(w->conn, 200, JSON, NULL, b->data, b->len);
@@ -96,7 +98,7 @@ static void cut(struct answer *w, const struct bt_outcome *o) {
     struct bt_buf *b = &w->api->scratch;
     struct bt_api_error e;
     if (!w->begun) {
-        reply_status(w->api, w->conn, o->status, o->error);
+        reply_status(w->api, w->model, w->conn, o->status, o->error);
         return;
     }
     b->len = 0;
@@ -127,26 +129,26 @@ void bt_answer_drained(struct bt_http_conn *c) {
     uint32_t n = w->unacked;
     w->unacked = 0;
     bt_request_consumed(w->request, n);
-    w->api->poke(w->api->poke_arg);
+    w->model->poke(w->model->poke_arg);
 }
 
 void bt_answer_gone(struct bt_http_conn *c) {
     struct answer *w = bt_http_data(c);
     if (!w)
         return;
-    struct bt_api *a = w->api;
+    struct bt_served *m = w->model;
     bt_http_set_data(c, NULL);
     if (w->request)
         bt_request_abandon(w->request);
     answer_free(w);
-    a->poke(a->poke_arg);
+    m->poke(m->poke_arg);
 }
 
 static baton_status submit(struct answer *w, struct bt_openai_request *r, baton_error *err) {
     const struct bt_handler handler = {.on_text = on_text, .on_done = on_done, .arg = w};
     r->submit.window = BT_WINDOW;
     r->submit.flow = bt_api_flow(w->api, w->conn);
-    return bt_front_submit(w->api->front, &r->submit, NULL, &handler, &w->request, err);
+    return bt_front_submit(w->model->front, &r->submit, NULL, &handler, &w->request, err);
 }
 
 void bt_answer_start(struct bt_api *a, struct bt_http_conn *c, bool chat) {
@@ -154,28 +156,30 @@ void bt_answer_start(struct bt_api *a, struct bt_http_conn *c, bool chat) {
     struct bt_api_error e;
     struct bt_text body = bt_http_body(c);
     baton_error err = {.text = ""};
-    if (!bt_openai_parse(&r, chat, body.data, body.len, &a->model, bt_random64(), &e)) {
+    const struct bt_openai_models models = {bt_served_choose, &a->served};
+    if (!bt_openai_parse(&r, chat, body.data, body.len, &models, bt_random64(), &e)) {
         bt_api_reply_error(a, c, &e, NULL);
         return;
     }
+    struct bt_served *m = BT_CONTAINER(r.model, struct bt_served, openai);
     bt_http_drop_body(c);
     struct answer *w = calloc(1, sizeof *w);
     baton_status st = BATON_NO_MEMORY;
     if (w) {
-        *w = (struct answer){.api = a, .conn = c, .stream = r.stream, .since_ns = bt_now_ns()};
+        *w = (struct answer){.api = a, .model = m, .conn = c, .stream = r.stream, .since_ns = bt_now_ns()};
         bt_list_append(&a->answers, &w->link);
-        if (bt_openai_out_init(&w->out, chat, r.include_usage, bt_http_id(c), time(NULL), a->model.names[0]))
+        if (bt_openai_out_init(&w->out, chat, r.include_usage, bt_http_id(c), time(NULL), m->names[0]))
             st = submit(w, &r, &err);
     }
     bt_openai_request_free(&r);
     if (st == BATON_OK) {
         bt_http_set_data(c, w);
-        a->poke(a->poke_arg);
+        m->poke(m->poke_arg);
         return;
     }
     if (w)
         answer_free(w);
-    reply_status(a, c, st, err.text);
+    reply_status(a, m, c, st, err.text);
 }
 
 void bt_api_cancel_all(struct bt_api *a) {
@@ -183,8 +187,10 @@ void bt_api_cancel_all(struct bt_api *a) {
     for (; l != &a->answers; l = next) { /* a cancel may end its own answer, no other */
         struct answer *w = BT_CONTAINER(l, struct answer, link);
         next = l->next;
-        if (w->request)
+        struct bt_served *m = w->model;
+        if (w->request) {
             bt_request_cancel(w->request, BATON_CANCELLED);
+            m->poke(m->poke_arg);
+        }
     }
-    a->poke(a->poke_arg);
 }

@@ -1,4 +1,4 @@
-/* OpenAI's API over a front: routes, and the answers that are under way.
+/* OpenAI's API over the fronts of some models: routes, and the answers that are under way.
  *
  * Callbacks of the front never call the front and never write to a socket: they append to a connection, whose output
  * leaves in the pass behind them; what that frees of the window goes back to the front from there.
@@ -11,27 +11,22 @@
 #include "ipc/front.h"
 #include "serve/http.h"
 #include "serve/keys.h"
-#include "serve/openai_in.h"
+#include "serve/served.h"
 
 struct bt_api {
-    struct bt_front *front;
+    struct bt_served_set served;
     struct bt_http *http;
-    void (*poke)(void *arg); /* the front was told something: ask for its next deadline */
-    void *poke_arg;
+    void (*idle)(void *arg); /* the last exchange has ended: is there something to stop? */
+    void *idle_arg;
     const struct bt_keys *keys; /* NULL: anybody may ask */
     const char *origins;        /* web pages that may ask, separated by commas; "*": any; NULL: none */
-    struct bt_openai_model model;
-    char file_name[128]; /* the model file's base name */
-    size_t body_max;     /* for the text of 413 */
-    int64_t created;     /* when the server began, seconds since 1970 */
+    size_t body_max;            /* for the text of 413 */
+    int64_t created;            /* when the server began, seconds since 1970 */
     bool stopping;
     struct bt_list answers;
     struct bt_buf scratch;
-    int64_t mean_ns; /* how long an answer takes, of late: for Retry-After */
 };
 
-/* Fills what depends on the front. */
-void bt_api_init(struct bt_api *a, struct bt_front *front, const char *model_path);
 void bt_api_free(struct bt_api *a);
 /* For bt_http_params: `arg` is the api. */
 struct bt_http_handler bt_api_handler(struct bt_api *a);

@@ -13,7 +13,8 @@
 struct ctx {
     struct bt_openai_request *r;
     json_t *root;
-    const struct bt_openai_model *model;
+    const struct bt_openai_models *models;
+    const struct bt_openai_model *model; /* take_model's */
     struct bt_api_error *e;
 };
 
@@ -109,19 +110,12 @@ static bool get_bool(struct ctx *x, const char *key, bool *out) {
 
 static bool take_model(struct ctx *x) {
     const json_t *v = get(x, "model");
-    if (!v)
-        return true;
-    if (!json_is_string(v))
+    char why[BATON_ERROR_TEXT_MAX];
+    if (v && !json_is_string(v))
         return expected(x, "model", v, "the name of a model");
-    if (json_string_length(v) == 0)
-        return true;
-    for (size_t i = 0; i < BT_COUNT(x->model->names); i++)
-        if (x->model->names[i] && strcmp(json_string_value(v), x->model->names[i]) == 0)
-            return true;
-    char text[96];
-    show(v, text, sizeof text);
-    return fail(x, 404, "model_not_found", "model", "there is no model %s here: use \"%s\", or leave the field out",
-                text, x->model->names[0]);
+    const char *name = v && json_string_length(v) > 0 ? json_string_value(v) : NULL;
+    x->r->model = x->model = x->models->choose(x->models->arg, name, why, sizeof why);
+    return x->model || fail(x, 404, "model_not_found", "model", "%s", why);
 }
 
 static bool take_numbers(struct ctx *x) {
@@ -426,8 +420,8 @@ static bool take_json(struct ctx *x, const char *body, size_t len) {
 }
 
 bool bt_openai_parse(struct bt_openai_request *r, bool chat, const char *body, size_t len,
-                     const struct bt_openai_model *model, uint64_t seed, struct bt_api_error *e) {
-    struct ctx x = {.r = r, .model = model, .e = e};
+                     const struct bt_openai_models *models, uint64_t seed, struct bt_api_error *e) {
+    struct ctx x = {.r = r, .models = models, .e = e};
     *r = (struct bt_openai_request){.chat = chat};
     *e = (struct bt_api_error){0};
     r->submit.sampling = (struct bt_sampling)BT_SAMPLING_DEFAULT;

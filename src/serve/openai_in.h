@@ -27,15 +27,21 @@ struct bt_api_error {
     char text[BATON_ERROR_TEXT_MAX];
 };
 
-/* What the model at hand allows. */
+/* What a model allows. */
 struct bt_openai_model {
-    const char *names[4]; /* by which it may be asked for; unused ones are NULL */
     int vocab_size;
+};
+
+/* Which model a name means, NULL where the request has none. NULL: there is none, and why[size] says what there is. */
+struct bt_openai_models {
+    const struct bt_openai_model *(*choose)(void *arg, const char *name, char *why, size_t size);
+    void *arg;
 };
 
 struct bt_openai_request {
     struct bt_submit submit; /* its arrays and texts live as long as this struct */
     bool chat, stream, include_usage;
+    const struct bt_openai_model *model; /* the one that was chosen */
     /* memory behind `submit` */
     void *root;
     struct bt_logit_bias *bias;
@@ -45,7 +51,7 @@ struct bt_openai_request {
 
 /* False: *e says why, and nothing is kept. `seed`: the seed if none is given. */
 bool bt_openai_parse(struct bt_openai_request *r, bool chat, const char *body, size_t len,
-                     const struct bt_openai_model *model, uint64_t seed, struct bt_api_error *e);
+                     const struct bt_openai_models *models, uint64_t seed, struct bt_api_error *e);
 void bt_openai_request_free(struct bt_openai_request *r);
 
 #endif

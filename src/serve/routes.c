@@ -17,19 +17,57 @@ static void completions(struct bt_api *a, struct bt_http_conn *c) {
     bt_answer_start(a, c, false);
 }
 
-static void model_object(struct bt_api *a, struct bt_buf *b) {
-    const struct bt_front_info *info = bt_front_info(a->front);
-    const struct bt_frame_ready *r = &info->ready;
+static void names(struct bt_buf *b, const char *key, const char *const *list, int n) {
+    bt_buf_addf(b, ",\"%s\":[", key);
+    for (int i = 0; i < n; i++) {
+        bt_buf_adds(b, i ? "," : "");
+        bt_json_string(b, list[i], strlen(list[i]));
+    }
+    bt_buf_adds(b, "]");
+}
+
+static void object_head(const struct bt_api *a, const char *name, struct bt_buf *b) {
     bt_buf_adds(b, "{\"id\":");
-    bt_json_string(b, a->model.names[0], strlen(a->model.names[0]));
-    bt_buf_addf(b, ",\"object\":\"model\",\"created\":%" PRId64 ",\"owned_by\":\"baton\",\"meta\":{\"description\":",
-                a->created);
+    bt_json_string(b, name, strlen(name));
+    bt_buf_addf(b, ",\"object\":\"model\",\"created\":%" PRId64 ",\"owned_by\":\"baton\",\"meta\":{", a->created);
+}
+
+static void model_object(const struct bt_api *a, const struct bt_served *m, struct bt_buf *b) {
+    const struct bt_front_info *info = bt_front_info(m->front);
+    const struct bt_frame_ready *r = &info->ready;
+    const char *roles[BT_SERVED_MAX];
+    struct bt_front_counts n;
+    int n_roles = 0;
+    bt_front_counts(m->front, &n);
+    object_head(a, m->names[0], b);
+    bt_buf_adds(b, "\"description\":");
     bt_json_string(b, r->info.description, strlen(r->info.description));
     bt_buf_addf(b,
                 ",\"exact\":\"%s\",\"context\":%" PRIu32 ",\"context_train\":%d,\"contexts\":%d,\"sequences\":%" PRIu32
-                ",\"vocabulary\":%d,\"weight_bytes\":%" PRIu64 ",\"context_bytes\":%" PRIu64 "}}",
+                ",\"vocabulary\":%d,\"weight_bytes\":%" PRIu64 ",\"context_bytes\":%" PRIu64
+                ",\"state\":\"%s\",\"running\":%d,\"queued\":%d,\"slots\":%d",
                 r->exact ? "yes" : "no", r->ctx, r->info.ctx_train, info->contexts, r->sequences, r->info.vocab_size,
-                r->info.bytes, r->memory);
+                r->info.bytes, r->memory,
+                n.dead_contexts == 0               ? "ready"
+                : n.dead_contexts < info->contexts ? "degraded"
+                                                   : "gone",
+                n.running, n.queued, n.slots);
+    for (int i = 0; i < a->served.n_roles; i++)
+        for (int k = 0; k < a->served.roles[i].n; k++)
+            if (a->served.roles[i].models[k] == m)
+                roles[n_roles++] = a->served.roles[i].name;
+    names(b, "roles", roles, n_roles);
+    bt_buf_adds(b, "}}");
+}
+
+static void role_object(const struct bt_api *a, const struct bt_served_role *r, struct bt_buf *b) {
+    const char *models[BT_SERVED_MAX];
+    for (int i = 0; i < r->n; i++)
+        models[i] = r->models[i]->names[0];
+    object_head(a, r->name, b);
+    bt_buf_adds(b, "\"role\":true");
+    names(b, "models", models, r->n);
+    bt_buf_adds(b, "}}");
 }
 
 static void reply_scratch(struct bt_api *a, struct bt_http_conn *c, int status) {
@@ -37,39 +75,64 @@ static void reply_scratch(struct bt_api *a, struct bt_http_conn *c, int status) 
 }
 
 static void models(struct bt_api *a, struct bt_http_conn *c) {
-    a->scratch.len = 0;
-    bt_buf_adds(&a->scratch, "{\"object\":\"list\",\"data\":[");
-    model_object(a, &a->scratch);
-    bt_buf_adds(&a->scratch, "]}");
+    struct bt_buf *b = &a->scratch;
+    b->len = 0;
+    bt_buf_adds(b, "{\"object\":\"list\",\"data\":[");
+    for (int i = 0; i < a->served.n; i++) {
+        bt_buf_adds(b, i ? "," : "");
+        model_object(a, &a->served.models[i], b);
+    }
+    for (int i = 0; i < a->served.n_roles; i++) {
+        bt_buf_adds(b, ",");
+        role_object(a, &a->served.roles[i], b);
+    }
+    bt_buf_adds(b, "]}");
     reply_scratch(a, c, 200);
 }
 
 static void one_model(struct bt_api *a, struct bt_http_conn *c) {
     const char *id = bt_http_path(c) + strlen("/v1/models/");
-    for (size_t i = 0; i < BT_COUNT(a->model.names); i++)
-        if (a->model.names[i] && strcmp(id, a->model.names[i]) == 0) {
-            a->scratch.len = 0;
-            model_object(a, &a->scratch);
-            reply_scratch(a, c, 200);
-            return;
-        }
+    const struct bt_served *m = bt_served_find(&a->served, id);
+    const struct bt_served_role *r = m ? NULL : bt_served_find_role(&a->served, id);
+    a->scratch.len = 0;
+    if (m || r) {
+        if (m)
+            model_object(a, m, &a->scratch);
+        else
+            role_object(a, r, &a->scratch);
+        reply_scratch(a, c, 200);
+        return;
+    }
     struct bt_api_error e = {
         .status = 404, .type = "invalid_request_error", .code = "model_not_found", .param = "model"};
     snprintf(e.text, sizeof e.text, "there is no model of this name here: GET /v1/models lists what there is");
     bt_api_reply_error(a, c, &e, NULL);
 }
 
+/* Of all models together: it is for those who watch the server, and names none of them. */
 static void health(struct bt_api *a, struct bt_http_conn *c) {
-    struct bt_front_counts n;
-    bt_front_counts(a->front, &n);
-    const char *status = a->stopping ? "stopping" : n.dead_contexts ? "degraded" : "ok";
+    struct bt_front_counts n, all = {0};
+    for (int i = 0; i < a->served.n; i++) {
+        bt_front_counts(a->served.models[i].front, &n);
+        all.running += n.running;
+        all.queued += n.queued;
+        all.slots += n.slots;
+        all.dead_contexts += n.dead_contexts;
+        all.accepted += n.accepted;
+        all.refused += n.refused;
+        all.completed += n.completed;
+        all.cancelled += n.cancelled;
+        all.timed_out += n.timed_out;
+        all.failed += n.failed;
+    }
+    const char *status = a->stopping ? "stopping" : all.dead_contexts ? "degraded" : "ok";
     a->scratch.len = 0;
     bt_buf_addf(&a->scratch,
                 "{\"status\":\"%s\",\"running\":%d,\"queued\":%d,\"slots\":%d,\"connections\":%d,\"accepted\":%" PRIu64
                 ",\"refused\":%" PRIu64 ",\"completed\":%" PRIu64 ",\"cancelled\":%" PRIu64 ",\"timed_out\":%" PRIu64
                 ",\"failed\":%" PRIu64 "}",
-                status, n.running, n.queued, n.slots, bt_http_connections(a->http), n.accepted, n.refused, n.completed,
-                n.cancelled, n.timed_out, n.failed);
+                status, all.running, all.queued, all.slots, bt_http_connections(a->http), all.accepted, all.refused,
+                all.completed, all.cancelled, all.timed_out, all.failed);
     reply_scratch(a, c, strcmp(status, "ok") == 0 ? 200 : 503);
 }
 
@@ -213,26 +276,11 @@ static void on_refuse(void *arg, struct bt_http_conn *c, int status, const char 
 
 static void on_idle(void *arg) {
     struct bt_api *a = arg;
-    a->poke(a->poke_arg);
+    a->idle(a->idle_arg);
 }
 
 struct bt_http_handler bt_api_handler(struct bt_api *a) {
     return (struct bt_http_handler){on_head, on_request, on_drained, on_gone, on_refuse, on_idle, a};
-}
-
-void bt_api_init(struct bt_api *a, struct bt_front *front, const char *model_path) {
-    const struct bt_frame_ready *r = &bt_front_info(front)->ready;
-    const char *slash = model_path ? strrchr(model_path, '/') : NULL;
-    a->front = front;
-    a->created = time(NULL);
-    snprintf(a->file_name, sizeof a->file_name, "%s", slash ? slash + 1 : model_path ? model_path : "");
-    a->model.vocab_size = r->info.vocab_size;
-    size_t n = 0;
-    if (r->info.name[0])
-        a->model.names[n++] = r->info.name;
-    if (a->file_name[0])
-        a->model.names[n++] = a->file_name;
-    a->model.names[n++] = "baton";
 }
 
 void bt_api_free(struct bt_api *a) {

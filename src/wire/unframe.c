@@ -1,213 +1,13 @@
 /* Decoding of frames, from a peer that may lie: every length is checked before it is used, every enum before it is
  * believed, and a payload must end where its fields end. Pure; what it returns borrows from the payload. */
-#include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
-#include "wire/frame.h"
 #include "wire/wire_int.h"
-
-struct reader {
-    const unsigned char *at;
-    size_t left;
-    bool bad;
-};
-
-static struct reader reader_of(const struct bt_frame *f) {
-    return (struct reader){f->payload, f->len, false};
-}
-static uint64_t get(struct reader *r, int bytes) {
-    if (r->left < (size_t)bytes) {
-        r->bad = true;
-        r->left = 0;
-        return 0;
-    }
-    uint64_t x = bt_load(r->at, bytes);
-    r->at += bytes;
-    r->left -= (size_t)bytes;
-    return x;
-}
-static uint32_t get_u32(struct reader *r) {
-    return (uint32_t)get(r, 4);
-}
-static int32_t get_i32(struct reader *r) {
-    return (int32_t)get_u32(r);
-}
-static uint64_t get_u64(struct reader *r) {
-    return get(r, 8);
-}
-static bool get_bool(struct reader *r) {
-    uint64_t x = get(r, 1);
-    r->bad |= x > 1;
-    return x == 1;
-}
-/* An enum or status below `limit`. */
-static unsigned get_small(struct reader *r, unsigned limit) {
-    unsigned x = (unsigned)get(r, 1);
-    r->bad |= x >= limit;
-    return x < limit ? x : 0;
-}
-static baton_status get_status(struct reader *r) {
-    baton_status s = (baton_status)get(r, 1);
-    if (strcmp(baton_status_name(s), "UNKNOWN") == 0)
-        r->bad = true;
-    return s;
-}
-static float get_float(struct reader *r) {
-    uint32_t bits = get_u32(r);
-    float x;
-    memcpy(&x, &bits, sizeof x);
-    r->bad |= !isfinite(x);
-    return x;
-}
-/* As a float, but minus infinity forbids a token. */
-static float get_bias_value(struct reader *r) {
-    uint32_t bits = get_u32(r);
-    float x;
-    memcpy(&x, &bits, sizeof x);
-    r->bad |= isnan(x);
-    return x;
-}
-static struct bt_text get_text(struct reader *r) {
-    struct bt_text t = {"", 0};
-    uint32_t len = get_u32(r);
-    if (r->left < (size_t)len + 1 || r->at[len] != 0) {
-        r->bad = true;
-        r->left = 0;
-        return t;
-    }
-    t = (struct bt_text){(const char *)r->at, len};
-    r->at += (size_t)len + 1;
-    r->left -= (size_t)len + 1;
-    return t;
-}
-/* A C string: a text without a NUL inside. */
-static const char *get_string(struct reader *r) {
-    struct bt_text t = get_text(r);
-    r->bad |= strlen(t.data) != t.len;
-    return t.data;
-}
-static void get_name(struct reader *r, char *out, size_t size) {
-    const char *s = get_string(r);
-    size_t len = BT_MIN(strlen(s), size - 1);
-    memcpy(out, s, len);
-    out[len] = '\0';
-}
-/* How many elements follow: never more than the bytes left could hold. */
-static size_t get_count(struct reader *r, size_t element_bytes) {
-    uint32_t n = get_u32(r);
-    if (n > r->left / element_bytes) {
-        r->bad = true;
-        return 0;
-    }
-    return n;
-}
-static baton_status finish(const struct reader *r) {
-    return r->bad || r->left != 0 ? BATON_PROTOCOL : BATON_OK;
-}
 
 baton_status bt_get_hello(const struct bt_frame *f, uint32_t *version) {
     struct reader r = reader_of(f);
     *version = get_u32(&r);
     return finish(&r);
-}
-
-static baton_status get_tokens(struct reader *r, bt_token **tokens, size_t *n) {
-    size_t count = get_count(r, 4);
-    if (count == 0)
-        return BATON_OK;
-    *tokens = malloc(count * sizeof **tokens);
-    if (!*tokens)
-        return BATON_NO_MEMORY;
-    for (*n = 0; *n < count; ++*n)
-        (*tokens)[*n] = get_i32(r);
-    return BATON_OK;
-}
-
-static baton_status get_messages(struct reader *r, struct bt_submit *s) {
-    size_t n = get_count(r, 10); /* two texts of at least five bytes */
-    if (n == 0)
-        return BATON_OK;
-    s->messages = calloc(n, sizeof *s->messages);
-    if (!s->messages)
-        return BATON_NO_MEMORY;
-    for (s->n_messages = 0; s->n_messages < n; s->n_messages++) {
-        s->messages[s->n_messages].role = get_string(r);
-        s->messages[s->n_messages].content = get_string(r);
-    }
-    return BATON_OK;
-}
-
-static baton_status get_bias(struct reader *r, struct bt_sampling *s) {
-    size_t n = get_count(r, 8);
-    if (n == 0)
-        return BATON_OK;
-    struct bt_logit_bias *bias = malloc(n * sizeof *bias);
-    if (!bias)
-        return BATON_NO_MEMORY;
-    s->bias = bias;
-    for (s->n_bias = 0; s->n_bias < n; s->n_bias++) {
-        bias[s->n_bias].token = get_i32(r);
-        bias[s->n_bias].bias = get_bias_value(r);
-    }
-    return BATON_OK;
-}
-
-static baton_status get_sampling(struct reader *r, struct bt_sampling *s) {
-    s->temperature = get_float(r);
-    s->top_p = get_float(r);
-    s->top_k = get_i32(r);
-    s->min_p = get_float(r);
-    s->presence_penalty = get_float(r);
-    s->frequency_penalty = get_float(r);
-    s->repeat_penalty = get_float(r);
-    s->penalty_last_n = get_i32(r);
-    s->seed = get_u64(r);
-    if (get_bias(r, s))
-        return BATON_NO_MEMORY;
-    const char *grammar = get_string(r);
-    s->grammar = grammar[0] ? grammar : NULL;
-    return BATON_OK;
-}
-
-static baton_status get_submit(struct reader *r, struct bt_submit *s) {
-    s->id = get_u64(r);
-    s->attempt = get_u32(r);
-    s->flow = get_u64(r);
-    s->kind = (enum bt_prompt_kind)get_small(r, BT_PROMPT_TOKENS + 1);
-    s->text = get_text(r);
-    if (get_messages(r, s) || get_tokens(r, &s->tokens, &s->n_tokens) || get_tokens(r, &s->resume, &s->n_resume))
-        return BATON_NO_MEMORY;
-    s->resume_held = get_u32(r);
-    if (get_sampling(r, &s->sampling))
-        return BATON_NO_MEMORY;
-    s->max_tokens = get_i32(r);
-    s->window = get_u32(r);
-    uint32_t n_stops = get_u32(r);
-    r->bad |= n_stops > BT_STOPS_MAX;
-    for (uint32_t i = 0; i < n_stops && !r->bad; i++)
-        s->stops[s->n_stops++] = get_text(r);
-    return finish(r);
-}
-
-baton_status bt_get_submit(const struct bt_frame *f, struct bt_submit *s) {
-    struct reader r = reader_of(f);
-    memset(s, 0, sizeof *s);
-    baton_status status = get_submit(&r, s);
-    if (status)
-        bt_submit_free(s);
-    return status;
-}
-
-void bt_submit_free(struct bt_submit *s) {
-    free(s->messages);
-    free(s->tokens);
-    free(s->resume);
-    free((void *)s->sampling.bias);
-    s->messages = NULL;
-    s->tokens = s->resume = NULL;
-    s->sampling.bias = NULL;
-    s->n_messages = s->n_tokens = s->n_resume = s->sampling.n_bias = 0;
 }
 
 baton_status bt_get_cancel(const struct bt_frame *f, uint64_t *id, baton_status *reason) {
@@ -230,6 +30,17 @@ baton_status bt_get_close(const struct bt_frame *f, bool *drain) {
     return finish(&r);
 }
 
+static void get_details(struct reader *r, struct bt_model_details *d) {
+    int *const numbers[] = {&d->layers, &d->width, &d->heads, &d->heads_kv, &d->embedding_width, &d->scores,
+                            &d->bos,    &d->eos,   &d->eot,   &d->sep,      &d->newline,         &d->pad};
+    d->params = get_u64(r);
+    for (size_t i = 0; i < BT_COUNT(numbers); i++)
+        *numbers[i] = get_i32(r);
+    d->generates = get_bool(r);
+    d->add_bos = get_bool(r);
+    d->add_eos = get_bool(r);
+}
+
 baton_status bt_get_ready(const struct bt_frame *f, struct bt_frame_ready *out) {
     struct reader r = reader_of(f);
     out->sequences = get_u32(&r);
@@ -244,6 +55,13 @@ baton_status bt_get_ready(const struct bt_frame *f, struct bt_frame_ready *out) 
     out->info.recurrent = get_bool(&r);
     out->info.has_chat_template = get_bool(&r);
     out->versions = get_text(&r);
+    get_details(&r, &out->details);
+    out->pooling = (enum bt_pooling)get_small(&r, BT_POOL_RANK + 1);
+    out->width = get_u32(&r);
+    uint32_t n = get_u32(&r);
+    r.bad |= n > BT_ENDS_MAX;
+    for (out->n_ends = 0; out->n_ends < n && !r.bad; out->n_ends++)
+        out->ends[out->n_ends] = get_i32(&r);
     return finish(&r);
 }
 
@@ -279,15 +97,107 @@ baton_status bt_get_done(const struct bt_frame *f, struct bt_frame_done *d) {
     return finish(&r);
 }
 
-baton_status bt_get_pulse(const struct bt_frame *f, uint64_t *steps) {
-    struct reader r = reader_of(f);
-    *steps = get_u64(&r);
-    return finish(&r);
-}
-
 baton_status bt_get_log(const struct bt_frame *f, baton_log_level *level, struct bt_text *text) {
     struct reader r = reader_of(f);
     *level = (baton_log_level)get_small(&r, BATON_LOG_DEBUG + 1);
     *text = get_text(&r);
     return finish(&r);
+}
+
+baton_status bt_get_body(const struct bt_frame *f, struct bt_frame_body *h) {
+    struct reader r = reader_of(f);
+    h->id = get_u64(&r);
+    h->attempt = get_u32(&r);
+    uint64_t total = get_u64(&r);
+    h->first = get_rest(&r);
+    r.bad |= total > BT_BODY_MAX || h->first.len > total;
+    h->total = r.bad ? 0 : (size_t)total;
+    return finish(&r);
+}
+
+baton_status bt_get_part(const struct bt_frame *f, struct bt_frame_part *p) {
+    struct reader r = reader_of(f);
+    p->id = get_u64(&r);
+    p->attempt = get_u32(&r);
+    p->bytes = get_rest(&r);
+    r.bad |= p->bytes.len == 0; /* it would bring a peer no further */
+    return finish(&r);
+}
+
+baton_status bt_get_data(const struct bt_frame *f, struct bt_frame_data *d) {
+    struct reader r = reader_of(f);
+    d->id = get_u64(&r);
+    d->attempt = get_u32(&r);
+    d->offset = get_u64(&r);
+    d->bytes = get_rest(&r);
+    r.bad |= d->offset > UINT64_MAX - d->bytes.len;
+    return finish(&r);
+}
+
+baton_status bt_get_reply(const struct bt_frame *f, struct bt_frame_reply *out) {
+    struct reader r = reader_of(f);
+    out->id = get_u64(&r);
+    out->status = get_status(&r);
+    out->offset = get_u64(&r);
+    out->bytes = get_text(&r);
+    return finish(&r);
+}
+
+static void get_context(struct reader *r, struct bt_context_params *c) {
+    c->sequences = get_i32(r);
+    c->ctx = get_i32(r);
+    c->threads = get_i32(r);
+    c->chunk = get_i32(r);
+    c->exact = get_bool(r);
+    c->pooling = (enum bt_pooling)get_small(r, BT_POOL_RANK + 1);
+}
+
+static baton_status get_loras(struct reader *r, struct bt_start *s) {
+    size_t n = get_count(r, 13); /* two numbers and a text of at least five bytes */
+    if (n == 0)
+        return BATON_OK;
+    s->loras = calloc(n, sizeof *s->loras);
+    if (!s->loras)
+        return BATON_NO_MEMORY;
+    for (s->n_loras = 0; s->n_loras < n; s->n_loras++) {
+        s->loras[s->n_loras].fd = get_i32(r);
+        s->loras[s->n_loras].scale = get_float(r);
+        s->loras[s->n_loras].path = get_ctext(r);
+    }
+    return BATON_OK;
+}
+
+static baton_status get_start(struct reader *r, struct bt_start *s) {
+    s->version = get_u32(r);
+    if (s->version != BT_IPC_VERSION) /* the rest has another shape */
+        return r->bad ? BATON_PROTOCOL : BATON_OK;
+    s->library = (enum bt_library)get_small(r, BT_LIBRARY_END);
+    s->number = get_u32(r);
+    s->flags = get_u32(r);
+    s->path = get_ctext(r);
+    s->has_chat_template = get_bool(r);
+    s->chat_template = get_ctext(r);
+    s->gpu_layers = get_i32(r);
+    get_context(r, &s->context);
+    uint32_t files = get_u32(r);
+    r->bad |= files > BT_FILES_MAX;
+    while (s->n_files < files && !r->bad)
+        s->files[s->n_files++] = get_i32(r);
+    baton_status status = get_loras(r, s);
+    return status ? status : finish(r);
+}
+
+baton_status bt_get_start(const struct bt_frame *f, struct bt_start *s) {
+    struct reader r = reader_of(f);
+    memset(s, 0, sizeof *s);
+    baton_status status = get_start(&r, s);
+    if (status)
+        bt_start_free(s);
+    return status;
+}
+
+void bt_start_free(struct bt_start *s) {
+    free(s->loras);
+    s->loras = NULL;
+    s->n_loras = 0;
 }

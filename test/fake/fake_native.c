@@ -223,6 +223,31 @@ static void it_dies_as_told(void **state) {
     assert_int_equal(WTERMSIG(fate("fake:segv_at=1")), SIGSEGV);
     assert_int_equal(WEXITSTATUS(fate("fake:exit_at=1")), 3);
     assert_int_equal(fate("fake:crash_at=2"), 0);
+    assert_int_equal(WTERMSIG(fate("fake:die=segv")), SIGSEGV);
+    assert_int_equal(WTERMSIG(fate("fake:die=abort@1")), SIGABRT);
+    assert_int_equal(WTERMSIG(fate("fake:die=assert")), SIGABRT);
+    assert_int_equal(WEXITSTATUS(fate("fake:die=exit1")), 1);
+    assert_int_equal(fate("fake:die=exit1@2"), 0);
+}
+
+static void poison_kills_only_where_it_is(void **state) {
+    (void)state;
+    assert_int_equal(WEXITSTATUS(fate("fake:die=exit1,poison=a")), 1);
+    assert_int_equal(fate("fake:die=exit1,poison=b"), 0);
+    assert_int_equal(fate("fake:poison=a,die=exit1@2"), 0);
+}
+
+static void an_owner_that_came_late_does_not_die(void **state) {
+    (void)state;
+    struct bt_model_params params = {.path = "fake:die=abort,lives=2", .starts = 2};
+    struct bt_row row = {'a', 0, 0, true};
+    struct bt_model *m;
+    baton_error err;
+    assert_int_equal(bt_model_open(&params, &m, &err), BATON_OK);
+    struct bt_context *c = open_context(m, 1, 64, true);
+    assert_int_equal(c->ops->decode(c, &row, 1), BT_DECODE_OK);
+    c->ops->free(c);
+    m->ops->free(m);
 }
 
 static bool stop_half_way(void *arg, float done) {
@@ -237,7 +262,9 @@ static void bad_knobs_and_failed_loads_say_why(void **state) {
         baton_status status;
     } bad[] = {{"fake:colour=3", "colour", BATON_INVALID}, {"fake:len", "no value", BATON_INVALID},
                {"fake:len=x", "len", BATON_INVALID},       {"fake:vocab=3", "288", BATON_INVALID},
-               {"fake:len=-1", "len", BATON_INVALID},      {"fake:load_fail=1", "load_fail", BATON_BAD_MODEL}};
+               {"fake:len=-1", "len", BATON_INVALID},      {"fake:load_fail=1", "load_fail", BATON_BAD_MODEL},
+               {"fake:die=old", "segv", BATON_INVALID},    {"fake:die=segv@0", "number", BATON_INVALID},
+               {"fake:poison=", "poison", BATON_INVALID}};
     struct bt_model *m;
     struct bt_context *c;
     struct bt_fake_stats stats;
@@ -271,6 +298,8 @@ int main(int argc, char **argv) {
         cmocka_unit_test(a_failed_and_an_aborted_decode_leave_half),
         cmocka_unit_test(an_abort_ends_even_a_decode_that_hangs),
         cmocka_unit_test(it_dies_as_told),
+        cmocka_unit_test(poison_kills_only_where_it_is),
+        cmocka_unit_test(an_owner_that_came_late_does_not_die),
         cmocka_unit_test(bad_knobs_and_failed_loads_say_why),
     };
     return bt_test_run(tests, argc, argv);

@@ -1,37 +1,11 @@
 /* Each allocation of a whole run fails once, from opening a front to closing it: every request still has one outcome,
- * a completed one its whole text, and nothing leaks (under AddressSanitizer) or hangs. The linker sends the allocations
- * of this program, though not of its shared libraries, through here. */
+ * a completed one its whole text, and nothing leaks (under AddressSanitizer) or hangs. */
 #include "frontrun.h"
 
-#include <stdatomic.h>
 #include <unistd.h>
 
 #include "native/fake.h"
-
-void *__real_malloc(size_t size);
-void *__real_calloc(size_t n, size_t size);
-void *__real_realloc(void *old, size_t size);
-void *__wrap_malloc(size_t size);
-void *__wrap_calloc(size_t n, size_t size);
-void *__wrap_realloc(void *old, size_t size);
-
-static _Atomic long left; /* allocations until one fails; 0: that was it, or none is to fail */
-
-static bool fails(void) {
-    long n = atomic_load(&left);
-    while (n > 0 && !atomic_compare_exchange_weak(&left, &n, n - 1))
-        ;
-    return n == 1;
-}
-void *__wrap_malloc(size_t size) {
-    return fails() ? NULL : __real_malloc(size);
-}
-void *__wrap_calloc(size_t n, size_t size) {
-    return fails() ? NULL : __real_calloc(n, size);
-}
-void *__wrap_realloc(void *old, size_t size) {
-    return fails() ? NULL : __real_realloc(old, size);
-}
+#include "nomem.h"
 
 enum { REQUESTS = 3, TEXT_MAX = 8192 };
 static const char model[] = "fake:len=60";
@@ -82,7 +56,7 @@ static bool run_with_failure(long at, struct gathered g[REQUESTS], bool *opened)
     struct bt_front *f;
     baton_error err;
     memset(g, 0, REQUESTS * sizeof *g);
-    atomic_store(&left, at);
+    nomem_arm(at);
     *opened = bt_front_open(&p, &f, &err) == BATON_OK;
     for (int i = 0; i < REQUESTS && *opened; i++) {
         struct bt_submit s = question(i);
@@ -95,7 +69,7 @@ static bool run_with_failure(long at, struct gathered g[REQUESTS], bool *opened)
             bt_front_run_once(f, -1);
     if (*opened)
         bt_front_close(&f);
-    return atomic_exchange(&left, 0) == 0;
+    return nomem_disarm();
 }
 
 static void every_allocation_may_fail(void **state) {

@@ -106,7 +106,7 @@ static void what_makes_no_sense_ends_the_owner_with_a_word(void **state) {
         }
         if (kind == 2) { /* a frame that only an owner says */
             bt_put_hello(&p.out);
-            bt_put_pulse(&p.out, 1);
+            bt_put_pulse(&p.out, &(struct bt_pulse){.steps = 1});
         }
         say(&p);
         while (hear(&p, &f))

@@ -132,7 +132,7 @@ static void a_build_without_libwhisper_says_how_to_get_it(void **state) {
     struct bt_whisper_model_params params = {.path = "ggml-base.bin"};
     struct bt_whisper *w = &model;
     baton_error err;
-    assert_int_equal(bt_whisper_open(&params, &w, &err), BATON_UNSUPPORTED);
+    assert_int_equal(bt_whisper_open_native(&params, &w, &err), BATON_UNSUPPORTED);
     assert_null(w);
     assert_non_null(strstr(err.text, "ggml-base.bin"));
     assert_non_null(strstr(err.text, "libwhisper-dev"));

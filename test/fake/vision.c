@@ -112,6 +112,14 @@ static void images_that_go_together_must_fit_into_one_decode(void **state) {
     vision_model = model;
 }
 
+/* Contexts behind a device's gate see, too. */
+static void images_on_a_device_that_takes_turns(void **state) {
+    const char *model = vision_model;
+    vision_model = "fake:device=Vulkan";
+    probe_P08_nobody_sees_another_ones_image(state);
+    vision_model = model;
+}
+
 static _Atomic bool text_is_in;
 static void on_event(void *arg, const struct bt_fake_event *event) {
     (void)arg;
@@ -175,6 +183,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(a_png_that_unfolds_to_more_than_it_is_large),
         VISION_PROBES,
         cmocka_unit_test(images_that_go_together_must_fit_into_one_decode),
+        cmocka_unit_test(images_on_a_device_that_takes_turns),
         cmocka_unit_test(probe_P21_cancel_while_an_image_is_computed),
         cmocka_unit_test(nothing_is_left),
     };

@@ -48,7 +48,7 @@ def one(s, rng):
     c.socket.settimeout(rng.choice([0.001, 0.01, 0.05, 0.2]))
     try:
         data = b"".join(spoilt(rng, a_request(rng)) for _ in range(rng.choice([1, 1, 2, 5, 40])))
-        pieces = rng.choice([1, 1, 2, 5, len(data) if len(data) < 2000 else 9])
+        pieces = rng.choice([1, 1, 2, 5, len(data) if 0 < len(data) < 2000 else 9])
         size = max(1, len(data) // pieces)
         for at in range(0, len(data), size):
             c.send(data[at:at + size])

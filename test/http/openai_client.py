@@ -58,6 +58,25 @@ def chats_and_streams_them():
 
 
 @test
+def chooses_among_several_models():
+    with tempfile.NamedTemporaryFile("w", suffix=".ini") as f:
+        f.write("[model small]\nfile = fake:len=3\n[model big]\nfile = fake:len=40\n[role deep]\nmodels = big, small\n")
+        f.flush()
+        with Server(None, "-c", f.name) as s, client(s) as api:
+            equal([m.id for m in api.models.list().data], ["small", "big", "deep"])
+            equal(api.models.retrieve("deep").id, "deep")
+            for name, who in (("small", "small"), ("big", "big"), ("deep", "big")):
+                ask = {"model": name, "messages": [{"role": "user", "content": "x"}]}
+                equal(api.chat.completions.create(**ask).model, who)
+                equal({c.model for c in api.chat.completions.create(**ask, stream=True)}, {who})
+            try:
+                api.completions.create(model="gpt-9", prompt="x")
+                raise AssertionError("a model that is not there has answered")
+            except openai.NotFoundError as e:
+                assert "small, big and the roles deep" in e.message, e.message
+
+
+@test
 def lists_models():
     with Server(MODEL) as s, client(s) as api:
         models = api.models.list().data

@@ -1,0 +1,136 @@
+/* baton-owner: a process that owns one context. Started by ipc/spawn_process.c, with its descriptors as wire/start.h
+ * says. It takes its own rights away before it looks at the model, and ends with its front.
+ *
+ * Everything here runs on the first thread; state: the process's. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "child/child.h"
+#include "child/sandbox.h"
+#include "native/fake.h"
+#include "owner/owner.h"
+#include "wire/start.h"
+
+_Static_assert(BT_FAKE_SOCKET == (int)BT_START_SOCKET, "the fake writes past the owner to the front");
+
+/* The front learns why there will be no owner. */
+static int give_up(const baton_error *why) {
+    struct bt_buf out = BT_BUF_INIT;
+    bt_put_hello(&out);
+    bt_put_fatal(&out, why->status, why->text);
+    if (!out.failed) {
+        ssize_t n = send(BT_START_SOCKET, out.data, out.len, MSG_NOSIGNAL);
+        (void)n;
+    }
+    bt_buf_free(&out);
+    return 1;
+}
+
+static void report(const struct bt_buf *line) {
+    ssize_t n = line->failed ? 0 : write(BT_START_REPORT, line->data, line->len);
+    (void)n;
+}
+
+/* Before the sandbox: afterwards no library can be opened, and nothing about the processor be read. */
+static baton_status load_libraries(const struct bt_start *start, baton_error *err) {
+    struct bt_buf versions = BT_BUF_INIT;
+    baton_status status = bt_native_start(err);
+    bt_native_versions(&versions);
+    bt_buf_free(&versions);
+    return strncmp(start->path.data, "fake:", 5) == 0 ? BATON_OK : status;
+}
+
+static void enter_sandbox(const struct bt_start *start) {
+    struct bt_buf told = BT_BUF_INIT;
+    if (start->flags & BT_START_NO_SANDBOX)
+        bt_buf_adds(&told, "none: switched off");
+    else
+        bt_sandbox_enter(&(struct bt_sandbox){.files = start->files,
+                                              .n_files = start->n_files,
+                                              .gpu = start->gpu_layers != 0,
+                                              .core = (start->flags & BT_START_CORE) != 0},
+                         &told);
+    bt_buf_adds(&told, "\n");
+    report(&told);
+    bt_buf_free(&told);
+}
+
+/* A front that closes while a model is loading is not kept waiting. */
+static bool front_listens(void *arg, float done) {
+    char byte;
+    (void)arg;
+    (void)done;
+    ssize_t n = recv(BT_START_SOCKET, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+    return n > 0 || (n < 0 && (errno == EAGAIN || errno == EINTR));
+}
+
+static baton_status open_model(const struct bt_start *start, struct bt_model **model, baton_error *err) {
+    struct bt_lora *loras = calloc(start->n_loras + 1, sizeof *loras);
+    int *lora_files = calloc(start->n_loras + 1, sizeof *lora_files);
+    baton_status status = BATON_NO_MEMORY;
+    if (loras && lora_files) {
+        for (size_t i = 0; i < start->n_loras; i++) {
+            loras[i] = (struct bt_lora){start->loras[i].path.data, start->loras[i].scale};
+            lora_files[i] = start->loras[i].fd;
+        }
+        struct bt_model_params params = {.path = start->path.data,
+                                         .chat_template = start->has_chat_template ? start->chat_template.data : NULL,
+                                         .gpu_layers = start->gpu_layers,
+                                         .progress = front_listens,
+                                         .loras = loras,
+                                         .n_loras = start->n_loras,
+                                         .files = start->files,
+                                         .n_files = start->n_files,
+                                         .lora_files = lora_files,
+                                         .starts = (int)(start->flags >> BT_START_BEFORE_SHIFT)};
+        status = bt_model_open(&params, model, err);
+    } else {
+        bt_fail(err, status, "no memory for %zu adapters", start->n_loras);
+    }
+    free(loras);
+    free(lora_files);
+    return status;
+}
+
+static int own(const struct bt_start *start) {
+    baton_error err;
+    struct bt_model *model;
+    bt_child_close_rest(start);
+    bt_log_set_level((baton_log_level)(start->flags >> BT_START_LEVEL_SHIFT & BT_START_LEVEL_MASK));
+    baton_status status = load_libraries(start, &err);
+    if (status)
+        return give_up(&err);
+    bt_native_last_words(BT_START_REPORT);
+    enter_sandbox(start);
+    status = bt_child_watch(&err);
+    if (!status)
+        status = open_model(start, &model, &err);
+    if (status)
+        return give_up(&err);
+    const struct bt_owner_params params = {model, start->context, BT_START_SOCKET, -1};
+    bt_owner_run(&params);
+    bt_model_close(model);
+    return 0;
+}
+
+int main(void) {
+    baton_error err;
+    struct bt_start start;
+    struct bt_buf in = BT_BUF_INIT;
+    int type;
+    socklen_t size = sizeof type;
+    if (getsockopt(BT_START_SOCKET, SOL_SOCKET, SO_TYPE, &type, &size) != 0) {
+        fprintf(stderr, "baton-owner is a part of baton: `baton serve` and libbaton start it\n");
+        return 2;
+    }
+    setvbuf(stdout, NULL, _IOLBF, 0); /* what is printed before a crash is to be seen */
+    baton_status status = bt_child_start(&in, &start, &err);
+    int code = status == BATON_OK ? own(&start) : give_up(&err);
+    fflush(stdout);
+    _exit(code); /* past the destructors of libraries whose threads may still run */
+}

@@ -1,0 +1,316 @@
+/* Requests from admission to outcome: what they are asked, sent and told. State: the dispatch's. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ipc/dispatch.h"
+#include "wire/assemble.h"
+
+static struct bt_list *bucket_of(struct bt_dispatch *d, uint64_t id) {
+    return &d->buckets[bt_mix64(id) % BT_BUCKETS];
+}
+
+struct bt_request *bt_dispatch_find(struct bt_dispatch *d, uint64_t id) {
+    struct bt_list *head = bucket_of(d, id);
+    for (struct bt_list *l = head->next; l != head; l = l->next) {
+        struct bt_request *r = BT_CONTAINER(l, struct bt_request, bucket);
+        if (r->waiter.id == id)
+            return r;
+    }
+    return NULL;
+}
+
+static int64_t now_of(const struct bt_dispatch *d) {
+    return d->ops->now(d->arg);
+}
+
+static void count(struct bt_dispatch *d, const struct bt_outcome *o) {
+    switch (o->status) {
+    case BATON_OK:
+        d->counts.completed++;
+        break;
+    case BATON_CANCELLED:
+        d->counts.cancelled++;
+        break;
+    case BATON_QUEUE_TIMEOUT:
+    case BATON_RUN_TIMEOUT:
+        d->counts.timed_out++;
+        break;
+    default:
+        d->counts.failed++;
+    }
+}
+
+/* Out of all books. */
+static void leave(struct bt_request *r) {
+    struct bt_dispatch *d = r->dispatch;
+    bt_request_cleared(r);
+    if (r->at == BT_RUNNING)
+        d->contexts[r->context].load--;
+    bt_list_remove(&r->link);
+    bt_list_remove(&r->bucket);
+    struct bt_waiter *next = bt_gate_give(&d->gate, &r->waiter, now_of(d));
+    if (next)
+        bt_request_pend(BT_CONTAINER(next, struct bt_request, waiter));
+    bt_dispatch_place(d);
+}
+
+void bt_request_conclude(struct bt_request *r, struct bt_outcome *outcome) {
+    struct bt_dispatch *d = r->dispatch;
+    struct bt_handler handler = r->handler;
+    int64_t now = now_of(d), granted = r->at == BT_QUEUED ? now : r->waiter.granted_ns;
+    outcome->queue_ns = granted - r->waiter.asked_ns;
+    outcome->run_ns = now - granted;
+    outcome->attempts = r->attempt;
+    count(d, outcome);
+    leave(r);
+    bt_buf_free(&r->submit);
+    bt_buf_free(&r->tokens);
+    free(r);
+    if (handler.on_done)
+        handler.on_done(handler.arg, outcome);
+}
+
+static void conclude_early(struct bt_request *r, baton_status status, const char *text) {
+    struct bt_outcome outcome = {.status = status, .answer_tokens = r->n_tokens, .error = text};
+    bt_request_conclude(r, &outcome);
+}
+
+/* Told when nobody stands in the middle of the books. */
+void bt_request_doom(struct bt_request *r, baton_status verdict, const char *why) {
+    if (r->at == BT_RUNNING)
+        r->dispatch->contexts[r->context].load--;
+    bt_request_cleared(r);
+    bt_list_remove(&r->link);
+    r->at = BT_DOOMED;
+    r->verdict = verdict;
+    snprintf(r->why, sizeof r->why, "%s", why);
+    bt_list_append(&r->dispatch->doomed, &r->link);
+}
+
+void bt_dispatch_settle(struct bt_dispatch *d) {
+    bt_dispatch_place(d);
+    while (!bt_list_empty(&d->doomed)) {
+        struct bt_request *r = BT_CONTAINER(d->doomed.next, struct bt_request, link);
+        char why[BATON_ERROR_TEXT_MAX];
+        memcpy(why, r->why, sizeof why);
+        conclude_early(r, r->verdict, why);
+    }
+}
+
+/* Has a slot, wants a context. Who was granted first is placed first, also when it comes back from a dead owner. */
+void bt_request_pend(struct bt_request *r) {
+    struct bt_dispatch *d = r->dispatch;
+    if (r->at == BT_QUEUED) {
+        r->order = d->grants++;
+        r->run_deadline_ns = bt_deadline(r->waiter.granted_ns, r->run_ms);
+    }
+    bt_list_remove(&r->link);
+    struct bt_list *before = &d->pending;
+    while (before->prev != &d->pending && BT_CONTAINER(before->prev, struct bt_request, link)->order > r->order)
+        before = before->prev;
+    bt_list_append(before, &r->link);
+    r->at = BT_PENDING;
+}
+
+void bt_request_cleared(struct bt_request *r) {
+    if (r->suspect_of >= 0)
+        r->dispatch->contexts[r->suspect_of].suspects--;
+    r->suspect_of = -1;
+    r->on_trial = false;
+    r->unproven = 0;
+}
+
+/* What was asked, out of the frames that it was asked with. */
+static baton_status asked(const struct bt_request *r, struct bt_body **body, struct bt_submit *s) {
+    struct bt_bodies bodies;
+    struct bt_frame f;
+    baton_status status = BATON_AGAIN;
+    bt_bodies_init(&bodies, 1);
+    for (size_t at = 0; status == BATON_AGAIN; at += f.size) {
+        status = bt_frame_peek(r->submit.data + at, r->submit.len - at, &f);
+        if (!status)
+            status = bt_bodies_take(&bodies, &f, body);
+        else
+            status = BATON_PROTOCOL;
+    }
+    if (!status) {
+        status = bt_get_submit(&(*body)->head, (*body)->bytes.data, (*body)->bytes.len, s);
+        if (status)
+            bt_body_free(*body);
+    }
+    bt_bodies_free(&bodies);
+    return status;
+}
+
+/* Asked again: with what there is of the answer, and on trial only for a little more. */
+static baton_status ask_again(struct bt_request *r, struct bt_buf *out) {
+    struct bt_body *body;
+    struct bt_submit s;
+    baton_status status = asked(r, &body, &s);
+    if (status)
+        return status;
+    bt_token *theirs = s.resume;
+    s.attempt = r->attempt;
+    s.resume = (bt_token *)(void *)r->tokens.data;
+    s.n_resume = r->n_tokens;
+    s.resume_held = r->held;
+    s.resume_unread = r->unacked;
+    if (r->on_trial)
+        s.max_tokens = (int32_t)r->trial_end;
+    bt_put_submit(out, &s);
+    s.resume = theirs;
+    bt_submit_free(&s);
+    bt_body_free(body);
+    return BATON_OK;
+}
+
+void bt_request_send(struct bt_request *r, int context) {
+    struct bt_dispatch *d = r->dispatch;
+    struct bt_dispatch_context *c = &d->contexts[context];
+    bt_list_remove(&r->link);
+    bt_list_append(&d->running, &r->link);
+    r->at = BT_RUNNING;
+    r->context = context;
+    r->seen = false;
+    r->before = r->n_tokens;
+    c->load++;
+    r->on_trial = r->suspect_of >= 0;
+    r->trial_end = r->n_tokens + BT_TRIAL_TOKENS;
+    if (r->on_trial && r->max_tokens >= 0)
+        r->trial_end = BT_MIN(r->trial_end, (uint32_t)r->max_tokens);
+    r->unacked -= BT_MIN(r->consumed, r->unacked);
+    r->consumed = 0;
+    baton_status status = BATON_OK;
+    if (r->attempt++ == 0)
+        bt_buf_add(c->out, r->submit.data, r->submit.len);
+    else
+        status = ask_again(r, c->out);
+    if (!d->params.resume)
+        bt_buf_free(&r->submit);
+    if (status)
+        bt_request_doom(r, status, "no memory to take up the request again");
+    else
+        d->ops->write(d->arg, context);
+}
+
+static baton_status admit(struct bt_request *r, enum bt_when_full when_full, baton_error *err) {
+    struct bt_dispatch *d = r->dispatch;
+    baton_status status = bt_gate_ask(&d->gate, &r->waiter, when_full, now_of(d));
+    switch (status) {
+    case BATON_OK:
+    case BATON_AGAIN:
+        return status;
+    case BATON_QUEUE_FULL:
+        return bt_fail(err, status, "all %d slots are in use and all %d places in the queue are taken: try again later",
+                       d->gate.slots, d->gate.queue_max);
+    case BATON_BUSY:
+        return bt_fail(err, status, "all %d slots are in use and requests are not queued here: try again later",
+                       d->gate.slots);
+    default:
+        return bt_fail(err, status, "%s", baton_status_text(status));
+    }
+}
+
+static struct bt_request *request_new(struct bt_dispatch *d, struct bt_submit *s, const struct bt_limits *limits,
+                                      const struct bt_handler *handler) {
+    struct bt_request *r = calloc(1, sizeof *r);
+    if (!r)
+        return NULL;
+    s->attempt = 1;
+    s->window = BT_WINDOW;
+    r->dispatch = d;
+    r->context = r->suspect_of = -1;
+    r->handler = *handler;
+    r->max_tokens = s->max_tokens;
+    r->waiter = (struct bt_waiter){.id = s->id,
+                                   .flow = s->flow,
+                                   .priority = limits->priority,
+                                   .deadline_ns = bt_deadline(now_of(d), limits->queue_ms)};
+    r->run_ms = limits->run_ms;
+    bt_list_init(&r->bucket);
+    bt_list_init(&r->link);
+    bt_put_submit(&r->submit, s);
+    bt_buf_add(&r->tokens, s->resume, s->n_resume * sizeof *s->resume);
+    r->n_tokens = (uint32_t)s->n_resume;
+    r->held = s->resume_held;
+    return r;
+}
+
+baton_status bt_dispatch_submit(struct bt_dispatch *d, struct bt_submit *s, const struct bt_limits *limits,
+                                const struct bt_handler *handler, struct bt_request **out, baton_error *err) {
+    struct bt_request *r = request_new(d, s, limits, handler);
+    *out = NULL;
+    if (!r)
+        return bt_fail(err, BATON_NO_MEMORY, "no memory for a request");
+    baton_status status = BATON_OK;
+    if (r->submit.failed)
+        status = bt_fail(err, BATON_NO_MEMORY, "no memory for a request");
+    else if (r->submit.len > BT_BODY_MAX)
+        status =
+            bt_fail(err, BATON_TOO_LONG, "the request takes %zu bytes and %d are possible", r->submit.len, BT_BODY_MAX);
+    else if (bt_dispatch_find(d, s->id))
+        status = bt_fail(err, BATON_INVALID, "a request of id %llu is alive", (unsigned long long)s->id);
+    else
+        status = admit(r, limits->when_full, err);
+    if (status != BATON_OK && status != BATON_AGAIN) {
+        d->counts.refused++;
+        bt_buf_free(&r->submit);
+        free(r);
+        return status;
+    }
+    d->counts.accepted++;
+    bt_list_append(bucket_of(d, s->id), &r->bucket);
+    if (status == BATON_OK) {
+        bt_request_pend(r);
+        bt_dispatch_place(d);
+    }
+    *out = r;
+    return BATON_OK;
+}
+
+void bt_request_cancel(struct bt_request *r, baton_status reason) {
+    struct bt_dispatch *d = r->dispatch;
+    switch (r->at) {
+    case BT_QUEUED:
+        bt_gate_withdraw(&d->gate, &r->waiter);
+        conclude_early(r, reason, baton_status_text(reason));
+        break;
+    case BT_PENDING:
+        conclude_early(r, reason, baton_status_text(reason));
+        break;
+    case BT_RUNNING:
+        if (r->cancelled)
+            break;
+        r->cancelled = reason;
+        bt_put_cancel(d->contexts[r->context].out, r->waiter.id, reason);
+        d->ops->write(d->arg, r->context);
+        break;
+    case BT_DOOMED:
+        break;
+    }
+}
+
+void bt_request_abandon(struct bt_request *r) {
+    r->handler = (struct bt_handler){0};
+    bt_request_cancel(r, BATON_CANCELLED);
+}
+
+void bt_request_consumed(struct bt_request *r, uint32_t tokens) {
+    struct bt_dispatch *d = r->dispatch;
+    r->consumed += tokens;
+    if (r->consumed < BT_WINDOW / 2 || r->at != BT_RUNNING)
+        return;
+    bt_put_ack(d->contexts[r->context].out, r->waiter.id, r->consumed);
+    r->unacked -= BT_MIN(r->consumed, r->unacked);
+    r->consumed = 0;
+    d->ops->write(d->arg, r->context);
+}
+
+uint64_t bt_request_id(const struct bt_request *r) {
+    return r->waiter.id;
+}
+
+int bt_request_position(const struct bt_request *r) {
+    return bt_gate_position(&r->dispatch->gate, &r->waiter);
+}

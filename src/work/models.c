@@ -1,0 +1,274 @@
+/* From a task to a request at the front and back to the task's answer. A job is its task's, from start to ended.
+ * State: struct bt_work_models. */
+#include "work/models.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/list.h"
+#include "serve/openai_out.h"
+#include "serve/served.h"
+#include "task/json.h"
+
+struct bt_work_models {
+    struct bt_work_models_params params;
+    struct bt_worker *worker;
+    struct bt_served models[BT_CONFIG_MODELS_MAX];
+    struct bt_serve_role roles[BT_CONFIG_ROLES_MAX];
+    struct bt_served_set served; /* of those */
+    struct bt_list jobs;
+    struct bt_buf scratch;
+};
+
+struct job {
+    struct bt_work_models *models;
+    struct bt_task *task;
+    struct bt_request *request;
+    struct bt_openai_out out;
+    struct bt_buf text;
+    uint32_t pieces, unacked; /* unacked: taken, and told to the front once the parent has made room */
+    bool events, too_long;
+    struct bt_list link;
+};
+
+static void job_free(struct job *j) {
+    bt_list_remove(&j->link);
+    bt_openai_out_free(&j->out);
+    bt_buf_free(&j->text);
+    free(j);
+}
+
+static void tell_piece(struct job *j, const char *text, size_t len) {
+    struct bt_buf *b = &j->models->scratch;
+    b->len = 0;
+    bt_buf_addf(b, ",\"index\":%" PRIu32 ",\"text\":", j->pieces);
+    bt_json_string(b, text, len);
+    if (!b->failed)
+        bt_worker_event(j->models->worker, j->task, "token", (struct bt_text){(const char *)b->data, b->len});
+}
+
+static void on_text(void *arg, const char *text, size_t len) {
+    struct job *j = arg;
+    bt_buf_add(&j->text, text, len);
+    if (j->events && len > 0)
+        tell_piece(j, text, len);
+    j->pieces++;
+    if (j->text.len > BT_LINE_OUT_MAX && !j->too_long) {
+        j->too_long = true;
+        bt_request_cancel(j->request, BATON_CANCELLED);
+    }
+    if (bt_worker_room(j->models->worker))
+        bt_request_consumed(j->request, 1);
+    else
+        j->unacked++;
+}
+
+static void answer_ok(struct job *j, const struct bt_outcome *o) {
+    struct bt_buf *b = &j->models->scratch;
+    b->len = 0;
+    bt_openai_whole(&j->out, o, (const char *)j->text.data, j->text.len, b);
+    struct bt_answer a = {.status = BATON_OK, .result = {(const char *)b->data, b->len}};
+    if (b->failed || j->text.failed)
+        a = (struct bt_answer){.status = BATON_NO_MEMORY, .error = "no memory for the answer"};
+    bt_worker_answer(j->models->worker, j->task, &a);
+}
+
+static void on_done(void *arg, const struct bt_outcome *o) {
+    struct job *j = arg;
+    struct bt_work_models *m = j->models;
+    struct bt_answer cut = {
+        .status = o->status, .error = o->error, .partial = {(const char *)j->text.data, j->text.len}};
+    j->request = NULL;
+    if (j->too_long) {
+        cut.status = BATON_TOO_LONG;
+        cut.error = "the answer does not fit into a line of 10 MiB: lower max_tokens";
+        bt_worker_answer(m->worker, j->task, &cut);
+    } else if (o->status == BATON_OK) {
+        answer_ok(j, o);
+    } else {
+        bt_worker_answer(m->worker, j->task, &cut);
+    }
+    if (m->scratch.failed || m->scratch.cap > BT_OUT_HIGH)
+        bt_buf_free(&m->scratch);
+    struct bt_task *t = j->task;
+    job_free(j);
+    bt_worker_ended(m->worker, t);
+}
+
+/* What the payload asks for: *chat, or why it cannot be had. */
+static baton_status kind_of(const struct bt_task_line *is, bool *chat, baton_error *err) {
+    static const char *const coming[] = {"embed", "transcribe", "image"};
+    if (is->payload.data[0] == 'n')
+        return bt_fail(err, BATON_INVALID,
+                       "payload is null: expected an object with kind (runqy sends null where the payload was no JSON, "
+                       "and when it retries a task of the legacy form)");
+    if (is->payload.data[0] != '{')
+        return bt_fail(err, BATON_INVALID, "payload is %.*s: expected an object with kind",
+                       (int)BT_MIN(is->payload.len, 40u), is->payload.data);
+    if (is->work_kind.len == 0)
+        return bt_fail(err, BATON_INVALID, "payload.kind is missing: expected \"chat\" or \"completion\"");
+    *chat = bt_json_says(is->work_kind, "chat");
+    if (*chat || bt_json_says(is->work_kind, "completion"))
+        return BATON_OK;
+    for (size_t i = 0; i < BT_COUNT(coming); i++)
+        if (bt_json_says(is->work_kind, coming[i]))
+            return bt_fail(err, BATON_UNSUPPORTED,
+                           "payload.kind is \"%s\", and no model of this worker can do that: use \"chat\" or "
+                           "\"completion\"",
+                           coming[i]);
+    return bt_fail(err, BATON_INVALID, "payload.kind is %.*s: expected \"chat\" or \"completion\"",
+                   (int)BT_MIN(is->work_kind.len, 40u), is->work_kind.data);
+}
+
+static baton_status status_of(const struct bt_api_error *e, baton_error *err) {
+    baton_status status = e->status == 404                                      ? BATON_NOT_FOUND
+                          : e->status >= 500                                    ? BATON_NO_MEMORY
+                          : e->code && strncmp(e->code, "unsupported", 11) == 0 ? BATON_UNSUPPORTED
+                                                                                : BATON_INVALID;
+    return bt_fail(err, status, "%s", e->text);
+}
+
+static baton_status submit(struct job *j, const struct bt_served *model, struct bt_openai_request *r,
+                           baton_error *err) {
+    enum bt_work_events events = j->models->params.events;
+    const struct bt_handler handler = {.on_text = on_text, .on_done = on_done, .arg = j};
+    j->events = events == BT_EVENTS_ALL || (events == BT_EVENTS_ASKED && r->stream);
+    if (!bt_openai_out_init(&j->out, r->chat, false, bt_random64(), time(NULL), model->names[0]))
+        return bt_fail(err, BATON_NO_MEMORY, "no memory for the task");
+    r->submit.window = BT_WINDOW;
+    r->submit.flow = j->task->waiter.flow;
+    return bt_front_submit(model->front, &r->submit, NULL, &handler, &j->request, err);
+}
+
+static baton_status begin(struct bt_work_models *m, struct bt_task *t, struct bt_openai_request *r, baton_error *err) {
+    struct job *j = calloc(1, sizeof *j);
+    if (!j)
+        return bt_fail(err, BATON_NO_MEMORY, "no memory for the task");
+    *j = (struct job){.models = m, .task = t};
+    bt_list_append(&m->jobs, &j->link);
+    baton_status status = submit(j, BT_CONTAINER(r->model, struct bt_served, openai), r, err);
+    if (status == BATON_OK)
+        t->run = j;
+    else
+        job_free(j);
+    return status;
+}
+
+static baton_status start(void *arg, struct bt_task *t, baton_error *err) {
+    struct bt_work_models *m = arg;
+    const struct bt_openai_models choose = {bt_served_choose, &m->served};
+    struct bt_openai_request r;
+    struct bt_api_error e;
+    bool chat;
+    baton_status status = kind_of(&t->is, &chat, err);
+    if (status)
+        return status;
+    if (!bt_openai_parse(&r, chat, t->is.payload.data, t->is.payload.len, &choose, bt_random64(), &e))
+        return status_of(&e, err);
+    status = begin(m, t, &r, err);
+    bt_openai_request_free(&r);
+    return status;
+}
+
+static void cancel(void *arg, struct bt_task *t, baton_status reason) {
+    struct job *j = t->run;
+    (void)arg;
+    if (j->request)
+        bt_request_cancel(j->request, reason);
+}
+
+static void watch(void *arg, struct bt_watch *w) {
+    struct bt_work_models *m = arg;
+    for (int i = 0; i < m->served.n; i++)
+        bt_watch_add(w, bt_front_fd(m->models[i].front), POLLIN);
+}
+
+static baton_status pump(void *arg, const struct pollfd *fds, size_t n, baton_error *err) {
+    struct bt_work_models *m = arg;
+    for (size_t i = 0; i < n; i++) {
+        struct bt_front_counts counts;
+        struct bt_front *f = m->models[i].front;
+        baton_status status = fds[i].revents ? bt_front_pump(f) : BATON_OK;
+        if (status)
+            bt_log(BATON_LOG_ERROR, "an owner of %s is gone: %s", m->models[i].names[0], baton_status_text(status));
+        bt_front_counts(f, &counts);
+        if (counts.dead_contexts == bt_front_info(f)->contexts)
+            return bt_fail(err, BATON_CRASHED, "no owner of %s is left", m->models[i].names[0]);
+    }
+    return BATON_OK;
+}
+
+static int64_t tick(void *arg) {
+    struct bt_work_models *m = arg;
+    int64_t next = BT_NEVER_NS;
+    for (int i = 0; i < m->served.n; i++) {
+        int64_t one = bt_front_tick(m->models[i].front);
+        next = BT_MIN(next, one);
+    }
+    return next;
+}
+
+static void room(void *arg) {
+    struct bt_work_models *m = arg;
+    for (struct bt_list *n = m->jobs.next; n != &m->jobs; n = n->next) {
+        struct job *j = BT_CONTAINER(n, struct job, link);
+        uint32_t taken = j->unacked;
+        j->unacked = 0;
+        if (taken > 0 && j->request)
+            bt_request_consumed(j->request, taken);
+    }
+}
+
+struct bt_runner bt_work_models_runner(struct bt_work_models *models) {
+    return (struct bt_runner){
+        .arg = models, .start = start, .cancel = cancel, .watch = watch, .pump = pump, .tick = tick, .room = room};
+}
+
+static baton_status open_model(struct bt_work_models *m, const struct bt_model_settings *settings, baton_error *err) {
+    struct bt_front *opened;
+    struct bt_front_params front;
+    memset(&front, 0, sizeof front);
+    if (settings->kind != BT_MODEL_TEXT || settings->pooling != BT_POOL_OFF)
+        return bt_fail(err, BATON_UNSUPPORTED, "model %s: tasks can only ask models that generate text",
+                       settings->name ? settings->name : "");
+    bt_model_settings_front(settings, &front);
+    baton_status status = bt_front_open(&front, &opened, err);
+    if (status == BATON_OK)
+        bt_served_init(&m->models[m->served.n++], opened, settings->name, settings->file);
+    return status;
+}
+
+baton_status bt_work_models_open(const struct bt_work_models_params *params, struct bt_worker *worker,
+                                 struct bt_work_models **models, baton_error *err) {
+    struct bt_work_models *m = *models = calloc(1, sizeof *m);
+    if (!m)
+        return bt_fail(err, BATON_NO_MEMORY, "no memory for the worker's models");
+    m->worker = worker;
+    m->params = *params;
+    m->served.models = m->models;
+    bt_list_init(&m->jobs);
+    baton_status status = BATON_OK;
+    for (int i = 0; status == BATON_OK && i < params->n_models; i++)
+        status = open_model(m, &params->models[i], err);
+    for (int i = 0; i < params->n_roles; i++)
+        m->roles[i] = (struct bt_serve_role){params->roles[i].name, params->roles[i].targets, params->roles[i].n};
+    status = status ? status : bt_served_resolve(&m->served, m->roles, params->n_roles, err);
+    if (status)
+        bt_work_models_close(models);
+    return status;
+}
+
+void bt_work_models_close(struct bt_work_models **models) {
+    struct bt_work_models *m = *models;
+    *models = NULL;
+    if (!m)
+        return;
+    for (int i = 0; i < m->served.n; i++)
+        bt_front_close(&m->models[i].front);
+    bt_served_free(&m->served);
+    bt_buf_free(&m->scratch);
+    free(m);
+}
