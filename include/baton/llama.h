@@ -58,7 +58,7 @@ typedef struct baton_llama_params {
     baton_pooling pooling; /* other than OFF: the handle embeds or ranks, and does not generate; needs owner = caller.
                               `sequences` texts then go through a context together, unless it is exact */
     const char *mmproj; /* path of the model's projector, a GGUF file, which makes vectors of images: asks may then have
-                           images. Each context has one, and its memory. Needs owner = caller. NULL: text alone */
+                           images. Each context has one, and its memory. Not with an owner process. NULL: text alone */
 } baton_llama_params;
 #define BATON_LLAMA_PARAMS                                                                                             \
     { sizeof(baton_llama_params), NULL, 0, 0, 0, -1, NULL, NULL, NULL, NULL, 0, BATON_POOLING_OFF, NULL }
@@ -169,8 +169,9 @@ typedef struct baton_message {
     const char *role, *content; /* "system", "user", "assistant" */
 } baton_message;
 
-/* An image of a chat. It is decoded and brought to the model's size on the calling thread, before there is a context;
- * its vectors are computed under the lease. */
+/* An image of a chat. It is decoded and brought to the model's size before there is a context, on the calling thread or
+ * on the owner's second one; its vectors are computed under the lease, or by the owner, in a native call of their own.
+ */
 typedef struct baton_image {
     const void *bytes; /* of a PNG or JPEG file: at most 32 MiB, and 2^25 pixels */
     size_t size;

@@ -81,10 +81,10 @@ static baton_status check_uses(const baton_llama_params *p, const baton_policy *
         return bt_fail(err, BATON_UNSUPPORTED,
                        "an owner thread generates only: open a handle that embeds with BATON_OWNER_CALLER; it waits "
                        "and refuses all the same");
-    if (p->mmproj && policy->owner != BATON_OWNER_CALLER)
+    if (p->mmproj && policy->owner == BATON_OWNER_PROCESS)
         return bt_fail(err, BATON_UNSUPPORTED,
-                       "an owner thread takes no images in this version: open a model with a projector with "
-                       "BATON_OWNER_CALLER");
+                       "an owner process takes no images in this version: open a model with a projector with "
+                       "BATON_OWNER_CALLER or BATON_OWNER_THREAD");
     if (p->mmproj && p->pooling != BATON_POOLING_OFF)
         return bt_fail(err, BATON_UNSUPPORTED, "a handle that embeds takes no images: open it without mmproj");
     return BATON_OK;
@@ -279,6 +279,9 @@ static baton_status take_ask(baton_llama *llama, const baton_llama_ask *theirs, 
         return bt_misuse(err, BATON_MISUSE, "an ask has exactly one of prompt, messages and tokens");
     if (ask.n_images && !ask.messages)
         return bt_misuse(err, BATON_MISUSE, "images stand in messages: an ask with images has messages");
+    if (ask.n_images > BT_IMAGES_MAX)
+        return bt_fail(err, BATON_INVALID, "%zu images: at most %d are possible in a request", ask.n_images,
+                       BT_IMAGES_MAX);
     if (ask.n_images && !llama->info.vision)
         return bt_fail(err, BATON_UNSUPPORTED,
                        "this model was opened without a projector and reads text alone: give the path of its mmproj "
@@ -297,7 +300,7 @@ static baton_status take_ask(baton_llama *llama, const baton_llama_ask *theirs, 
     s->messages = (struct bt_chat_message *)ask.messages;
     s->n_messages = ask.n_messages;
     _Static_assert(sizeof(baton_image) == sizeof(struct bt_image), "the same four fields");
-    s->images = (const struct bt_image *)ask.images;
+    s->images = (struct bt_image *)ask.images;
     s->n_images = ask.n_images;
     s->tokens = (bt_token *)ask.tokens;
     s->n_tokens = ask.n_tokens;

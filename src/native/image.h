@@ -9,7 +9,6 @@ enum {
     BT_IMAGE_BYTES_MAX = 32 << 20,
     BT_IMAGE_PIXELS_MAX = 32 << 20,
     BT_IMAGE_SIDE_MAX = 1 << 15,
-    BT_IMAGES_MAX = 64, /* in a request */
 };
 
 struct bt_image_shape {

@@ -24,6 +24,8 @@ struct bt_image {
     size_t message, offset; /* in front of that byte of that message's content */
 };
 
+enum { BT_IMAGES_MAX = 64 }; /* in a request */
+
 struct bt_lora {
     const char *path; /* borrowed */
     float scale;

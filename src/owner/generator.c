@@ -52,14 +52,6 @@ static baton_status cut(const struct bt_generator *g, baton_status why, baton_er
     return bt_fail(err, why, "cancelled after %d of %d tokens", (int)g->fed, (int)g->n);
 }
 
-/* Which chunk begins at a position. */
-static size_t chunk_at(const struct bt_generator *g, int32_t pos) {
-    size_t i = 0;
-    for (int32_t at = 0; at < pos; i++)
-        at += g->chunks->list[i].n;
-    return i;
-}
-
 /* One native call: rows of tokens, or an image; *share is how many places it takes. The sequence is the request's own,
  * so that its own end may abort a call in the middle. */
 static enum bt_decode decode(struct bt_generator *g, struct bt_context *c, int32_t *share) {
@@ -74,7 +66,7 @@ static enum bt_decode decode(struct bt_generator *g, struct bt_context *c, int32
         *share = n;
         result = c->ops->decode(c, g->rows, n);
     } else {
-        size_t i = chunk_at(g, g->fed);
+        size_t i = bt_chunk_at(g->chunks, g->fed);
         *share = g->chunks->list[i].n;
         result = c->ops->image(c, g->chunks, i, g->seq, g->fed);
     }
@@ -285,28 +277,6 @@ static baton_status keep_cache(struct bt_generator *g, const struct bt_run *run,
     return BATON_OK;
 }
 
-/* What chunks promise, held against the context; a sampler looks back at text alone. */
-static baton_status take_chunks(struct bt_generator *g, const struct bt_run *run, bt_token **text, size_t *n_text,
-                                baton_error *err) {
-    *n_text = 0;
-    *text = malloc(run->n_prompt * sizeof **text + 1);
-    if (!*text)
-        return bt_fail(err, BATON_NO_MEMORY, "no memory for %zu tokens", run->n_prompt);
-    for (size_t i = 0; i < run->n_prompt; i++)
-        if (run->prompt[i] != BT_TOKEN_IMAGE)
-            (*text)[(*n_text)++] = run->prompt[i];
-    for (size_t i = 0; i < g->chunks->n; i++)
-        if (g->chunks->list[i].whole && g->chunks->list[i].n > g->chunk)
-            return bt_fail(err, BATON_TOO_LONG,
-                           "an image takes %d places that must go through the model together, and this context takes "
-                           "%d at once: send a smaller image",
-                           (int)g->chunks->list[i].n, g->chunk);
-    if (run->prompt[run->n_prompt - 1] == BT_TOKEN_IMAGE)
-        return bt_fail(err, BATON_INVALID,
-                       "the prompt ends with an image: nothing can be continued from there. Put text behind it");
-    return BATON_OK;
-}
-
 static baton_status open_sampler(struct bt_generator *g, const struct bt_run *run, baton_error *err) {
     struct bt_sampling sampling = *run->sampling;
     const bt_token *history = run->prompt;
@@ -316,7 +286,8 @@ static baton_status open_sampler(struct bt_generator *g, const struct bt_run *ru
         sampling.penalty_last_n = g->capacity;
     baton_status status = BATON_OK;
     if (g->chunks) {
-        status = take_chunks(g, run, &text, &n, err);
+        status = bt_check_chunks(g->chunks, g->chunk, err);
+        status = status ? status : bt_text_tokens(run->prompt, run->n_prompt, &text, &n, err);
         history = text;
     }
     if (!status)

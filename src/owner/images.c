@@ -106,3 +106,34 @@ baton_status bt_chat_chunks(const struct bt_model *m, const struct bt_chat_messa
     bt_buf_free(&chat);
     return status;
 }
+
+baton_status bt_text_tokens(const bt_token *tokens, size_t n, bt_token **text, size_t *n_text, baton_error *err) {
+    *n_text = 0;
+    *text = malloc(n * sizeof **text + 1);
+    if (!*text)
+        return bt_fail(err, BATON_NO_MEMORY, "no memory for %zu tokens", n);
+    for (size_t i = 0; i < n; i++)
+        if (tokens[i] != BT_TOKEN_IMAGE)
+            (*text)[(*n_text)++] = tokens[i];
+    return BATON_OK;
+}
+
+baton_status bt_check_chunks(const struct bt_chunks *chunks, int chunk, baton_error *err) {
+    for (size_t i = 0; i < chunks->n; i++)
+        if (chunks->list[i].whole && chunks->list[i].n > chunk)
+            return bt_fail(err, BATON_TOO_LONG,
+                           "an image takes %d places that must go through the model together, and this context takes "
+                           "%d at once: send a smaller image",
+                           (int)chunks->list[i].n, chunk);
+    if (chunks->n == 0 || !chunks->list[chunks->n - 1].tokens)
+        return bt_fail(err, BATON_INVALID,
+                       "the prompt ends with an image: nothing can be continued from there. Put text behind it");
+    return BATON_OK;
+}
+
+size_t bt_chunk_at(const struct bt_chunks *chunks, int32_t pos) {
+    size_t i = 0;
+    for (int32_t at = 0; at < pos; i++)
+        at += chunks->list[i].n;
+    return i;
+}

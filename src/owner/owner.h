@@ -44,6 +44,15 @@ baton_status bt_chat_chunks(const struct bt_model *m, const struct bt_chat_messa
                             const struct bt_image *images, size_t n_images, struct bt_chunks **chunks,
                             bt_token **tokens, size_t *n, baton_error *err);
 
+/* A sampler looks back at text alone: this without its images, malloc'd. */
+baton_status bt_text_tokens(const bt_token *tokens, size_t n, bt_token **text, size_t *n_text, baton_error *err);
+
+/* Which chunk begins at a position. */
+size_t bt_chunk_at(const struct bt_chunks *chunks, int32_t pos);
+
+/* What chunks promise, held against a context whose decodes carry `chunk` rows: _TOO_LONG, _INVALID. */
+baton_status bt_check_chunks(const struct bt_chunks *chunks, int chunk, baton_error *err);
+
 /* Generation in the caller's thread, one request alone on sequence `seq`: what owner = caller runs under its lease,
  * and what every batched answer is compared with. */
 struct bt_run {

@@ -98,22 +98,25 @@ static void a_png_that_unfolds_to_more_than_it_is_large(void **state) {
 static void images_that_go_together_must_fit_into_one_decode(void **state) {
     static struct look l;
     const char *model = vision_model;
-    (void)state;
-    vision_model = "fake:image_tokens=600,image_whole=1";
-    baton_llama *m = vision_open(NULL, 4096);
-    look_init(&l, 1, "What is this?");
-    assert_int_equal(vision_refusal(m, &l.ask, "600 places"), BATON_TOO_LONG);
-    baton_llama_close(&m);
-    vision_model = "fake:image_tokens=600";
-    m = vision_open(NULL, 4096);
-    char text[4096];
-    vision_answer(m, &l.ask, text, NULL);
-    baton_llama_close(&m);
+    for (int owner = 0; owner < 2; owner++) {
+        char text[4096];
+        (owner ? with_a_thread : with_the_caller)(state);
+        vision_model = "fake:image_tokens=600,image_whole=1";
+        baton_llama *m = vision_open(NULL, 4096);
+        look_init(&l, 1, "What is this?");
+        assert_int_equal(vision_refusal(m, &l.ask, "600 places"), BATON_TOO_LONG);
+        baton_llama_close(&m);
+        vision_model = "fake:image_tokens=600";
+        m = vision_open(NULL, 4096);
+        vision_answer(m, &l.ask, text, NULL);
+        baton_llama_close(&m);
+    }
     vision_model = model;
 }
 
 /* Contexts behind a device's gate see, too. */
 static void images_on_a_device_that_takes_turns(void **state) {
+    with_the_caller(state);
     const char *model = vision_model;
     vision_model = "fake:device=Vulkan";
     probe_P08_nobody_sees_another_ones_image(state);
@@ -129,7 +132,7 @@ static void on_event(void *arg, const struct bt_fake_event *event) {
 
 /* Stopped inside the image's own native call: by name, and by the clock; the context is there for the next. The text in
  * front of the image takes a moment, the image longer than any test. */
-static void probe_P21_cancel_while_an_image_is_computed(void **state) {
+static void cancel_while_an_image_is_computed(void) {
     static struct look l;
     const char *model = vision_model;
     baton_llama_params params = BATON_LLAMA_PARAMS;
@@ -137,31 +140,40 @@ static void probe_P21_cancel_while_an_image_is_computed(void **state) {
     struct bt_fake_stats stats = {.decoding = 0};
     struct teller t;
     baton_llama *m;
-    (void)state;
     vision_model = "fake:image_tokens=3900,token_us=10000";
     params.exact = 0; /* its self-test would take its time */
     params.ctx = 4096;
+    params.policy = &vision_policy;
     params.mmproj = vision_mmproj;
     assert_int_equal(baton_llama_open(&m, vision_model, &params, NULL), BATON_OK);
     look_init(&l, 1, "");
     l.ask.request = &request;
     request.id = 17;
+    request.when_full = BATON_WAIT; /* an owner thread says that the time is up before it has returned */
     request.run_ms = 500;
     bt_fake_set_hook(on_event, NULL);
     tell_start(&t, m, &l.ask);
     pthread_join(t.thread, NULL);
     assert_int_equal(t.status, BATON_RUN_TIMEOUT);
-    request.run_ms = 0;
+    request.run_ms = -1;
+    request.id = 18;
     atomic_store(&text_is_in, false);
     tell_start(&t, m, &l.ask);
-    while (!atomic_load(&text_is_in) || stats.decoding == 0)
+    while (!atomic_load(&text_is_in) || stats.decoding == 0 || counts_of(m).running == 0)
         bt_fake_stats(&stats);
-    assert_true(baton_llama_cancel(m, 17));
+    assert_true(baton_llama_cancel(m, 18));
     pthread_join(t.thread, NULL);
     assert_int_equal(t.status, BATON_CANCELLED);
     bt_fake_set_hook(NULL, NULL);
     baton_llama_close(&m);
     vision_model = model;
+}
+
+static void probe_P21_cancel_while_an_image_is_computed(void **state) {
+    with_the_caller(state);
+    cancel_while_an_image_is_computed();
+    with_a_thread(state);
+    cancel_while_an_image_is_computed();
 }
 
 /* The prompts that were prepared are gone, whatever became of them. */
@@ -181,7 +193,10 @@ int main(int argc, char **argv) {
         cmocka_unit_test(a_file_cut_anywhere_is_damaged),
         cmocka_unit_test(rubbish_is_never_large),
         cmocka_unit_test(a_png_that_unfolds_to_more_than_it_is_large),
-        VISION_PROBES,
+        VISION_PROBES(with_the_caller),
+        VISION_PROBES_ALONE(with_the_caller),
+        VISION_PROBES(with_a_thread),
+        VISION_PROBES(with_a_thread_of_three),
         cmocka_unit_test(images_that_go_together_must_fit_into_one_decode),
         cmocka_unit_test(images_on_a_device_that_takes_turns),
         cmocka_unit_test(probe_P21_cancel_while_an_image_is_computed),

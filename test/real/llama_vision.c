@@ -89,7 +89,7 @@ static void probe_P02_every_cut_of_the_prompt_gives_the_lone_answer(void **state
     static struct look look;
     struct bt_sampling greedy = BT_SAMPLING_DEFAULT;
     const char *projectors[] = {llava, gemma};
-    (void)state;
+    with_the_caller(state);
     for (int p = 0; p < 2; p++) {
         struct lone l;
         char whole[4096];
@@ -230,6 +230,7 @@ static void a_file_that_is_no_projector_for_this_model(void **state) {
 
 /* Tokens that see each other: the same promises. */
 static void probe_P08_tokens_that_see_each_other(void **state) {
+    with_the_caller(state);
     vision_mmproj = gemma;
     probe_P08_nobody_sees_another_ones_image(state);
     vision_mmproj = llava;
@@ -237,7 +238,10 @@ static void probe_P08_tokens_that_see_each_other(void **state) {
 
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
-        VISION_PROBES,
+        VISION_PROBES(with_the_caller),
+        VISION_PROBES_ALONE(with_the_caller),
+        VISION_PROBES(with_a_thread),
+        VISION_PROBES(with_a_thread_of_three),
         cmocka_unit_test(probe_P08_tokens_that_see_each_other),
         cmocka_unit_test(probe_P02_every_cut_of_the_prompt_gives_the_lone_answer),
         cmocka_unit_test(probe_P21_an_encoding_is_stopped_between_its_layers),
