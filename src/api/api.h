@@ -39,8 +39,8 @@ baton_status bt_check_policy(const baton_policy *p, bool embeds, baton_error *er
 baton_status bt_take_request(const baton_request *theirs, const baton_policy *policy, baton_request *mine,
                              baton_error *err);
 
-/* Takes inner. `resumed`: how many tokens of its answer are not this request's. */
-baton_status bt_stream_of_io(struct bt_io_stream *inner, uint32_t resumed, baton_stream **stream, baton_error *err);
+/* Takes inner. */
+baton_status bt_stream_of_io(struct bt_io_stream *inner, baton_stream **stream, baton_error *err);
 /* Under a lease of its own, within the limits. saved->n_tokens 0: nothing to go on from. */
 baton_status bt_stream_of_caller(struct bt_caller *c, const struct bt_submit *ask, const struct bt_limits *limits,
                                  const struct bt_saved *saved, baton_stream **stream, baton_error *err);
@@ -50,7 +50,7 @@ struct baton_llama {
     baton_policy policy;
     baton_llama_info info;
     baton_pooling pooling;
-    const struct bt_model *model; /* kept */
+    const struct bt_model *model; /* of owner = caller, kept; NULL: it is the owner's, who is asked (bt_llama_call) */
     struct bt_caller *caller;     /* one of the two, referenced: closed, it says so until the handle is freed */
     struct bt_io *io;
     /* any thread */
@@ -59,9 +59,10 @@ struct baton_llama {
     pthread_mutex_t lock;
     struct bt_list callbacks; /* of bt_callback */
 };
-static inline const struct bt_model *bt_llama_model(const baton_llama *llama) {
-    return llama->model;
-}
+/* Asks an owner about the model; the result is appended. */
+baton_status bt_llama_call(const baton_llama *llama, enum bt_call_op op, uint32_t number, const void *bytes, size_t len,
+                           struct bt_buf *result, baton_error *err);
+void bt_handle_details(const baton_llama *llama, struct bt_model_details *details);
 
 /* First of all in each public function that looks at the handle after it may have waited, computed or called back: in
  * the meantime another thread may close it, or the callback. */
@@ -99,7 +100,6 @@ baton_status bt_give_text(struct bt_buf *b, char **text, size_t *len, baton_erro
 /* There was no memory for a piece of the answer: however it ended, what was delivered of it is not whole. */
 void bt_outcome_lost(baton_outcome *outcome);
 
-/* Of an owner thread's stream: _UNSUPPORTED. */
 baton_status bt_stream_save(baton_stream *stream, struct bt_buf *out, baton_error *err);
 
 #endif

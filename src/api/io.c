@@ -5,7 +5,7 @@
  *
  * Who may free: io and stream are counted. A stream is held by its reader, by the thread while its request is alive,
  * and by the news list; io by its opener and each stream. */
-#include "api/io.h"
+#include "api/io_int.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -17,50 +17,12 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "base/list.h"
-
-struct bt_io {
-    /* fixed after open */
-    pthread_t thread;
-    int wake; /* eventfd: a command or news */
-    struct bt_front_info info;
-    const struct bt_model *model;
-    /* the I/O thread's */
-    struct bt_front *front;
-    /* under lock */
-    pthread_mutex_t lock;
-    pthread_cond_t done;
-    struct bt_list commands, news;
-    bool closing;
-    /* anybody */
-    _Atomic int refs;
-};
-
 /* On the stack of whoever waits for it. */
 struct command {
     struct bt_list link;
     void (*run)(struct bt_io *io, void *arg); /* on the I/O thread */
     void *arg;
     bool done; /* under io->lock */
-};
-
-struct bt_io_stream {
-    struct bt_io *io;
-    uint64_t id;
-    _Atomic int refs;
-    /* the I/O thread's */
-    struct bt_request *request; /* NULL: over */
-    /* under io->lock */
-    struct bt_list news;
-    /* under lock */
-    pthread_mutex_t lock;
-    pthread_cond_t changed;
-    struct bt_buf text; /* come and not yet read */
-    uint32_t tokens, unread, taken;
-    int64_t first_ns; /* when the first token came */
-    bool over, dropped;
-    int fd; /* eventfd, readable while next would not block; -1: nobody asked for one */
-    baton_outcome outcome;
 };
 
 void bt_io_unref(struct bt_io *io) {
@@ -78,6 +40,7 @@ static void unref_stream(struct bt_io_stream *s) {
     if (s->fd >= 0)
         close(s->fd);
     bt_buf_free(&s->text);
+    bt_buf_free(&s->data);
     pthread_mutex_destroy(&s->lock);
     pthread_cond_destroy(&s->changed);
     bt_io_unref(s->io);
@@ -96,8 +59,7 @@ static void hush(int fd) {
     (void)n;
 }
 
-/* Runs `run` on the I/O thread and waits for it. False: the thread is ending and did not. */
-static bool call(struct bt_io *io, void (*run)(struct bt_io *io, void *arg), void *arg) {
+bool bt_io_run(struct bt_io *io, void (*run)(struct bt_io *io, void *arg), void *arg) {
     struct command c = {.run = run, .arg = arg};
     pthread_mutex_lock(&io->lock);
     bool open = !io->closing;
@@ -142,10 +104,19 @@ static void on_text(void *arg, const char *text, size_t len) {
         bt_request_consumed(s->request, 1);
 }
 
+static void on_data(void *arg, const char *bytes, size_t len) {
+    struct bt_io_stream *s = arg;
+    pthread_mutex_lock(&s->lock);
+    bt_buf_add(&s->data, bytes, len);
+    pthread_cond_signal(&s->changed);
+    pthread_mutex_unlock(&s->lock);
+}
+
 static void on_done(void *arg, const struct bt_outcome *o) {
     struct bt_io_stream *s = arg;
     pthread_mutex_lock(&s->lock);
     s->over = true;
+    s->context = o->context;
     s->outcome = (baton_outcome){.status = o->status,
                                  .finish = (baton_finish)o->finish,
                                  .prompt_tokens = o->prompt_tokens,
@@ -237,7 +208,6 @@ baton_status bt_io_open(const struct bt_front_params *params, struct bt_io **out
                                        : bt_front_open(params, &io->front, err);
     if (!status) {
         io->info = *bt_front_info(io->front);
-        io->model = bt_front_model(io->front);
         int rc = bt_thread_start(&io->thread, io_main, io);
         if (rc) {
             bt_front_close(&io->front);
@@ -264,8 +234,16 @@ const struct bt_front_info *bt_io_info(const struct bt_io *io) {
     return &io->info;
 }
 
-const struct bt_model *bt_io_model(const struct bt_io *io) {
-    return io->model;
+/* The model whose visit this thread is in. */
+static __thread const struct bt_io *visiting;
+
+baton_status bt_io_check_thread(const struct bt_io *io, baton_error *err) {
+    if (visiting == io)
+        return bt_fail(err, BATON_REENTRANT,
+                       "this is the owner's own thread, inside a visit: do it here, or after the visit");
+    if (pthread_equal(io->thread, pthread_self()))
+        return bt_fail(err, BATON_REENTRANT, "this is the I/O thread of that model, in a log handler: it cannot wait");
+    return BATON_OK;
 }
 
 struct submission {
@@ -278,7 +256,7 @@ struct submission {
 
 static void submit(struct bt_io *io, void *arg) {
     struct submission *s = arg;
-    struct bt_handler handler = {on_text, on_done, s->stream};
+    struct bt_handler handler = {on_text, on_done, s->stream, on_data};
     s->status = bt_front_submit(io->front, s->submit, s->limits, &handler, &s->stream->request, s->err);
     if (s->status == BATON_OK)
         atomic_fetch_add(&s->stream->refs, 1); /* until on_done or the drop */
@@ -289,8 +267,11 @@ baton_status bt_io_submit(struct bt_io *io, struct bt_submit *ask, const struct 
     struct bt_io_stream *s = calloc(1, sizeof *s);
     pthread_condattr_t monotonic;
     *stream = NULL;
-    if (!s)
-        return bt_fail(err, BATON_NO_MEMORY, "no memory for a stream");
+    baton_status status = bt_io_check_thread(io, err);
+    if (status || !s) {
+        free(s);
+        return status ? status : bt_fail(err, BATON_NO_MEMORY, "no memory for a stream");
+    }
     atomic_store(&s->refs, 1);
     atomic_fetch_add(&io->refs, 1);
     s->io = io;
@@ -302,7 +283,7 @@ baton_status bt_io_submit(struct bt_io *io, struct bt_submit *ask, const struct 
     pthread_cond_init(&s->changed, &monotonic);
     pthread_condattr_destroy(&monotonic);
     struct submission job = {ask, limits, s, BATON_OK, err};
-    if (!call(io, submit, &job))
+    if (!bt_io_run(io, submit, &job))
         job.status = bt_fail(err, BATON_CLOSED, "the model is being closed");
     if (job.status) {
         unref_stream(s);
@@ -328,7 +309,7 @@ static void cancel(struct bt_io *io, void *arg) {
 
 bool bt_io_cancel(struct bt_io *io, uint64_t id) {
     struct cancellation c = {id, false};
-    call(io, cancel, &c);
+    bt_io_run(io, cancel, &c);
     return c.found;
 }
 
@@ -338,17 +319,28 @@ static void count(struct bt_io *io, void *arg) {
 
 void bt_io_counts(struct bt_io *io, struct bt_front_counts *counts) {
     memset(counts, 0, sizeof *counts);
-    call(io, count, counts);
+    bt_io_run(io, count, counts);
 }
 
 struct waiting_visit {
     struct bt_visit visit;
+    struct bt_io *io;
+    void (*run)(void *arg, void *native);
+    void *arg;
     pthread_mutex_t lock;
     pthread_cond_t changed;
     bool over, ran;
     baton_status status;
     baton_error *err;
 };
+
+/* On the owner's thread. */
+static void run_visit(void *arg, void *native) {
+    struct waiting_visit *w = arg;
+    visiting = w->io;
+    w->run(w->arg, native);
+    visiting = NULL;
+}
 
 static void visited(struct bt_visit *visit, bool ran) {
     struct waiting_visit *w = BT_CONTAINER(visit, struct waiting_visit, visit);
@@ -365,14 +357,17 @@ static void visit(struct bt_io *io, void *arg) {
 }
 
 baton_status bt_io_visit(struct bt_io *io, void (*run)(void *arg, void *native), void *arg, baton_error *err) {
-    struct waiting_visit w = {.visit = {run, arg, visited},
+    struct waiting_visit w = {.visit = {run_visit, &w, visited},
+                              .io = io,
+                              .run = run,
+                              .arg = arg,
                               .lock = PTHREAD_MUTEX_INITIALIZER,
                               .changed = PTHREAD_COND_INITIALIZER,
                               .err = err};
-    if (bt_front_is_owner(io->front))
-        return bt_fail(err, BATON_REENTRANT,
-                       "this is the owner's own thread, inside a visit: do it here, or after the visit");
-    if (!call(io, visit, &w))
+    baton_status status = bt_io_check_thread(io, err);
+    if (status)
+        return status;
+    if (!bt_io_run(io, visit, &w))
         return bt_fail(err, BATON_CLOSED, "the model is being closed");
     if (w.status)
         return w.status;
@@ -383,18 +378,35 @@ baton_status bt_io_visit(struct bt_io *io, void (*run)(void *arg, void *native),
     return w.ran ? BATON_OK : bt_fail(err, BATON_CLOSED, "the owner ended before the visit");
 }
 
-static bool wait_changed(struct bt_io_stream *s, int64_t deadline_ns) {
+bool bt_io_wait(pthread_cond_t *changed, pthread_mutex_t *lock, int64_t deadline_ns) {
     if (deadline_ns == BT_NEVER_NS)
-        return pthread_cond_wait(&s->changed, &s->lock) == 0;
+        return pthread_cond_wait(changed, lock) == 0;
     struct timespec t = {deadline_ns / BT_NS_PER_S, deadline_ns % BT_NS_PER_S};
-    return pthread_cond_timedwait(&s->changed, &s->lock, &t) == 0;
+    return pthread_cond_timedwait(changed, lock, &t) == 0;
+}
+
+baton_status bt_io_stream_data(struct bt_io_stream *s, size_t want, struct bt_buf *out) {
+    baton_status status = BATON_OK;
+    pthread_mutex_lock(&s->lock);
+    while (s->data.len < want && !s->over)
+        bt_io_wait(&s->changed, &s->lock, BT_NEVER_NS);
+    if (s->data.failed)
+        status = BATON_NO_MEMORY;
+    else if (s->data.len < want)
+        status = BATON_END;
+    size_t n = BT_MIN(want, s->data.len);
+    bt_buf_add(out, s->data.data, status ? 0 : n);
+    if (!status)
+        bt_buf_drop(&s->data, n);
+    pthread_mutex_unlock(&s->lock);
+    return out->failed ? BATON_NO_MEMORY : status;
 }
 
 baton_status bt_io_stream_next(struct bt_io_stream *s, int64_t timeout_ms, struct bt_buf *text, uint32_t *tokens) {
     int64_t deadline_ns = bt_deadline(bt_now_ns(), timeout_ms);
     baton_status status = BATON_OK;
     pthread_mutex_lock(&s->lock);
-    while (s->text.len == 0 && !s->over && wait_changed(s, deadline_ns))
+    while (s->text.len == 0 && !s->over && bt_io_wait(&s->changed, &s->lock, deadline_ns))
         ;
     if (s->text.len == 0)
         status = s->over ? BATON_END : BATON_AGAIN;

@@ -23,7 +23,6 @@ void bt_io_close(struct bt_io *io);
 void bt_io_unref(struct bt_io *io);
 
 const struct bt_front_info *bt_io_info(const struct bt_io *io);
-const struct bt_model *bt_io_model(const struct bt_io *io);
 
 /* Submits from any thread; s is borrowed for the call. Refusals are returned here. */
 baton_status bt_io_submit(struct bt_io *io, struct bt_submit *s, const struct bt_limits *limits,
@@ -36,8 +35,23 @@ void bt_io_counts(struct bt_io *io, struct bt_front_counts *counts);
  * thread is an owner of this model. */
 baton_status bt_io_visit(struct bt_io *io, void (*run)(void *arg, void *native), void *arg, baton_error *err);
 
+/* Asks an owner what needs no slot (wire/frame.h): `context` as in bt_front_call; the result is appended. _REENTRANT
+ * from inside a visit of this model; _QUEUE_TIMEOUT when there is no reply by then. Blocks. */
+baton_status bt_io_call(struct bt_io *io, int context, struct bt_call *call, int64_t deadline_ns, struct bt_buf *result,
+                        baton_error *err);
+
+/* Who has the slots, added to a text of BATON_BUSY. */
+void bt_io_who(struct bt_io *io, baton_error *err);
+
 /* The next text: everything that has come since, appended to `text`. As baton_stream_next. */
 baton_status bt_io_stream_next(struct bt_io_stream *s, int64_t timeout_ms, struct bt_buf *text, uint32_t *tokens);
+/* `want` bytes of a result that is no text, appended to `out`, when they have come; _END: it is over before. */
+baton_status bt_io_stream_data(struct bt_io_stream *s, size_t want, struct bt_buf *out);
+/* More inputs for one that was asked with `open`. Blocks for a moment. */
+baton_status bt_io_stream_more(struct bt_io_stream *s, const struct bt_more *more, baton_error *err);
+/* The conversation with the first `tokens` of its answer, which its reader has, as bytes (owner/saved.h). _AGAIN:
+ * nothing was generated yet; _STALE: it is over and was not kept. Blocks. */
+baton_status bt_io_stream_save(struct bt_io_stream *s, uint32_t tokens, struct bt_buf *out, baton_error *err);
 int bt_io_stream_fd(struct bt_io_stream *s);
 uint64_t bt_io_stream_id(const struct bt_io_stream *s);
 /* Ends it: cancels if it runs, and drops the caller's hold. *outcome is the last word. */

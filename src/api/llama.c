@@ -19,11 +19,10 @@ static baton_status open_front(baton_llama *l, const struct bt_model_params *mod
     baton_status status = bt_io_open(&p, &l->io, err);
     if (status)
         return status;
-    l->model = bt_model_keep(bt_io_model(l->io));
-    const struct bt_front_info *info = bt_io_info(l->io);
-    l->info.ctx = (int)info->ready.ctx;
-    l->info.exact = info->ready.exact;
-    l->info.context_bytes = info->ready.memory * (uint64_t)l->policy.contexts;
+    const struct bt_frame_ready *ready = &bt_io_info(l->io)->ready;
+    l->info.ctx = (int)ready->ctx;
+    l->info.exact = ready->exact;
+    l->info.context_bytes = ready->memory * (uint64_t)l->policy.contexts;
     return BATON_OK;
 }
 
@@ -56,7 +55,10 @@ static struct bt_model_params model_params(const char *path, const baton_llama_p
 
 void bt_llama_fill_info(baton_llama *l) {
     struct bt_model_info info;
-    bt_llama_model(l)->ops->info(bt_llama_model(l), &info);
+    if (l->io)
+        info = bt_io_info(l->io)->ready.info;
+    else
+        l->model->ops->info(l->model, &info);
     snprintf(l->info.name, sizeof l->info.name, "%s", info.name);
     snprintf(l->info.description, sizeof l->info.description, "%s", info.description);
     l->info.vocab_size = info.vocab_size;
@@ -67,7 +69,8 @@ void bt_llama_fill_info(baton_llama *l) {
     l->info.has_chat_template = info.has_chat_template;
     l->info.recurrent = info.recurrent;
     l->info.vision = info.vision;
-    snprintf(l->info.device, sizeof l->info.device, "%s", bt_device_use(bt_llama_model(l)->device).name);
+    snprintf(l->info.device, sizeof l->info.device, "%s",
+             l->io ? bt_io_info(l->io)->ready.device : bt_device_use(l->model->device).name);
 }
 
 static baton_status check_uses(const baton_llama_params *p, const baton_policy *policy, baton_error *err) {
@@ -77,10 +80,6 @@ static baton_status check_uses(const baton_llama_params *p, const baton_policy *
         return bt_fail(err, BATON_UNSUPPORTED,
                        "a vector per token is not in this version: pool them with "
                        "BATON_POOLING_MEAN, _CLS or _LAST");
-    if (p->pooling != BATON_POOLING_OFF && policy->owner != BATON_OWNER_CALLER)
-        return bt_fail(err, BATON_UNSUPPORTED,
-                       "an owner thread generates only: open a handle that embeds with BATON_OWNER_CALLER; it waits "
-                       "and refuses all the same");
     if (p->mmproj && policy->owner == BATON_OWNER_PROCESS)
         return bt_fail(err, BATON_UNSUPPORTED,
                        "an owner process takes no images in this version: open a model with a projector with "
@@ -246,7 +245,7 @@ static baton_status join(const struct bt_model *m, struct asked *a, baton_error 
     return a->joined ? BATON_OK : bt_fail(err, BATON_NO_MEMORY, "no memory for %zu tokens", s->n_tokens);
 }
 
-static baton_status take_state(const struct bt_model *m, const baton_llama_ask *ask, struct asked *a,
+static baton_status take_state(const baton_llama *llama, const baton_llama_ask *ask, struct asked *a,
                                baton_error *err) {
     struct bt_submit *s = &a->submit;
     if (ask->messages)
@@ -256,8 +255,13 @@ static baton_status take_state(const struct bt_model *m, const baton_llama_ask *
     baton_status status = bt_saved_get(ask->state, ask->state_size, &a->saved, err);
     if (status)
         return status;
+    if (llama->io) { /* an owner takes it apart by itself */
+        s->state = (struct bt_text){ask->state, ask->state_size};
+        s->kind = ask->prompt || ask->tokens ? s->kind : BT_PROMPT_STATE;
+        return BATON_OK;
+    }
     if (ask->prompt || ask->tokens)
-        return join(m, a, err);
+        return join(llama->model, a, err);
     s->kind = BT_PROMPT_TOKENS;
     s->tokens = a->saved.tokens;
     s->n_tokens = a->saved.n_prompt;
@@ -310,36 +314,41 @@ static baton_status take_ask(baton_llama *llama, const baton_llama_ask *theirs, 
                                    a->request.queue_ms, a->request.run_ms};
     status = take_sampling(ask.sampling, &s->sampling, err);
     s->sampling.grammar = ask.grammar;
-    return status || !ask.state ? status : take_state(bt_llama_model(llama), &ask, a, err);
+    return status || !ask.state ? status : take_state(llama, &ask, a, err);
 }
 
-static baton_status stream_of_thread(baton_llama *llama, struct asked *a, baton_stream **stream, baton_error *err) {
+static baton_status stream_of_owner(baton_llama *llama, struct asked *a, baton_stream **stream, baton_error *err) {
     struct bt_io_stream *inner;
-    if (bt_device_is_mine(llama->model->device))
+    if (llama->policy.owner == BATON_OWNER_THREAD && bt_device_named_is_mine(llama->info.device))
         return bt_fail(
             err, BATON_WOULD_DEADLOCK,
             "this thread is inside a native call on %s, which the owner thread of '%s' needs, too: ask after "
             "it (baton_lease_end)",
             llama->info.device, llama->info.name);
-    if (a->submit.max_tokens >= 0) /* an owner counts what is resumed, too */
-        a->submit.max_tokens += (int32_t)BT_MIN(a->submit.n_resume, (size_t)(INT32_MAX - a->submit.max_tokens));
     baton_status status = bt_io_submit(llama->io, &a->submit, &a->limits, &inner, err);
-    return status ? status : bt_stream_of_io(inner, (uint32_t)a->submit.n_resume, stream, err);
+    return status ? status : bt_stream_of_io(inner, stream, err);
 }
 
-baton_status baton_llama_stream(baton_llama *llama, const baton_llama_ask *ask, baton_stream **stream,
+/* `keep`: it may be saved when it is over. */
+static baton_status open_stream(baton_llama *llama, const baton_llama_ask *ask, bool keep, baton_stream **stream,
                                 baton_error *err) {
     struct asked a = {.joined = NULL}; /* what is freed below is set, however early it ends */
-    BT_IN_CALL(llama);
     *stream = NULL;
     baton_status status = take_ask(llama, ask, &a, err);
+    a.submit.keep = keep;
     if (!status && llama->caller)
         status = bt_llama_verdict(llama,
                                   bt_stream_of_caller(llama->caller, &a.submit, &a.limits, &a.saved, stream, err), err);
     else if (!status)
-        status = bt_llama_verdict(llama, stream_of_thread(llama, &a, stream, err), err);
+        status = bt_llama_verdict(llama, stream_of_owner(llama, &a, stream, err), err);
     asked_free(&a);
     return status;
+}
+
+baton_status baton_llama_stream(baton_llama *llama, const baton_llama_ask *ask, baton_stream **stream,
+                                baton_error *err) {
+    BT_IN_CALL(llama);
+    return open_stream(llama, ask, true, stream, err);
 }
 
 baton_status baton_llama_generate(baton_llama *llama, const baton_llama_ask *ask, baton_result *result,
@@ -348,7 +357,8 @@ baton_status baton_llama_generate(baton_llama *llama, const baton_llama_ask *ask
     baton_stream *stream;
     baton_delta delta;
     memset(result, 0, sizeof *result);
-    baton_status status = baton_llama_stream(llama, ask, &stream, err);
+    BT_IN_CALL(llama);
+    baton_status status = open_stream(llama, ask, false, &stream, err);
     if (!status) {
         while (baton_stream_next(stream, -1, &delta) == BATON_OK)
             bt_buf_add(&text, delta.text, delta.len);

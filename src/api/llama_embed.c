@@ -1,8 +1,10 @@
-/* Vectors and scores under a lease of owner = caller. What a call needs is on its stack. */
+/* Vectors and scores: what is asked, and how owner = caller makes them under a lease. What a call needs is on its
+ * stack.
+ */
 #include <stdlib.h>
 #include <string.h>
 
-#include "api/api.h"
+#include "api/embed.h"
 
 struct work {
     baton_llama *llama;
@@ -79,7 +81,7 @@ static void inputs_free(struct bt_input *inputs, size_t n) {
 /* The tokens of each: of the text, or of the query with it. */
 static baton_status inputs_of(const baton_llama *llama, const char *query, const char *const *texts, size_t n,
                               struct bt_input **inputs, baton_error *err) {
-    const struct bt_model *m = bt_llama_model(llama);
+    const struct bt_model *m = llama->model;
     struct bt_input *list = calloc(n ? n : 1, sizeof *list);
     baton_status status = list ? BATON_OK : bt_fail(err, BATON_NO_MEMORY, "no memory for %zu texts", n);
     for (size_t i = 0; i < n && !status; i++) {
@@ -102,7 +104,7 @@ static baton_status inputs_of(const baton_llama *llama, const char *query, const
 
 static int width_of(const baton_llama *llama) {
     struct bt_model_details d;
-    bt_llama_model(llama)->ops->details(bt_llama_model(llama), &d);
+    bt_handle_details(llama, &d);
     return llama->pooling == BATON_POOLING_RANK ? d.scores : d.embedding_width;
 }
 
@@ -112,25 +114,38 @@ void baton_embeddings_free(baton_embeddings *embeddings) {
     memset(embeddings, 0, sizeof *embeddings);
 }
 
-static baton_status fill(baton_llama *llama, const baton_request *request, const struct bt_input *inputs,
-                         baton_embeddings *out, baton_error *err) {
+static baton_status under_lease(baton_llama *llama, const baton_request *request, const char *query,
+                                const char *const *texts, size_t n, bool normalise, float *values, uint32_t *tokens,
+                                baton_error *err) {
+    struct bt_input *inputs;
     struct work w;
-    baton_status status = start(&w, llama, request, err);
+    baton_status status = inputs_of(llama, query, texts, n, &inputs, err);
     if (status)
         return status;
-    status = compute(&w, inputs, out->n, out->normalised, out->values, err);
-    stop(&w);
+    for (size_t i = 0; i < n && tokens; i++)
+        tokens[i] = (uint32_t)inputs[i].n;
+    if (n > 0)
+        status = start(&w, llama, request, err);
+    if (!status && n > 0) {
+        status = compute(&w, inputs, n, normalise, values, err);
+        stop(&w);
+    }
+    inputs_free(inputs, n);
     return status;
+}
+
+static baton_status vectors(baton_llama *llama, const baton_request *request, const char *query,
+                            const char *const *texts, size_t n, bool normalise, int dim, float *values,
+                            uint32_t *tokens, baton_error *err) {
+    return llama->io ? bt_owner_embed(llama, request, query, texts, n, normalise, dim, values, tokens, err)
+                     : under_lease(llama, request, query, texts, n, normalise, values, tokens, err);
 }
 
 baton_status baton_llama_embed_batch(baton_llama *llama, const baton_request *request, const char *const *texts,
                                      size_t n, bool normalise, baton_embeddings *out, baton_error *err) {
-    struct bt_input *inputs;
     BT_IN_CALL(llama);
     memset(out, 0, sizeof *out);
     baton_status status = need(llama, false, err);
-    if (!status)
-        status = inputs_of(llama, NULL, texts, n, &inputs, err);
     if (status)
         return status;
     *out = (baton_embeddings){.n = n,
@@ -141,13 +156,10 @@ baton_status baton_llama_embed_batch(baton_llama *llama, const baton_request *re
     out->values = calloc(n ? n : 1, (size_t)out->dim * sizeof *out->values);
     if (!out->values || !out->tokens)
         status = bt_fail(err, BATON_NO_MEMORY, "no memory for %zu vectors of %d", n, out->dim);
-    for (size_t i = 0; i < n && !status; i++)
-        out->tokens[i] = (uint32_t)inputs[i].n;
-    if (!status && n > 0)
-        status = fill(llama, request, inputs, out, err);
+    else
+        status = vectors(llama, request, NULL, texts, n, normalise, out->dim, out->values, out->tokens, err);
     if (status)
         baton_embeddings_free(out);
-    inputs_free(inputs, n);
     return status;
 }
 
@@ -156,16 +168,7 @@ baton_status baton_llama_embed(baton_llama *llama, const baton_request *request,
     return baton_llama_embed_batch(llama, request, &text, 1, normalise, out, err);
 }
 
-struct each {
-    const char *(*next)(void *arg);
-    bool (*on_vector)(void *arg, const float *values, int dim);
-    void *arg;
-    bool normalise;
-    float *vector;
-    int dim;
-};
-
-static baton_status embed_all(struct work *w, const struct each *e, baton_error *err) {
+static baton_status embed_all(struct work *w, const struct bt_each *e, baton_error *err) {
     struct bt_callback c;
     struct bt_input *input;
     for (size_t i = 0;; i++) {
@@ -193,7 +196,7 @@ static baton_status embed_all(struct work *w, const struct each *e, baton_error 
 baton_status baton_llama_embed_each(baton_llama *llama, const baton_request *request, const char *(*next)(void *arg),
                                     bool (*on_vector)(void *arg, const float *values, int dim), void *arg,
                                     bool normalise, baton_error *err) {
-    struct each e = {next, on_vector, arg, normalise, NULL, width_of(llama)};
+    struct bt_each e = {next, on_vector, arg, normalise, NULL, width_of(llama)};
     struct work w;
     BT_IN_CALL(llama);
     baton_status status = need(llama, false, err);
@@ -204,10 +207,14 @@ baton_status baton_llama_embed_each(baton_llama *llama, const baton_request *req
     e.vector = calloc((size_t)e.dim, sizeof *e.vector);
     if (!e.vector)
         return bt_fail(err, BATON_NO_MEMORY, "no memory for a vector of %d", e.dim);
-    status = start(&w, llama, request, err);
-    if (!status) {
-        status = embed_all(&w, &e, err);
-        stop(&w);
+    if (llama->io) {
+        status = bt_owner_embed_each(llama, request, &e, err);
+    } else {
+        status = start(&w, llama, request, err);
+        if (!status) {
+            status = embed_all(&w, &e, err);
+            stop(&w);
+        }
     }
     free(e.vector);
     return status;
@@ -215,28 +222,18 @@ baton_status baton_llama_embed_each(baton_llama *llama, const baton_request *req
 
 baton_status baton_llama_rerank(baton_llama *llama, const baton_request *request, const char *query,
                                 const char *const *documents, size_t n, float *scores, baton_error *err) {
-    struct bt_input *inputs;
-    struct work w;
     BT_IN_CALL(llama);
     baton_status status = need(llama, true, err);
     if (!status && !query)
         return bt_misuse(err, BATON_MISUSE, "baton_llama_rerank needs a query");
-    if (!status)
-        status = inputs_of(llama, query, documents, n, &inputs, err);
     if (status)
         return status;
     size_t width = (size_t)width_of(llama);
     float *all = calloc(n ? n : 1, width * sizeof *all);
-    status = all ? BATON_OK : bt_fail(err, BATON_NO_MEMORY, "no memory for %zu scores", n);
-    if (!status && n > 0)
-        status = start(&w, llama, request, err);
-    if (!status && n > 0) {
-        status = compute(&w, inputs, n, false, all, err);
-        stop(&w);
-        for (size_t i = 0; i < n && !status; i++)
-            scores[i] = all[i * width];
-    }
+    status = all ? vectors(llama, request, query, documents, n, false, (int)width, all, NULL, err)
+                 : bt_fail(err, BATON_NO_MEMORY, "no memory for %zu scores", n);
+    for (size_t i = 0; i < n && !status; i++)
+        scores[i] = all[i * width];
     free(all);
-    inputs_free(inputs, n);
     return status;
 }

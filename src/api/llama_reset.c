@@ -1,5 +1,6 @@
-/* Emptying the caches of all contexts: leases on them, one after the other, kept until all are there. Two resets may
- * each hold what the other needs: the leases see that, and one of them is told instead of waiting. Stateless. */
+/* Emptying the caches of all contexts. owner = caller: leases on them, one after the other, kept until all are there.
+ * Two resets may each hold what the other needs: the leases see that, and one of them is told instead of waiting.
+ * Otherwise each owner is asked. Stateless. */
 #include "api/api.h"
 
 static baton_status empty(const struct bt_lease *lease, baton_error *err) BATON_REQUIRES(lease) {
@@ -29,6 +30,27 @@ static BATON_NO_ANALYSIS baton_status reset_all(baton_llama *l, const struct bt_
     return status;
 }
 
+/* Every idle sequence of every context is emptied, whatever the others say. */
+static baton_status reset_owners(baton_llama *l, const baton_request *r, baton_error *err) {
+    baton_status status = BATON_OK;
+    for (int i = 0; i < l->policy.contexts; i++) {
+        struct bt_call call = {.op = BT_CALL_RESET, .number = r->when_full == BATON_WAIT, .bytes = {"", 0}};
+        struct bt_buf none = BT_BUF_INIT;
+        baton_error why;
+        baton_status one =
+            bt_io_call(l->io, i, &call, bt_deadline(bt_now_ns(), call.number ? r->queue_ms : -1), &none, &why);
+        bt_buf_free(&none);
+        if (one == BATON_STALE) /* an owner that begins anew has nothing */
+            one = BATON_OK;
+        if (one && !status)
+            bt_io_who(l->io, &why);
+        status = status ? status
+                 : one  ? bt_fail(err, one, "context %d: %.*s", i, BATON_ERROR_TEXT_MAX - 32, why.text)
+                        : BATON_OK;
+    }
+    return status;
+}
+
 baton_status baton_llama_reset(baton_llama *llama, const baton_request *request, baton_error *err) {
     baton_request mine;
     BT_IN_CALL(llama);
@@ -36,10 +58,7 @@ baton_status baton_llama_reset(baton_llama *llama, const baton_request *request,
     if (status)
         return status;
     if (llama->io)
-        return bt_fail(
-            err, BATON_UNSUPPORTED,
-            "an owner thread keeps its caches for prompts of the same flow: ask with a new flow, which finds "
-            "nothing, or open the model with BATON_OWNER_CALLER");
+        return bt_llama_verdict(llama, reset_owners(llama, &mine, err), err);
     struct bt_ask ask = {mine.when_full == BATON_WAIT ? BT_WAIT : BT_REFUSE, mine.queue_ms, 0, mine.flow,
                          mine.priority};
     return bt_llama_verdict(llama, reset_all(llama, &ask, err), err);

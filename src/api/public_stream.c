@@ -16,7 +16,7 @@ struct baton_stream {
     struct bt_caller_stream *caller;
     uint64_t id;
     uint32_t prompt_tokens, reused_tokens, tokens;
-    uint32_t resumed; /* of the answer: not this request's */
+    bool ended; /* its reader knows */
     int64_t queue_ns, started_ns;
 };
 
@@ -27,7 +27,7 @@ static baton_stream *stream_new(baton_error *err) {
     return s;
 }
 
-baton_status bt_stream_of_io(struct bt_io_stream *inner, uint32_t resumed, baton_stream **stream, baton_error *err) {
+baton_status bt_stream_of_io(struct bt_io_stream *inner, baton_stream **stream, baton_error *err) {
     baton_stream *s = stream_new(err);
     baton_outcome ignored;
     if (!s) {
@@ -35,7 +35,6 @@ baton_status bt_stream_of_io(struct bt_io_stream *inner, uint32_t resumed, baton
         return BATON_NO_MEMORY;
     }
     s->io = inner;
-    s->resumed = resumed;
     s->id = bt_io_stream_id(inner);
     *stream = s;
     return BATON_OK;
@@ -134,6 +133,7 @@ baton_status baton_stream_next(baton_stream *stream, int64_t timeout_ms, baton_d
     stream->text.len = 0;
     baton_status status = stream->io ? bt_io_stream_next(stream->io, timeout_ms, &stream->text, &stream->tokens)
                                      : pull(stream, timeout_ms);
+    stream->ended |= status == BATON_END;
     bt_buf_add(&stream->text, "", 1);
     if (status == BATON_NO_MEMORY)
         stream->text.failed = true;
@@ -181,17 +181,19 @@ static void reckon_rates(baton_outcome *o) {
 }
 
 baton_status bt_stream_save(baton_stream *stream, struct bt_buf *out, baton_error *err) {
-    if (stream->io)
-        return bt_fail(err, BATON_UNSUPPORTED,
-                       "an owner thread does not give out its caches: open the model with BATON_OWNER_CALLER, or keep "
-                       "the text and ask with the same flow, which finds its prefix");
     uint32_t inside = enter(stream);
     if (inside)
         return bt_fail(err, BATON_BUSY,
                        "thread %u is in a call on the stream of request %llu: one at a time may use it. Save between "
                        "two of its reads",
                        inside, (unsigned long long)stream->id);
-    baton_status status = bt_caller_stream_save(stream->caller, out, err);
+    baton_status status;
+    if (!stream->io)
+        status = bt_caller_stream_save(stream->caller, out, err);
+    else if (stream->tokens == 0 && !stream->ended)
+        status = bt_fail(err, BATON_AGAIN, "nothing was read yet: read a piece first");
+    else
+        status = bt_io_stream_save(stream->io, stream->tokens, out, err);
     atomic_store(&stream->busy, 0);
     return bt_told(status, err);
 }
@@ -214,7 +216,6 @@ baton_status baton_stream_close(baton_stream **stream, baton_outcome *outcome) {
         close_caller(s, &mine);
     if (s->text.failed)
         bt_outcome_lost(&mine);
-    mine.answer_tokens -= BT_MIN(s->resumed, mine.answer_tokens);
     reckon_rates(&mine);
     if (outcome)
         *outcome = mine;

@@ -13,6 +13,7 @@
 #include "child/child.h"
 #include "child/sandbox.h"
 #include "native/fake.h"
+#include "owner/hear.h"
 #include "owner/owner.h"
 #include "wire/start.h"
 
@@ -97,9 +98,33 @@ static baton_status open_model(const struct bt_start *start, struct bt_model **m
     return status;
 }
 
+static baton_status generate(const struct bt_start *start, baton_error *err) {
+    struct bt_model *model;
+    baton_status status = open_model(start, &model, err);
+    if (status)
+        return status;
+    const struct bt_owner_params params = {model, start->context, BT_START_SOCKET, -1};
+    bt_owner_run(&params);
+    bt_model_close(model);
+    return BATON_OK;
+}
+
+static baton_status hear(const struct bt_start *start, baton_error *err) {
+    struct bt_whisper *model;
+    const struct bt_whisper_model_params ear = {.path = start->path.data,
+                                                .gpu = start->gpu_layers > 0,
+                                                .gpu_device = start->gpu_layers - 1,
+                                                .file = start->n_files ? start->files : NULL};
+    baton_status status = bt_whisper_open(&ear, &model, err);
+    if (status)
+        return status;
+    bt_hear_run(&(struct bt_hear_params){model, start->context.threads, BT_START_SOCKET});
+    model->ops->free(model);
+    return BATON_OK;
+}
+
 static int own(const struct bt_start *start) {
     baton_error err;
-    struct bt_model *model;
     bt_child_close_rest(start);
     bt_log_set_level((baton_log_level)(start->flags >> BT_START_LEVEL_SHIFT & BT_START_LEVEL_MASK));
     baton_status status = load_libraries(start, &err);
@@ -109,13 +134,8 @@ static int own(const struct bt_start *start) {
     enter_sandbox(start);
     status = bt_child_watch(&err);
     if (!status)
-        status = open_model(start, &model, &err);
-    if (status)
-        return give_up(&err);
-    const struct bt_owner_params params = {model, start->context, BT_START_SOCKET, -1};
-    bt_owner_run(&params);
-    bt_model_close(model);
-    return 0;
+        status = start->library == BT_LIBRARY_WHISPER ? hear(start, &err) : generate(start, &err);
+    return status ? give_up(&err) : 0;
 }
 
 int main(void) {

@@ -27,6 +27,7 @@
 
 #include "base/list.h"
 #include "ipc/front.h"
+#include "ipc/outbox.h"
 #include "ipc/supervise.h"
 
 enum {
@@ -48,7 +49,14 @@ struct bt_request {
     enum bt_whereabouts at;
     uint64_t order; /* of its grant: PENDING is sorted by it */
     /* what was asked, to be asked again */
-    struct bt_buf submit;
+    enum bt_what what;
+    struct bt_buf submit; /* the body */
+    struct bt_buf again;  /* the body of a later attempt */
+    struct bt_outgoing out;
+    /* what is asked on top: kept until the next; an owner that ends takes those before it along */
+    struct bt_buf more;
+    struct bt_outgoing more_out;
+    uint32_t mores;
     int32_t max_tokens;
     int64_t run_ms, run_deadline_ns;
     baton_status cancelled;
@@ -56,12 +64,14 @@ struct bt_request {
     struct bt_buf tokens; /* bt_token */
     uint32_t n_tokens, held;
     uint32_t consumed, unacked; /* taken by the reader; not told the owner yet; delivered minus taken */
+    uint64_t received;          /* bytes of a result that is no text */
     /* this attempt */
     uint32_t attempt; /* from 1; 0: never sent */
     int context;      /* RUNNING */
     bool seen;        /* the owner has said where it stands */
     enum bt_standing standing;
     uint32_t before; /* n_tokens when it began */
+    uint64_t received_before;
     /* suspicion */
     int suspect_of; /* the context whose probation waits for it; -1: none */
     bool on_trial;
@@ -88,7 +98,9 @@ struct bt_dispatch_params {
 
 struct bt_dispatch_context {
     struct bt_supervisor life;
-    struct bt_buf *out; /* the shell's */
+    struct bt_buf *out;    /* the shell's */
+    struct bt_list outbox; /* what is still to go there */
+    int calls;             /* sent there */
     int load, suspects;
     baton_error error; /* what its owner said it died of; of the last one */
 };
@@ -100,11 +112,12 @@ struct bt_dispatch {
     void *arg;
     struct bt_dispatch_context contexts[BT_CONTEXTS_MAX];
     struct bt_list buckets[BT_BUCKETS];
-    struct bt_list pending, running, doomed;
+    struct bt_list pending, running, doomed, calls;
     uint64_t grants;
     struct bt_front_counts counts;
     bool closing, opening; /* opening: nothing is restarted, so that who opens hears of it */
     void (*on_ready)(void *arg, int context, const struct bt_frame_ready *ready); /* may be NULL */
+    int64_t due_ns;                                                               /* when the next tick is due */
     struct bt_pulse pulse;                                                        /* scratch */
 };
 
@@ -116,6 +129,8 @@ baton_status bt_dispatch_submit(struct bt_dispatch *d, struct bt_submit *s, cons
                                 const struct bt_handler *handler, struct bt_request **r, baton_error *err);
 struct bt_request *bt_dispatch_find(struct bt_dispatch *d, uint64_t id);
 
+void bt_dispatch_holders(const struct bt_dispatch *d, struct bt_buf *out); /* who has the slots */
+
 /* What a context's owner said. Handlers are called. One that is condemned is not listened to. */
 bool bt_dispatch_listens(const struct bt_dispatch *d, int context);
 void bt_dispatch_frame(struct bt_dispatch *d, int context, const struct bt_frame *frame);
@@ -124,7 +139,18 @@ void bt_dispatch_lost(struct bt_dispatch *d, int context);    /* no memory for w
 void bt_dispatch_parted(struct bt_dispatch *d, int context);  /* its socket has ended */
 void bt_dispatch_ended(struct bt_dispatch *d, int context, const struct bt_owner_end *end); /* NULL: a thread */
 
-/* Deadlines, starts, kills. Handlers are called. Returns when to tick next. */
+/* Its `out` has been taken, or there is more for it: pieces of what waits go there. */
+void bt_dispatch_send(struct bt_dispatch *d, int context);
+
+/* call.c. As bt_front_call, but that call->id is not 0. */
+baton_status bt_dispatch_call(struct bt_dispatch *d, int context, const struct bt_call *call,
+                              const struct bt_call_handler *handler, baton_error *err);
+void bt_dispatch_call_drop(struct bt_dispatch *d, uint64_t id);
+bool bt_dispatch_calls(struct bt_dispatch *d, uint64_t id); /* whether such a call is under way */
+
+/* Deadlines, starts, kills. Handlers are called. Returns when to tick next. What owners have said before is to be told
+ * before: a tick that is late by more than BT_LATE_NS takes nobody's silence for a hang, since it was its own. */
+#define BT_LATE_NS BT_NS_PER_S
 int64_t bt_dispatch_tick(struct bt_dispatch *d);
 
 /* No new requests; what waits is CLOSED; owners are asked to end, and what runs ends with them. */
@@ -137,7 +163,15 @@ bool bt_dispatch_probation(const struct bt_dispatch *d, int context);
 /* D1 to D4. For tests: walks everything. */
 const char *bt_dispatch_check(const struct bt_dispatch *d); /* NULL, or what is wrong */
 
+/* Between dispatch.c and call.c. */
+void bt_dispatch_place_calls(struct bt_dispatch *d);
+baton_status bt_dispatch_call_data(struct bt_dispatch *d, int context, const struct bt_frame_data *data);
+baton_status bt_dispatch_reply(struct bt_dispatch *d, int context, const struct bt_frame *frame);
+void bt_dispatch_bereave_calls(struct bt_dispatch *d, int context, const char *how);
+void bt_dispatch_end_calls(struct bt_dispatch *d, const char *how);
+
 /* Between dispatch.c and request.c. */
+void bt_request_unsend(struct bt_request *r); /* nothing more of it goes to its context */
 void bt_dispatch_place(struct bt_dispatch *d);
 void bt_request_pend(struct bt_request *r);
 void bt_request_doom(struct bt_request *r, baton_status verdict, const char *why);

@@ -112,6 +112,7 @@ static bool hear(struct bt_front *f, int context) {
     if (!bt_dispatch_listens(&f->dispatch, context))
         return bt_link_ignore(l);
     bt_link_flush(l);
+    bt_dispatch_send(&f->dispatch, context);
     bool alive = bt_link_fill(l);
     if (l->in.failed || l->out.failed) { /* a frame is lost, and with it what it was about */
         bt_dispatch_lost(&f->dispatch, context);
@@ -138,9 +139,16 @@ static void ended(struct bt_front *f, int context) {
     bool process = c->pidfd >= 0;
     if (c->link.fd >= 0 && process)
         hear(f, context); /* what it said before it ended */
-    if (!bt_spawn_reap(f->spawn, context, &end) && process)
+    /* a forked child of this program may hold copies, and then closing alone would not end the watch */
+    unwatch(f, &c->pidfd);
+    unwatch(f, &c->log_fd);
+    if (!bt_spawn_reap(f->spawn, context, &end) && process) {
+        c->pidfd = bt_spawn_pidfd(f->spawn, context);
+        c->log_fd = bt_spawn_log_fd(f->spawn, context);
+        watch(f, c->pidfd, context, ABOUT_END);
+        watch(f, c->log_fd, context, ABOUT_LOG);
         return;
-    c->pidfd = c->log_fd = -1; /* closed, and so unwatched */
+    }
     bt_link_close(&c->link);
     bt_dispatch_ended(&f->dispatch, context, process ? &end : NULL);
 }
@@ -199,7 +207,10 @@ baton_status bt_front_pump(struct bt_front *f) {
     return n < 0 ? BATON_IO : newly_gone(f, before);
 }
 
+/* Whoever is about to be taken for hung may have said something that nobody has read yet. */
 int64_t bt_front_tick(struct bt_front *f) {
+    if (f->dispatch.due_ns <= bt_now_ns())
+        bt_front_pump(f);
     return bt_dispatch_tick(&f->dispatch);
 }
 
@@ -241,7 +252,7 @@ static uint64_t fresh_id(struct bt_front *f) {
     uint64_t id;
     do
         id = bt_random64();
-    while (id == 0 || bt_front_find(f, id));
+    while (id == 0 || bt_front_find(f, id) || bt_dispatch_calls(&f->dispatch, id));
     return id;
 }
 
@@ -251,6 +262,20 @@ baton_status bt_front_submit(struct bt_front *f, struct bt_submit *s, const stru
     if (s->id == 0)
         s->id = fresh_id(f);
     return bt_dispatch_submit(&f->dispatch, s, limits ? limits : &preset, handler, r, err);
+}
+
+baton_status bt_front_call(struct bt_front *f, int context, struct bt_call *call, const struct bt_call_handler *handler,
+                           baton_error *err) {
+    call->id = fresh_id(f);
+    return bt_dispatch_call(&f->dispatch, context, call, handler, err);
+}
+
+void bt_front_holders(const struct bt_front *f, struct bt_buf *out) {
+    bt_dispatch_holders(&f->dispatch, out);
+}
+
+void bt_front_call_drop(struct bt_front *f, uint64_t id) {
+    bt_dispatch_call_drop(&f->dispatch, id);
 }
 
 void bt_front_counts(const struct bt_front *f, struct bt_front_counts *counts) {
@@ -272,6 +297,7 @@ void bt_front_health(const struct bt_front *f, int context, struct bt_front_heal
     bool answers = bt_supervise_answers(s, now), probation = bt_dispatch_probation(&f->dispatch, context);
     *h = (struct bt_front_health){.state = answers && probation ? "probation" : bt_supervise_name(s, now),
                                   .ready = answers && !probation,
+                                  .gone = s->life == BT_LIFE_GONE,
                                   .running = c->load,
                                   .restarts = s->starts > 1 ? s->starts - 1 : 0,
                                   .since_ns = s->since_ns,
@@ -294,10 +320,6 @@ bool bt_front_ready(const struct bt_front *f) {
 
 const struct bt_front_info *bt_front_info(const struct bt_front *f) {
     return &f->info;
-}
-
-const struct bt_model *bt_front_model(const struct bt_front *f) {
-    return bt_spawn_model(f->spawn);
 }
 
 baton_status bt_front_visit(struct bt_front *f, struct bt_visit *visit, baton_error *err) {
@@ -378,6 +400,7 @@ baton_status bt_front_open(const struct bt_front_params *params, struct bt_front
                                           .context = params->context,
                                           .contexts = params->contexts,
                                           .owner = params->owner,
+                                          .hears = params->hears,
                                           .no_sandbox = params->no_sandbox,
                                           .core = params->core};
     init(f, params);

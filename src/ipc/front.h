@@ -23,6 +23,7 @@ enum {
     BT_CONTEXTS_MAX = 64,
     BT_WINDOW = 256, /* tokens on their way without the reader having taken them */
     BT_HANG_MS = 30000,
+    BT_HANG_MIN_MS = 3000,
     BT_START_MS = 600000,
 };
 
@@ -34,6 +35,7 @@ struct bt_front_params {
     int queue_max;
     int64_t queue_ms, run_ms; /* < 0: never */
     enum bt_owner_kind owner; /* a thread of this process, or a process each */
+    bool hears;               /* see struct bt_spawn_params; requests are BT_WHAT_TRANSCRIBE then (wire/speech.h) */
     /* of processes: for the first two see struct bt_spawn_params */
     bool no_sandbox, core;
     bool no_resume;   /* requests of an owner that ended are CRASHED */
@@ -52,6 +54,7 @@ struct bt_outcome {
     baton_status status;   /* BATON_OK: completed */
     enum bt_finish finish; /* NONE when the text is cut */
     uint32_t prompt_tokens, reused_tokens, answer_tokens;
+    int context;              /* that it ran on last, where it may be saved; -1: none */
     uint32_t attempts;        /* how many owners, or trials, it took; 0: none was asked */
     int64_t queue_ns, run_ns; /* waited; ran */
     const char *error;        /* one line; "" when completed. Borrowed for the call */
@@ -63,6 +66,8 @@ struct bt_handler {
     void (*on_text)(void *arg, const char *text, size_t len);
     void (*on_done)(void *arg, const struct bt_outcome *outcome);
     void *arg;
+    /* A piece of a result that is no text, in order: BT_WHAT_EMBED, _SCORE. May be NULL */
+    void (*on_data)(void *arg, const char *bytes, size_t len);
 };
 
 struct bt_front_info {
@@ -98,10 +103,29 @@ void bt_request_abandon(struct bt_request *r);
 void bt_request_consumed(struct bt_request *r, uint32_t tokens);
 
 uint64_t bt_request_id(const struct bt_request *r);
+int bt_request_context(const struct bt_request *r); /* that it runs on; -1: none */
+/* Who has the slots, appended as a text. */
+void bt_front_holders(const struct bt_front *f, struct bt_buf *out);
 int bt_request_position(const struct bt_request *r); /* in the queue: 0 is next; -1: running */
 
-/* The model, where it is in this process; NULL elsewhere. Any thread. */
-const struct bt_model *bt_front_model(const struct bt_front *f);
+/* More inputs for a request that was asked with `open`, one piece at a time: the next after the results of these have
+ * begun to come. _AGAIN: the ones before have not left yet; _NO_MEMORY. */
+baton_status bt_request_more(struct bt_request *r, const struct bt_more *more, baton_error *err);
+
+/* Asks an owner something that needs no slot (wire/frame.h, enum bt_call_op). `context`: which; -1: any, and another
+ * one if that ends. call->id is set. BATON_OK: on_data, perhaps several times, and on_reply once will come, from
+ * bt_front_pump, _tick, _close. _CLOSED; _STALE: that context has another owner by now or none; _TOO_LONG, _NO_MEMORY.
+ */
+struct bt_call_handler {
+    void (*on_data)(void *arg, const char *bytes, size_t len); /* may be NULL */
+    void (*on_reply)(void *arg, baton_status status, const char *text);
+    void *arg;
+};
+baton_status bt_front_call(struct bt_front *f, int context, struct bt_call *call, const struct bt_call_handler *handler,
+                           baton_error *err);
+
+/* Its handler is never called again. Harmless when it is over. */
+void bt_front_call_drop(struct bt_front *f, uint64_t id);
 
 /* Has `run` called with the native context of the least loaded owner, on that owner's thread, between its native calls;
  * `done` after it, there too. BATON_UNSUPPORTED where owners are not in this process. */
@@ -136,6 +160,7 @@ void bt_front_counts(const struct bt_front *f, struct bt_front_counts *counts);
 struct bt_front_health {
     const char *state; /* ready, silent, probation; starting, restarting, ending, hung, given up, closed */
     bool ready;        /* it has answered lately, and takes requests */
+    bool gone;         /* for good */
     int running;       /* requests on it */
     uint32_t restarts;
     int64_t since_ns, heard_ns; /* in this state; the last word of it */

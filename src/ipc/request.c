@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "ipc/dispatch.h"
-#include "wire/assemble.h"
 
 static struct bt_list *bucket_of(struct bt_dispatch *d, uint64_t id) {
     return &d->buckets[bt_mix64(id) % BT_BUCKETS];
@@ -45,6 +44,7 @@ static void count(struct bt_dispatch *d, const struct bt_outcome *o) {
 static void leave(struct bt_request *r) {
     struct bt_dispatch *d = r->dispatch;
     bt_request_cleared(r);
+    bt_request_unsend(r);
     if (r->at == BT_RUNNING)
         d->contexts[r->context].load--;
     bt_list_remove(&r->link);
@@ -55,6 +55,19 @@ static void leave(struct bt_request *r) {
     bt_dispatch_place(d);
 }
 
+static void request_free(struct bt_request *r) {
+    bt_buf_free(&r->submit);
+    bt_buf_free(&r->again);
+    bt_buf_free(&r->more);
+    bt_buf_free(&r->tokens);
+    free(r);
+}
+
+void bt_request_unsend(struct bt_request *r) {
+    bt_outbox_remove(&r->out);
+    bt_outbox_remove(&r->more_out);
+}
+
 void bt_request_conclude(struct bt_request *r, struct bt_outcome *outcome) {
     struct bt_dispatch *d = r->dispatch;
     struct bt_handler handler = r->handler;
@@ -62,11 +75,10 @@ void bt_request_conclude(struct bt_request *r, struct bt_outcome *outcome) {
     outcome->queue_ns = granted - r->waiter.asked_ns;
     outcome->run_ns = now - granted;
     outcome->attempts = r->attempt;
+    outcome->context = r->context;
     count(d, outcome);
     leave(r);
-    bt_buf_free(&r->submit);
-    bt_buf_free(&r->tokens);
-    free(r);
+    request_free(r);
     if (handler.on_done)
         handler.on_done(handler.arg, outcome);
 }
@@ -80,6 +92,7 @@ static void conclude_early(struct bt_request *r, baton_status status, const char
 void bt_request_doom(struct bt_request *r, baton_status verdict, const char *why) {
     if (r->at == BT_RUNNING)
         r->dispatch->contexts[r->context].load--;
+    bt_request_unsend(r);
     bt_request_cleared(r);
     bt_list_remove(&r->link);
     r->at = BT_DOOMED;
@@ -105,6 +118,7 @@ void bt_request_pend(struct bt_request *r) {
         r->order = d->grants++;
         r->run_deadline_ns = bt_deadline(r->waiter.granted_ns, r->run_ms);
     }
+    bt_request_unsend(r);
     bt_list_remove(&r->link);
     struct bt_list *before = &d->pending;
     while (before->prev != &d->pending && BT_CONTAINER(before->prev, struct bt_request, link)->order > r->order)
@@ -121,48 +135,36 @@ void bt_request_cleared(struct bt_request *r) {
     r->unproven = 0;
 }
 
-/* What was asked, out of the frames that it was asked with. */
-static baton_status asked(const struct bt_request *r, struct bt_body **body, struct bt_submit *s) {
-    struct bt_bodies bodies;
-    struct bt_frame f;
-    baton_status status = BATON_AGAIN;
-    bt_bodies_init(&bodies, 1);
-    for (size_t at = 0; status == BATON_AGAIN; at += f.size) {
-        status = bt_frame_peek(r->submit.data + at, r->submit.len - at, &f);
-        if (!status)
-            status = bt_bodies_take(&bodies, &f, body);
-        else
-            status = BATON_PROTOCOL;
-    }
-    if (!status) {
-        status = bt_get_submit(&(*body)->head, (*body)->bytes.data, (*body)->bytes.len, s);
-        if (status)
-            bt_body_free(*body);
-    }
-    bt_bodies_free(&bodies);
-    return status;
-}
-
 /* Asked again: with what there is of the answer, and on trial only for a little more. */
-static baton_status ask_again(struct bt_request *r, struct bt_buf *out) {
-    struct bt_body *body;
+static baton_status ask_again(struct bt_request *r) {
+    const struct bt_frame_body h = {.id = r->waiter.id, .attempt = r->attempt};
     struct bt_submit s;
-    baton_status status = asked(r, &body, &s);
+    baton_status status = bt_get_submit(&h, r->submit.data, r->submit.len, &s);
     if (status)
         return status;
     bt_token *theirs = s.resume;
-    s.attempt = r->attempt;
     s.resume = (bt_token *)(void *)r->tokens.data;
     s.n_resume = r->n_tokens;
     s.resume_held = r->held;
     s.resume_unread = r->unacked;
     if (r->on_trial)
         s.max_tokens = (int32_t)r->trial_end;
-    bt_put_submit(out, &s);
+    r->again.len = 0;
+    bt_submit_encode(&r->again, &s);
     s.resume = theirs;
     bt_submit_free(&s);
-    bt_body_free(body);
-    return BATON_OK;
+    return r->again.failed ? BATON_NO_MEMORY : BATON_OK;
+}
+
+static bool asks_as_before(const struct bt_request *r) {
+    return r->attempt == 1 || r->what != BT_WHAT_GENERATE;
+}
+
+/* After what was asked before it, in the same outbox. */
+static void send_more(struct bt_request *r) {
+    bt_outbox_add(&r->dispatch->contexts[r->context].outbox, &r->more_out, BT_FRAME_MORE, r->waiter.id, r->attempt,
+                  &r->more);
+    r->mores++;
 }
 
 void bt_request_send(struct bt_request *r, int context) {
@@ -181,17 +183,78 @@ void bt_request_send(struct bt_request *r, int context) {
         r->trial_end = BT_MIN(r->trial_end, (uint32_t)r->max_tokens);
     r->unacked -= BT_MIN(r->consumed, r->unacked);
     r->consumed = 0;
-    baton_status status = BATON_OK;
-    if (r->attempt++ == 0)
-        bt_buf_add(c->out, r->submit.data, r->submit.len);
-    else
-        status = ask_again(r, c->out);
-    if (!d->params.resume)
-        bt_buf_free(&r->submit);
-    if (status)
+    r->received_before = r->received;
+    r->attempt++;
+    baton_status status = asks_as_before(r) ? BATON_OK : ask_again(r);
+    if (status) {
         bt_request_doom(r, status, "no memory to take up the request again");
+        return;
+    }
+    bt_outbox_add(&c->outbox, &r->out, BT_FRAME_SUBMIT, r->waiter.id, r->attempt,
+                  asks_as_before(r) ? &r->submit : &r->again);
+    if (r->more.len > 0)
+        send_more(r);
+    bt_dispatch_send(d, context);
+    if (!d->params.resume && !bt_outgoing_waits(&r->out))
+        bt_buf_free(&r->submit);
+}
+
+baton_status bt_request_more(struct bt_request *r, const struct bt_more *more, baton_error *err) {
+    if (bt_outgoing_waits(&r->more_out))
+        return bt_fail(err, BATON_AGAIN, "the inputs before these have not left yet");
+    r->more.len = 0;
+    bt_more_encode(&r->more, more);
+    if (r->more.failed || r->more.len > BT_BODY_MAX) {
+        bt_buf_free(&r->more);
+        return bt_fail(err, BATON_NO_MEMORY, "no memory for more inputs");
+    }
+    if (r->at == BT_RUNNING) {
+        send_more(r);
+        bt_dispatch_send(r->dispatch, r->context);
+    }
+    return BATON_OK;
+}
+
+static const char *name_of(enum bt_what what) {
+    static const char *const names[] = {"an answer", "embeddings", "scores", "a transcription"};
+    return names[what];
+}
+
+/* The oldest three are named. */
+void bt_dispatch_holders(const struct bt_dispatch *d, struct bt_buf *out) {
+    enum { NAMED = 3 };
+    const struct bt_list *heads[] = {&d->running, &d->pending};
+    int64_t now = now_of(d);
+    int n = 0;
+    for (size_t i = 0; i < BT_COUNT(heads); i++)
+        for (const struct bt_list *l = heads[i]->next; l != heads[i]; l = l->next, n++) {
+            const struct bt_request *r = BT_CONTAINER(l, const struct bt_request, link);
+            if (n < NAMED)
+                bt_buf_addf(out, "%s%s for request %llu since %lld ms", n ? ", " : "", name_of(r->what),
+                            (unsigned long long)r->waiter.id, (long long)((now - r->waiter.granted_ns) / BT_NS_PER_MS));
+        }
+    if (n > NAMED)
+        bt_buf_addf(out, ", and %d more", n - NAMED);
+}
+
+/* With the cure. */
+static baton_status refuse(const struct bt_dispatch *d, baton_status status, baton_error *err) {
+    struct bt_buf who = BT_BUF_INIT;
+    bt_dispatch_holders(d, &who);
+    bt_buf_add(&who, "", 1);
+    const char *text = who.failed ? "" : (const char *)who.data;
+    if (status == BATON_QUEUE_FULL)
+        bt_fail(err, status,
+                "all %d slots are in use (%s) and all %d places in the queue are taken: try again later, or allow a "
+                "longer queue",
+                d->gate.slots, text, d->gate.queue_max);
     else
-        d->ops->write(d->arg, context);
+        bt_fail(err, status,
+                "all %d slots are in use (%s) and requests are not queued here: try again later, wait with "
+                "when_full = wait, cancel one, or open with more contexts or sequences",
+                d->gate.slots, text);
+    bt_buf_free(&who);
+    return status;
 }
 
 static baton_status admit(struct bt_request *r, enum bt_when_full when_full, baton_error *err) {
@@ -202,11 +265,8 @@ static baton_status admit(struct bt_request *r, enum bt_when_full when_full, bat
     case BATON_AGAIN:
         return status;
     case BATON_QUEUE_FULL:
-        return bt_fail(err, status, "all %d slots are in use and all %d places in the queue are taken: try again later",
-                       d->gate.slots, d->gate.queue_max);
     case BATON_BUSY:
-        return bt_fail(err, status, "all %d slots are in use and requests are not queued here: try again later",
-                       d->gate.slots);
+        return refuse(d, status, err);
     default:
         return bt_fail(err, status, "%s", baton_status_text(status));
     }
@@ -230,11 +290,21 @@ static struct bt_request *request_new(struct bt_dispatch *d, struct bt_submit *s
     r->run_ms = limits->run_ms;
     bt_list_init(&r->bucket);
     bt_list_init(&r->link);
-    bt_put_submit(&r->submit, s);
+    bt_list_init(&r->out.link);
+    bt_list_init(&r->more_out.link);
+    r->what = s->what;
+    bt_submit_encode(&r->submit, s);
     bt_buf_add(&r->tokens, s->resume, s->n_resume * sizeof *s->resume);
     r->n_tokens = (uint32_t)s->n_resume;
     r->held = s->resume_held;
     return r;
+}
+
+static size_t stop_bytes(const struct bt_submit *s) {
+    size_t bytes = 0;
+    for (size_t i = 0; i < s->n_stops; i++)
+        bytes += s->stops[i].len;
+    return bytes;
 }
 
 baton_status bt_dispatch_submit(struct bt_dispatch *d, struct bt_submit *s, const struct bt_limits *limits,
@@ -249,14 +319,16 @@ baton_status bt_dispatch_submit(struct bt_dispatch *d, struct bt_submit *s, cons
     else if (r->submit.len > BT_BODY_MAX)
         status =
             bt_fail(err, BATON_TOO_LONG, "the request takes %zu bytes and %d are possible", r->submit.len, BT_BODY_MAX);
+    else if (stop_bytes(s) > BT_STOP_BYTES)
+        status = bt_fail(err, BATON_TOO_LONG, "the stop strings take %zu bytes and %d are possible", stop_bytes(s),
+                         BT_STOP_BYTES);
     else if (bt_dispatch_find(d, s->id))
         status = bt_fail(err, BATON_INVALID, "a request of id %llu is alive", (unsigned long long)s->id);
     else
         status = admit(r, limits->when_full, err);
     if (status != BATON_OK && status != BATON_AGAIN) {
         d->counts.refused++;
-        bt_buf_free(&r->submit);
-        free(r);
+        request_free(r);
         return status;
     }
     d->counts.accepted++;
@@ -283,6 +355,11 @@ void bt_request_cancel(struct bt_request *r, baton_status reason) {
         if (r->cancelled)
             break;
         r->cancelled = reason;
+        if (bt_outgoing_waits(&r->out) && r->out.offset == 0) { /* its owner has not heard of it */
+            conclude_early(r, reason, baton_status_text(reason));
+            break;
+        }
+        bt_request_unsend(r);
         bt_put_cancel(d->contexts[r->context].out, r->waiter.id, reason);
         d->ops->write(d->arg, r->context);
         break;
@@ -309,6 +386,10 @@ void bt_request_consumed(struct bt_request *r, uint32_t tokens) {
 
 uint64_t bt_request_id(const struct bt_request *r) {
     return r->waiter.id;
+}
+
+int bt_request_context(const struct bt_request *r) {
+    return r->at == BT_RUNNING ? r->context : -1;
 }
 
 int bt_request_position(const struct bt_request *r) {

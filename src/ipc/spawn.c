@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "owner/hear.h"
 #include "owner/owner.h"
 
 /* Invariant: `thread` may be joined exactly while `started`. Whoever asks bt_spawn_is_owner or visits may be any
@@ -19,6 +20,7 @@ struct owner_thread {
     pthread_t thread;
     bool started;
     struct bt_owner_params params;
+    struct bt_whisper *ear; /* NULL: it generates */
     int number;
     _Atomic bool ended;
 };
@@ -26,6 +28,7 @@ struct owner_thread {
 struct threads {
     struct bt_spawn base;
     struct bt_model *model;
+    struct bt_whisper *ear; /* one of the two */
     struct bt_context_params context;
     int n;
     struct owner_thread owners[];
@@ -51,7 +54,10 @@ static void *owner_main(void *arg) {
     owner_of = start.spawn;
     snprintf(name, sizeof name, "baton-owner-%d", o->number);
     pthread_setname_np(pthread_self(), name);
-    bt_owner_run(&o->params);
+    if (o->ear)
+        bt_hear_run(&(struct bt_hear_params){o->ear, o->params.context.threads, o->params.fd});
+    else
+        bt_owner_run(&o->params);
     int fd = o->params.fd;
     atomic_store(&o->ended, true); /* before the front can see the end */
     close(fd);
@@ -71,6 +77,7 @@ static baton_status threads_start(struct bt_spawn *base, int context, int *fd, b
     }
     *start = (struct start){o, base};
     o->params = (struct bt_owner_params){s->model, s->context, pair[1], o->visits[0]};
+    o->ear = s->ear;
     o->number = context;
     atomic_store(&o->ended, false);
     int rc = bt_thread_start(&o->thread, owner_main, start);
@@ -104,6 +111,10 @@ static bool threads_reap(struct bt_spawn *base, int context, struct bt_owner_end
 }
 
 static void threads_visit(struct bt_spawn *base, int context, struct bt_visit *visit) {
+    if (of(base)->ear) {
+        visit->done(visit, false);
+        return;
+    }
     /* a pipe holds 8,192 pointers, and whoever visits waits for the end of it */
     if (write(of(base)->owners[context].visits[1], &visit, sizeof visit) != (ssize_t)sizeof visit)
         visit->done(visit, false);
@@ -121,6 +132,8 @@ static void threads_close(struct bt_spawn *base) {
         close(s->owners[i].visits[1]);
     }
     bt_model_close(s->model);
+    if (s->ear)
+        s->ear->ops->free(s->ear);
     free(s);
 }
 
@@ -136,7 +149,10 @@ static baton_status threads_open(const struct bt_spawn_params *params, struct bt
         return bt_fail(err, BATON_NO_MEMORY, "no memory for %d owners", params->contexts);
     s->base.ops = &thread_ops;
     s->context = params->context;
-    baton_status status = bt_model_open(&params->model, &s->model, err);
+    const struct bt_whisper_model_params ear = {
+        .path = params->model.path, .gpu = params->model.gpu_layers > 0, .gpu_device = params->model.gpu_layers - 1};
+    baton_status status =
+        params->hears ? bt_whisper_open(&ear, &s->ear, err) : bt_model_open(&params->model, &s->model, err);
     for (; s->n < params->contexts && !status; s->n += status == BATON_OK)
         if (pipe2(s->owners[s->n].visits, O_CLOEXEC | O_NONBLOCK))
             status = bt_fail(err, BATON_IO, "no pipe for an owner: %s", strerror(errno));
@@ -182,10 +198,6 @@ bool bt_spawn_reap(struct bt_spawn *s, int context, struct bt_owner_end *end) {
 
 const char *bt_spawn_sandbox(const struct bt_spawn *s, int context) {
     return s->ops->sandbox ? s->ops->sandbox(s, context) : "";
-}
-
-const struct bt_model *bt_spawn_model(const struct bt_spawn *s) {
-    return s->ops->model ? s->ops->model(s) : NULL;
 }
 
 void bt_spawn_visit(struct bt_spawn *s, int context, struct bt_visit *visit) {

@@ -18,6 +18,8 @@ struct bt_spawn_params {
     struct bt_context_params context;
     int contexts;
     enum bt_owner_kind owner;
+    bool hears;      /* the model is a recogniser of speech. model: its path, and gpu_layers - 1 its GPU (0: none);
+                      * context: threads; the rest of both says nothing */
     bool no_sandbox; /* of a process: it keeps the rights of this one */
     bool core;       /* of a process: it may leave a core file, with prompts and answers in it */
 };
@@ -59,9 +61,6 @@ bool bt_spawn_reap(struct bt_spawn *s, int context, struct bt_owner_end *end);
 /* "landlock, seccomp, no_new_privs": what holds the owner of that context back and what this kernel lacks for it; ""
  * for a thread, and until its READY. Lives until the context is started again. */
 const char *bt_spawn_sandbox(const struct bt_spawn *s, int context);
-
-/* The model, where it is in this process; NULL elsewhere. Any thread. */
-const struct bt_model *bt_spawn_model(const struct bt_spawn *spawn);
 
 /* Sends a visit to that owner. Its done is called on the owner's thread, or from bt_spawn_reap or _close; at once, with
  * false, where the owner is a process. Any thread. */

@@ -38,11 +38,23 @@ bool bt_backend_is_promised(const char *backend) {
     return false;
 }
 
-struct bt_device *bt_device_of(const char *name) {
-    pthread_mutex_lock(&devices_lock);
+static struct bt_device *find_locked(const char *name) {
     struct bt_device *d = devices;
     while (d && strcmp(d->name, name) != 0)
         d = d->next;
+    return d;
+}
+
+bool bt_device_named_is_mine(const char *name) {
+    pthread_mutex_lock(&devices_lock);
+    struct bt_device *d = find_locked(name);
+    pthread_mutex_unlock(&devices_lock);
+    return bt_device_is_mine(d);
+}
+
+struct bt_device *bt_device_of(const char *name) {
+    pthread_mutex_lock(&devices_lock);
+    struct bt_device *d = find_locked(name);
     bool is_new = !d && (d = calloc(1, sizeof *d));
     if (is_new) {
         snprintf(d->name, sizeof d->name, "%s", name);

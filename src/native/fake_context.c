@@ -273,7 +273,7 @@ static void context_set_abort(struct bt_context *base, bool (*abort_hook)(void *
 /* The fake's states: a head, and the cells as they are. */
 struct state_head {
     uint64_t magic, salt, sum;
-    int64_t n;
+    int64_t n, sequences;
 };
 enum { STATE_MAGIC = 0xba70f };
 
@@ -299,7 +299,8 @@ static size_t context_state_get(struct bt_context *base, int seq, unsigned char 
         return 0;
     struct fake_context *c = enter(base);
     const struct sequence *s = &c->seqs[seq];
-    struct state_head head = {STATE_MAGIC, c->salt, sum_of(s->cells, s->n), s->n};
+    struct state_head head = {STATE_MAGIC, c->salt, sum_of(s->cells, s->n) ^ bt_mix64((uint64_t)c->sequences), s->n,
+                              c->sequences};
     memcpy(to, &head, sizeof head);
     memcpy(to + sizeof head, s->cells, (size_t)s->n * sizeof *s->cells);
     leave(c);
@@ -313,10 +314,15 @@ static baton_status check_state(const struct fake_context *c, int seq, const uns
         return bt_fail(err, BATON_INVALID, "there is no sequence %d to restore into", seq);
     memcpy(&head, from, sizeof head);
     memcpy(cells, from + sizeof head, n * sizeof *cells);
-    if (head.magic != STATE_MAGIC || head.n != (int64_t)n || head.sum != sum_of(cells, head.n))
+    if (head.magic != STATE_MAGIC || head.n != (int64_t)n ||
+        head.sum != (sum_of(cells, head.n) ^ bt_mix64((uint64_t)head.sequences)))
         return bt_fail(err, BATON_INVALID, "the saved state of %zu bytes is damaged or cut off", size);
     if (head.salt != c->salt)
         return bt_fail(err, BATON_INVALID, "the saved state was made with other adapters than this context has");
+    if (head.sequences != c->sequences)
+        return bt_fail(err, BATON_UNSUPPORTED,
+                       "the saved state is of a context with %lld sequences and this one has %d",
+                       (long long)head.sequences, c->sequences);
     if (head.n > c->capacity)
         return bt_fail(err, BATON_TOO_LONG, "the saved state has %lld tokens and the context holds %d",
                        (long long)head.n, c->capacity);

@@ -18,6 +18,7 @@
     X(english, 0, "1: no other language")                                                                              \
     X(fail_at, 0, "that run of the model fails after its first window")                                                \
     X(hang_at, 0, "that run never ends, unless cancelled")                                                             \
+    X(crash_at, 0, "that run aborts the process after its first window")                                               \
     X(load_fail, 0, "1: the model cannot be loaded")                                                                   \
     X(state_fail, 0, "so many states can be made, and no more; 0: all")
 
@@ -140,13 +141,22 @@ static void spend(int64_t us) {
         ;
 }
 
-/* One block holds what a segment points to: its tokens, then its text. */
+static const char *put_text(char **at, const char *text) {
+    char *start = *at;
+    size_t len = strlen(text) + 1;
+    memcpy(start, text, len);
+    *at += len;
+    return start;
+}
+
+/* One block holds what a segment points to: its tokens, their texts, then its own. */
 static bool copy_segment(const struct run *r, int64_t t0_ms, int64_t t1_ms, int n, struct bt_whisper_segment *out) {
-    struct bt_whisper_token *tokens = malloc((size_t)n * (sizeof *tokens + PIECE_MAX) + 1);
+    struct bt_whisper_token *tokens = malloc((size_t)n * (sizeof *tokens + 2 * (size_t)PIECE_MAX) + 1);
     if (!tokens)
         return false;
-    char *text = (char *)(tokens + n);
-    *text = '\0';
+    char *at = (char *)(tokens + n), *text = at + n * PIECE_MAX;
+    size_t len = 0;
+    text[0] = '\0';
     for (int i = 0; i < n; i++) {
         uint64_t h = mix(r->s->heard, (uint64_t)i);
         int32_t id = (int32_t)(h % BT_FAKE_WHISPER_END);
@@ -155,8 +165,9 @@ static bool copy_segment(const struct run *r, int64_t t0_ms, int64_t t1_ms, int 
                                               .p = (float)((h >> 40) + 1) / (1 << 25),
                                               .t0_ms = timed ? t0_ms + (t1_ms - t0_ms) * i / n : -1,
                                               .t1_ms = timed ? t0_ms + (t1_ms - t0_ms) * (i + 1) / n : -1,
-                                              .text = r->m->pieces[id]};
-        memcpy(text + strlen(text), r->m->pieces[id], strlen(r->m->pieces[id]) + 1);
+                                              .text = put_text(&at, r->m->pieces[id])};
+        memcpy(text + len, r->m->pieces[id], strlen(r->m->pieces[id]) + 1);
+        len += strlen(r->m->pieces[id]);
     }
     *out = (struct bt_whisper_segment){
         .t0_ms = t0_ms, .t1_ms = t1_ms, .text = text, .no_speech = 0.25f, .tokens = tokens, .n_tokens = (size_t)n};
@@ -205,6 +216,8 @@ static baton_status hear_all(struct run *r, const struct bt_audio *audio, int64_
             spend(100);
         if (stopped(r))
             return bt_fail(err, BATON_CANCELLED, "cancelled");
+        if (number == r->m->crash_at && k == 1)
+            abort();
         if (number == r->m->fail_at && k == 1)
             return bt_fail(err, BATON_FAILED, "the knob fail_at says that run %lld fails", (long long)number);
         baton_status status =
@@ -262,6 +275,7 @@ static baton_status state_full(struct bt_whisper_state *base, const struct bt_au
     if (status)
         return status;
     struct run r = {.s = enter(base), .m = m, .p = params, .result = result, .percent = -1};
+    int64_t number = atomic_fetch_add(&m->runs, 1) + 1;
     counters.runs++;
     r.s->frames = 0;
     r.s->encoded = false;
@@ -273,7 +287,7 @@ static baton_status state_full(struct bt_whisper_state *base, const struct bt_au
         result->language = language;
         snprintf(result->lang_str, sizeof result->lang_str, "%s", names[language][0]);
         r.s->heard = hash_params(params, language);
-        status = hear_all(&r, audio, atomic_fetch_add(&m->runs, 1) + 1, err);
+        status = hear_all(&r, audio, number, err);
     }
     leave(r.s);
     if (status && status != BATON_CANCELLED)
@@ -453,6 +467,10 @@ static const char *model_lang_str(const struct bt_whisper *base, int id) {
     return id >= 0 && id < (model_of(base)->english ? 1 : LANGUAGES) ? names[id][0] : NULL;
 }
 
+static const char *model_lang_name(const struct bt_whisper *base, int id) {
+    return model_lang_str(base, id) ? names[id][1] : NULL;
+}
+
 static const char *model_token_text(const struct bt_whisper *base, int32_t token) {
     if (token < 0 || token >= BT_FAKE_WHISPER_VOCAB)
         return NULL;
@@ -489,6 +507,7 @@ static const struct bt_whisper_ops model_ops = {
     .info = model_info,
     .language = model_language,
     .lang_str = model_lang_str,
+    .lang_name = model_lang_name,
     .token_text = model_token_text,
     .check = model_check,
     .state = model_state,
@@ -529,7 +548,7 @@ baton_status bt_whisper_open_fake(const struct bt_whisper_model_params *params, 
     BT_FAKE_WHISPER_KNOBS(PRESET)
 #undef PRESET
     for (int i = 0; i < BT_FAKE_WHISPER_END; i++)
-        snprintf(m->pieces[i], PIECE_MAX, " w%d", i);
+        snprintf(m->pieces[i], PIECE_MAX, " w%u", (unsigned)i % BT_FAKE_WHISPER_END);
     baton_status status = set_knobs(m, params->path + strlen("fake:"), err);
     if (!status && m->load_fail)
         status = bt_fail(err, BATON_BAD_MODEL, "%s: the knob load_fail says that it cannot be loaded", params->path);

@@ -57,10 +57,10 @@ static baton_status check(const struct bt_llama_context *c, const unsigned char 
     if (h->adapters != c->adapters)
         return bt_fail(err, BATON_INVALID, "the saved state was made with other adapters than this context has");
     if (h->exact != c->exact)
-        return bt_fail(err, BATON_INVALID, "the saved state was made in a context that is%s exact; this one is%s",
+        return bt_fail(err, BATON_UNSUPPORTED, "the saved state was made in a context that is%s exact; this one is%s",
                        h->exact ? "" : " not", c->exact ? "" : " not");
     if (h->sequences != c->sequences)
-        return bt_fail(err, BATON_INVALID,
+        return bt_fail(err, BATON_UNSUPPORTED,
                        "the saved state is of a context with %d sequences and this one has %d: libllama restores into "
                        "as many only",
                        h->sequences, c->sequences);

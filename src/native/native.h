@@ -75,8 +75,9 @@ struct bt_model_details {
     bool add_bos, add_eos; /* tokenize puts them there */
 };
 
-/* What becomes of the vectors of an input's tokens. OFF: the context generates and embeds nothing. */
-enum bt_pooling { BT_POOL_OFF, BT_POOL_NONE, BT_POOL_MEAN, BT_POOL_CLS, BT_POOL_LAST, BT_POOL_RANK };
+/* What becomes of the vectors of an input's tokens. OFF: the context generates and embeds nothing. AUTO is an owner's:
+ * OFF if the model generates, else what it was made for. */
+enum bt_pooling { BT_POOL_OFF, BT_POOL_NONE, BT_POOL_MEAN, BT_POOL_CLS, BT_POOL_LAST, BT_POOL_RANK, BT_POOL_AUTO };
 
 /* Models are trained with lengths whose cache would not fit into most machines several times over. */
 enum { BT_CTX_PRESET = 4096 };
@@ -217,8 +218,9 @@ struct bt_context_ops {
     /* One sequence's cache as bytes that this or another context of the same model, as many sequences and the same
      * adapters goes on from, token for token. Logits are not in it: keep the last token out of the cache, or decode it
      * again. state_get returns the bytes written, 0 when `size` is less than state_size said. state_set: _INVALID for
-     * bytes that are damaged or of another model, _TOO_LONG for a sequence that this context has no room for; the
-     * sequence is then as it was, after any other failure it is empty. */
+     * bytes that are damaged or of another model or adapters, _UNSUPPORTED for those of a context of another shape,
+     * _TOO_LONG for a sequence that this context has no room for; the sequence is then as it was, after any other
+     * failure it is empty. */
     size_t (*state_size)(struct bt_context *c, int seq);
     size_t (*state_get)(struct bt_context *c, int seq, unsigned char *to, size_t size);
     baton_status (*state_set)(struct bt_context *c, int seq, const unsigned char *from, size_t size, baton_error *err);
@@ -295,6 +297,8 @@ baton_status bt_llama_adopt(void *const *natives, int n, const char *chat_templa
 void bt_device_enter(struct bt_device *d);
 void bt_device_leave(struct bt_device *d);
 bool bt_device_is_mine(struct bt_device *d); /* this thread is in */
+/* The same of the device of that name; none of it: false. */
+bool bt_device_named_is_mine(const char *name);
 /* That thread is at its end: if it is in, it is no longer. */
 void bt_device_thread_ends(unsigned tid);
 struct bt_device_use {
@@ -312,6 +316,12 @@ baton_status bt_native_adopt(void *const *natives, int n, const char *chat_templ
                              struct bt_context **contexts, baton_error *err);
 void bt_native_own(struct bt_context *c); /* of an adopted one: the library's context is freed with it after all */
 int bt_native_rows(const struct bt_context *c); /* of an adopted one: tokens that one decode takes */
+
+/* What a model and its contexts will take, from the file's header alone, which is read here and not by libllama: weights,
+ * and the caches of all contexts as 16-bit keys and values (0: the file does not say its shape; sliding windows and
+ * recurrent states take less). Both are 0 for a fake model. _NOT_FOUND, _IO, _BAD_MODEL, _TOO_LONG, _NO_MEMORY. */
+baton_status bt_model_estimate(const char *path, const struct bt_context_params *context, int contexts,
+                               uint64_t *weight_bytes, uint64_t *context_bytes, baton_error *err);
 
 /* Where the built-in model lies: $BATON_MODEL_DIR, beside the program, or where it was installed; NULL if nowhere. */
 const char *bt_builtin_model_path(void);

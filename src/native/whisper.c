@@ -1,9 +1,11 @@
 /* A libwhisper model: loading, its facts, its languages. Immutable once open but for the count of its states, shared by
  * all threads. */
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "native/whisper_internal.h"
 
@@ -36,6 +38,10 @@ static const char *model_lang_str(const struct bt_whisper *base, int id) {
     return id >= 0 && id < bt_native_whisper_of(base)->info.languages ? whisper_lang_str(id) : NULL;
 }
 
+static const char *model_lang_name(const struct bt_whisper *base, int id) {
+    return id >= 0 && id < bt_native_whisper_of(base)->info.languages ? whisper_lang_str_full(id) : NULL;
+}
+
 static const char *model_token_text(const struct bt_whisper *base, int32_t token) {
     const struct bt_native_whisper *w = bt_native_whisper_of(base);
     return token >= 0 && token < w->info.vocab_size ? whisper_token_to_str(w->ctx, token) : NULL;
@@ -50,6 +56,7 @@ static const struct bt_whisper_ops model_ops = {
     .info = model_info,
     .language = model_language,
     .lang_str = model_lang_str,
+    .lang_name = model_lang_name,
     .token_text = model_token_text,
     .check = bt_whisper_model_check,
     .state = bt_whisper_state_open,
@@ -91,13 +98,35 @@ static void gather_info(struct bt_native_whisper *w, const char *path) {
     i->first_language = whisper_token_lang(w->ctx, 0);
 }
 
+static size_t read_file(void *file, void *out, size_t n) {
+    return fread(out, 1, n, file);
+}
+static bool at_end(void *file) {
+    return feof((FILE *)file) != 0;
+}
+static void close_file(void *file) {
+    fclose(file);
+}
+
+/* From a descriptor that stays open. */
+static struct whisper_context *load_file(int fd, struct whisper_context_params p) {
+    int mine = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    FILE *in = mine >= 0 && lseek(mine, 0, SEEK_SET) == 0 ? fdopen(mine, "rb") : NULL;
+    struct whisper_model_loader loader = {.context = in, .read = read_file, .eof = at_end, .close = close_file};
+    if (in)
+        return whisper_init_with_params_no_state(&loader, p);
+    if (mine >= 0)
+        close(mine);
+    return NULL;
+}
+
 static baton_status load(struct bt_native_whisper *w, const struct bt_whisper_model_params *params, baton_error *err) {
     struct whisper_context_params p = whisper_context_default_params();
     struct bt_buf causes = BT_BUF_INIT;
     p.use_gpu = params->gpu;
     p.gpu_device = params->gpu_device;
     bt_llama_listen(&causes);
-    w->ctx = whisper_init_from_file_with_params_no_state(params->path, p);
+    w->ctx = params->file ? load_file(*params->file, p) : whisper_init_from_file_with_params_no_state(params->path, p);
     const char *cause = bt_llama_heard(&causes);
     baton_status status = BATON_OK;
     if (!w->ctx)
@@ -114,7 +143,7 @@ baton_status bt_whisper_open_native(const struct bt_whisper_model_params *params
     struct bt_native_whisper *w = calloc(1, sizeof *w);
     if (!w)
         return bt_fail(err, BATON_NO_MEMORY, "no memory for a model");
-    baton_status status = bt_whisper_check_file(params->path, &w->info, err);
+    baton_status status = bt_whisper_check_file(params->path, params->file, &w->info, err);
     if (!status) {
         pthread_once(&started, start);
         if (start_error.status)

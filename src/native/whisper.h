@@ -29,6 +29,7 @@ struct bt_whisper_model_params {
     const char *path; /* borrowed: a model in whisper.cpp's own format, "ggml-base.en.bin" */
     bool gpu;
     int gpu_device;
+    const int *file; /* a descriptor of it, to be read from its beginning; NULL: `path` is opened */
 };
 
 struct bt_whisper_info {
@@ -113,6 +114,7 @@ struct bt_whisper_ops {
     void (*info)(const struct bt_whisper *w, struct bt_whisper_info *info);
     int (*language)(const struct bt_whisper *w, const char *name); /* "de", "german": its id; -1: not of this model */
     const char *(*lang_str)(const struct bt_whisper *w, int id);   /* "de"; NULL: not of this model */
+    const char *(*lang_name)(const struct bt_whisper *w, int id);  /* "german"; NULL: not of this model */
     const char *(*token_text)(const struct bt_whisper *w, int32_t token); /* NULL: there is no such token */
     /* What full would say of these before it hears anything: needs no state. */
     baton_status (*check)(const struct bt_whisper *w, const struct bt_audio *audio,
@@ -161,6 +163,9 @@ struct bt_whisper_state {
 /* Blocks while it loads. _NOT_FOUND, _BAD_MODEL, _UNSUPPORTED (among others: this build has no libwhisper), _NO_MEMORY;
  * *w is then NULL. */
 baton_status bt_whisper_open(const struct bt_whisper_model_params *params, struct bt_whisper **w, baton_error *err);
+
+/* Opens the file for somebody else to load, without looking into it. *n is 0 where there is none ("fake:"). */
+baton_status bt_whisper_file_open(const char *path, int *fd, size_t *n, baton_error *err);
 
 /* "1.9.5"; NULL: this build has no libwhisper. */
 const char *bt_whisper_version(void);

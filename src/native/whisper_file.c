@@ -188,10 +188,10 @@ static bool check_all(struct reader *r, struct bt_whisper_info *info) {
     return true;
 }
 
-baton_status bt_whisper_check_file(const char *path, struct bt_whisper_info *info, baton_error *err) {
+baton_status bt_whisper_check_file(const char *path, const int *file, struct bt_whisper_info *info, baton_error *err) {
     baton_error mine = {.status = BATON_OK};
     struct stat st;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = file ? fcntl(*file, F_DUPFD_CLOEXEC, 0) : open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0 && (errno == ENOENT || errno == ENOTDIR))
         return bt_fail(err, BATON_NOT_FOUND, "there is no model file %s: give the path of a whisper.cpp model", path);
     if (fd < 0)
@@ -205,6 +205,7 @@ baton_status bt_whisper_check_file(const char *path, struct bt_whisper_info *inf
         close(fd);
         return bt_fail(err, BATON_NO_MEMORY, "no memory to read %s", path);
     }
+    rewind(in);
     struct reader r = {.in = in, .path = path, .size = (uint64_t)st.st_size, .err = &mine};
     bool sound = check_all(&r, info);
     fclose(in);

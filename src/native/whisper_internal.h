@@ -40,7 +40,8 @@ static inline struct bt_native_whisper_state *bt_native_whisper_state_of(const s
 
 /* Reads the file's structure through: what libwhisper would answer with an assertion, an exception or numbers out of
  * uninitialised memory. Fills vocab_size, mels and bytes. */
-baton_status bt_whisper_check_file(const char *path, struct bt_whisper_info *info, baton_error *err);
+/* file: a descriptor of it that stays open, or NULL. */
+baton_status bt_whisper_check_file(const char *path, const int *file, struct bt_whisper_info *info, baton_error *err);
 
 baton_status bt_whisper_state_open(struct bt_whisper *w, struct bt_whisper_state **s, baton_error *err);
 /* A native state without a past. */

@@ -121,25 +121,17 @@ static void take(struct bt_generator *g, bt_token token) {
         end(g, BT_FINISH_LENGTH);
 }
 
-/* The sequence gets what is known of its beginning. The last token has to be decoded here, for its logits; a library
- * that cannot take back one cell begins anew. */
+/* The sequence gets what is known of its beginning. The last token has to be decoded here, for its logits. */
 static baton_status begin(struct bt_generator *g, struct bt_context *c, baton_error *err) {
     g->begun = true;
     c->ops->seq_rm(c, g->seq, 0, -1);
     if (!g->cache)
         return BATON_OK;
-    baton_status status = c->ops->state_set(c, g->seq, g->cache, g->cache_size, err);
+    baton_status status =
+        bt_saved_restore(c, g->seq, g->cache, g->cache_size, BT_MIN(g->cached, g->n - 1), &g->fed, err);
     free(g->cache);
     g->cache = NULL;
-    if (status)
-        return status;
-    int32_t keep = BT_MIN(g->cached, g->n - 1), there = c->ops->pos_max(c, g->seq) + 1;
-    if (there < keep || (there > keep && !c->ops->seq_rm(c, g->seq, keep, -1))) {
-        c->ops->seq_rm(c, g->seq, 0, -1);
-        keep = 0;
-    }
-    g->fed = keep;
-    return BATON_OK;
+    return status;
 }
 
 static baton_status step(struct bt_generator *g, struct bt_context *c, baton_error *err) {

@@ -5,6 +5,7 @@
  * ended; it is marked and ends when it comes back. */
 #include <errno.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -399,6 +400,19 @@ static void run(struct bt_loop *l) {
     flush_last_words(l);
 }
 
+/* Not every file says that its model is an encoder; making a context finds out. */
+static baton_status open_context(struct bt_loop *l, const struct bt_context_params *params, baton_error *err) {
+    struct bt_context_params p = *params;
+    p.pooling = bt_pooling_for(l->model, params->pooling, true);
+    baton_status status = bt_context_open(l->model, &p, &l->context, err);
+    if (status == BATON_UNSUPPORTED && params->pooling == BT_POOL_AUTO && p.pooling == BT_POOL_OFF) {
+        p.pooling = bt_pooling_for(l->model, params->pooling, false);
+        status = bt_context_open(l->model, &p, &l->context, err);
+    }
+    l->pooling = p.pooling;
+    return status;
+}
+
 static baton_status open_loop(struct bt_loop *l, const struct bt_owner_params *params, baton_error *err) {
     struct bt_context_params context = params->context;
     if (context.sequences < 1 || context.sequences > BT_SEQUENCES_MAX)
@@ -408,12 +422,11 @@ static baton_status open_loop(struct bt_loop *l, const struct bt_owner_params *p
     l->model = params->model;
     l->fd = params->fd;
     l->visits = params->visits;
-    l->pooling = context.pooling;
     l->one_by_one = context.exact;
     l->model->ops->info(l->model, &l->info);
-    if (l->pooling == BT_POOL_NONE)
+    if (context.pooling == BT_POOL_NONE)
         return bt_fail(err, BATON_UNSUPPORTED, "an owner makes no vector per token: pool them");
-    baton_status status = bt_context_open(l->model, &context, &l->context, err);
+    baton_status status = open_context(l, &context, err);
     if (status)
         return status;
     l->capacity = l->context->ops->capacity(l->context);
@@ -464,6 +477,7 @@ static void say_ready(struct bt_loop *l, bool exact) {
                                    .pooling = l->pooling,
                                    .width = (uint32_t)l->width,
                                    .versions = {(const char *)versions.data, versions.len}};
+    snprintf(ready.device, sizeof ready.device, "%s", bt_device_use(l->context->device).name);
     for (bt_token t = 0; t < l->info.vocab_size && ready.n_ends < BT_ENDS_MAX; t++)
         if (l->model->ops->is_end(l->model, t))
             ready.ends[ready.n_ends++] = t;

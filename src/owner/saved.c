@@ -73,3 +73,21 @@ void bt_saved_free(struct bt_saved *s) {
     free(s->tokens);
     memset(s, 0, sizeof *s);
 }
+
+baton_status bt_saved_restore(struct bt_context *c, int seq, const unsigned char *cache, size_t size, int32_t keep,
+                              int32_t *fed, baton_error *err) {
+    baton_error why = {BATON_OK, ""};
+    *fed = 0;
+    c->ops->seq_rm(c, seq, 0, -1);
+    baton_status status = c->ops->state_set(c, seq, cache, size, &why);
+    if (status == BATON_UNSUPPORTED || status == BATON_TOO_LONG)
+        return BATON_OK;
+    if (status)
+        return bt_fail(err, status, "%s", why.text);
+    int32_t there = c->ops->pos_max(c, seq) + 1;
+    if (there < keep || (there > keep && !c->ops->seq_rm(c, seq, keep, -1)))
+        c->ops->seq_rm(c, seq, 0, -1);
+    else
+        *fed = keep;
+    return BATON_OK;
+}

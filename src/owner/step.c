@@ -47,26 +47,16 @@ static int32_t trim(struct bt_loop *l, int seq, int32_t keep) {
 }
 
 /* The saved state of its beginning, when that is more than what is in the sequence. The last token has to be decoded
- * here, for its logits; a library that cannot take back one cell begins anew. */
+ * here, for its logits. */
 static baton_status restore(struct bt_loop *l, struct bt_owner_request *r, baton_error *err) {
-    const struct bt_context_ops *ops = l->context->ops;
     int32_t keep = BT_MIN(r->cached, r->n_tokens - 1);
     if (!r->cache || r->fed >= keep)
         return BATON_OK;
     bt_loop_stand(l, r, BT_STANDING_STEPPING);
     bt_loop_tell(l);
-    ops->seq_rm(l->context, r->seq, 0, -1);
-    r->fed = 0;
-    baton_status status = ops->state_set(l->context, r->seq, r->cache, r->cache_size, err);
-    if (status)
-        return status;
-    int32_t there = ops->pos_max(l->context, r->seq) + 1;
-    if (there < keep || (there > keep && !ops->seq_rm(l->context, r->seq, keep, -1)))
-        ops->seq_rm(l->context, r->seq, 0, -1);
-    else
-        r->fed = keep;
-    r->reused = BT_MIN(r->cached, r->n_prompt);
-    return BATON_OK;
+    baton_status status = bt_saved_restore(l->context, r->seq, r->cache, r->cache_size, keep, &r->fed, err);
+    r->reused = r->fed ? BT_MIN(r->cached, r->n_prompt) : 0;
+    return status;
 }
 
 /* What was asked has been taken over: megabytes of prompt or state are not kept beside it. */

@@ -189,6 +189,7 @@ struct bt_frame_ready {
     uint64_t memory;         /* bytes that the context takes */
     struct bt_model_info info;
     struct bt_text versions;
+    char device[64]; /* whose contexts take turns; "": none */
     struct bt_model_details details;
     enum bt_pooling pooling;    /* OFF: it generates; else it embeds or scores */
     uint32_t width;             /* floats of each result then */
@@ -229,7 +230,7 @@ enum bt_standing {
 /* Sent before native code sees anything new, so that after a crash it is known who was in it; and at least each
  * BT_PULSE_NS, from inside long calls too where the library allows it, so that a hang is known. */
 enum { BT_PULSE_MAX = 2048 };
-#define BT_PULSE_NS (2 * BT_NS_PER_S)
+#define BT_PULSE_NS BT_NS_PER_S
 struct bt_pulse {
     uint64_t steps;
     int64_t call_ns; /* what a native call takes */

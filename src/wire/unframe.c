@@ -54,7 +54,9 @@ baton_status bt_get_ready(const struct bt_frame *f, struct bt_frame_ready *out) 
     out->info.bytes = get_u64(&r);
     out->info.recurrent = get_bool(&r);
     out->info.has_chat_template = get_bool(&r);
+    out->info.vision = get_bool(&r);
     out->versions = get_text(&r);
+    get_name(&r, out->device, sizeof out->device);
     get_details(&r, &out->details);
     out->pooling = (enum bt_pooling)get_small(&r, BT_POOL_RANK + 1);
     out->width = get_u32(&r);
@@ -149,7 +151,7 @@ static void get_context(struct reader *r, struct bt_context_params *c) {
     c->threads = get_i32(r);
     c->chunk = get_i32(r);
     c->exact = get_bool(r);
-    c->pooling = (enum bt_pooling)get_small(r, BT_POOL_RANK + 1);
+    c->pooling = (enum bt_pooling)get_small(r, BT_POOL_AUTO + 1);
 }
 
 static baton_status get_loras(struct reader *r, struct bt_start *s) {

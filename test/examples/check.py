@@ -1,10 +1,14 @@
 #!/usr/bin/env python3
 """Runs the examples on the built-in model: each ends with 0, the four policies print the very same answers, and the
-others answer the same questions alike. Usage: check.py policies|eventloop|guard_sqlite|python  (BATON_BIN, BATON_LIBRARY)"""
+others answer the same questions alike. Usage: check.py policies|eventloop|guard_sqlite|python|transcribe  (BATON_BIN,
+BATON_LIBRARY; BATON_WHISPER_MODELS if there is libwhisper)"""
+import math
 import os
 import re
+import struct
 import subprocess
 import sys
+import tempfile
 
 EXAMPLES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "examples")
 
@@ -81,6 +85,49 @@ def python():
     expect("Python's answers are C's", found.items() <= answers(example("wait")[0]).items())
 
 
+def wav(path, seconds=4.2, rate=16000, channels=1, bits=16, kind=1, head=b"RIFF", keep=None):
+    """A tone that rises; `keep`: the file is cut off there."""
+    n = int(seconds * rate)
+    data = b"".join(struct.pack("<h", int(9000 * math.sin(i * (0.05 + i * 1e-6)))) * channels for i in range(n))
+    extra = b"LIST" + struct.pack("<I", 3) + b"abc\0"  # of odd length: padded
+    frame = channels * bits // 8
+    fmt = b"fmt " + struct.pack("<IHHIIHH", 16, kind, channels, rate, rate * frame, frame, bits)
+    body = b"WAVE" + extra + fmt + b"data" + struct.pack("<I", len(data)) + data
+    with open(path, "wb") as file:
+        file.write((head + struct.pack("<I", len(body)) + body)[:keep])
+
+
+def transcribe():
+    program = os.path.join(os.environ["BATON_BIN"], "example_transcribe")
+    models = ["fake:"]
+    if os.environ.get("BATON_WHISPER_MODELS"):
+        models.append(os.path.join(os.environ["BATON_WHISPER_MODELS"], "whisper.bin"))
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "a.wav")
+        wav(path)
+        for model in models:
+            out, err = run(program, model, path, "en")
+            lines = out.splitlines()
+            expect(f"segments with times: {out}", lines and all(
+                re.match(r"\[\d\d:\d\d\.\d{3} --> \d\d:\d\d\.\d{3}\] ", line) for line in lines))
+            expect(err, re.search(rf"language en, {len(lines)} segments", err))
+            expect("the same again", run(program, model, path, "en")[0] == out)
+        wrong = [({"rate": 44100}, "has 44100 samples a second, not 16000"), ({"channels": 2}, "has 2 channels"),
+                 ({"bits": 8}, "samples of 8 bits"), ({"kind": 3}, "is not PCM"), ({"head": b"OggS"}, "is no WAV file"),
+                 ({"keep": 30}, "is cut off"), ({"keep": 5}, "is no WAV file"), ({"seconds": 0}, "there are no samples"),
+                 ({"seconds": 0.05}, "too short")]
+        for how, text in wrong:
+            wav(path, **how)
+            done = subprocess.run([program, "fake:", path], capture_output=True, text=True, timeout=60)
+            expect(f"{how}: {done.returncode}, {done.stderr}", done.returncode == 1 and text in done.stderr)
+        done = subprocess.run([program, "fake:", "/nowhere.wav"], capture_output=True, text=True, timeout=60)
+        expect(done.stderr, done.returncode == 1 and "/nowhere.wav: No such file" in done.stderr)
+        wav(path)
+        done = subprocess.run([program, path, path], capture_output=True, text=True, timeout=60)
+        expect(done.stderr, done.returncode == 1 and ("not a whisper model" in done.stderr or "libwhisper" in done.stderr))
+
+
 if __name__ == "__main__":
-    {"policies": policies, "eventloop": eventloop, "guard_sqlite": guard_sqlite, "python": python}[sys.argv[1]]()
+    {"policies": policies, "eventloop": eventloop, "guard_sqlite": guard_sqlite, "python": python,
+     "transcribe": transcribe}[sys.argv[1]]()
     print("ok")

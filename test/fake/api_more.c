@@ -1,5 +1,5 @@
 /* Grammars, callbacks, states, adapters, vectors, resets of the public API, over the fake native. */
-#include "api_more.h"
+#include "api_vectors.h"
 
 #include "native/fake.h"
 
@@ -54,7 +54,8 @@ static void states_go_on(void **state) {
 }
 static void states_refused(void **state) {
     (void)state;
-    a_state_that_cannot_be_is_refused("fake:len=60");
+    for (int p = 0; p <= 2; p += 2)
+        a_state_that_cannot_be_is_refused("fake:len=60", p);
 }
 static void adapters(void **state) {
     (void)state;
@@ -64,7 +65,8 @@ static void vectors(void **state) {
     (void)state;
     for (baton_pooling p = BATON_POOLING_MEAN; p <= BATON_POOLING_LAST; p++)
         vectors_come_in_order_and_the_same_in_company("fake:", p);
-    what_a_handle_is_not_for_is_refused("fake:", "fake:");
+    for (int p = 0; p <= 2; p += 2)
+        what_a_handle_is_not_for_is_refused("fake:", "fake:", p);
 }
 
 struct timed {
@@ -82,20 +84,24 @@ static void *embed_for_long(void *arg) {
 }
 static void probe_P20_an_embedding_is_cancelled_by_its_id_and_ends_in_time(void **state) {
     (void)state;
-    baton_llama_params params = BATON_LLAMA_PARAMS;
-    baton_request request = BATON_REQUEST;
-    baton_embeddings out;
-    struct timed t = {.status = BATON_OK};
-    params.pooling = BATON_POOLING_LAST;
-    t.m = more_open("fake:step_us=100000000", &params);
-    assert_int_equal(pthread_create(&t.thread, NULL, embed_for_long, &t), 0);
-    while (!baton_llama_cancel(t.m, 9))
-        ;
-    pthread_join(t.thread, NULL);
-    assert_int_equal(t.status, BATON_CANCELLED);
-    request.run_ms = 20;
-    assert_int_equal(baton_llama_embed(t.m, &request, "long", true, &out, NULL), BATON_RUN_TIMEOUT);
-    baton_llama_close(&t.m);
+    for (int p = 0; p < API_POLICIES; p++) {
+        baton_policy policy = api_policy(p);
+        baton_llama_params params = BATON_LLAMA_PARAMS;
+        baton_request request = BATON_REQUEST;
+        baton_embeddings out;
+        struct timed t = {.status = BATON_OK};
+        params.pooling = BATON_POOLING_LAST;
+        params.policy = &policy;
+        t.m = more_open("fake:step_us=100000000", &params);
+        assert_int_equal(pthread_create(&t.thread, NULL, embed_for_long, &t), 0);
+        while (!baton_llama_cancel(t.m, 9))
+            ;
+        pthread_join(t.thread, NULL);
+        assert_int_equal(t.status, BATON_CANCELLED);
+        request.run_ms = 20;
+        assert_int_equal(baton_llama_embed(t.m, &request, "long", true, &out, NULL), BATON_RUN_TIMEOUT);
+        baton_llama_close(&t.m);
+    }
 }
 
 static void ranks(void **state) {
@@ -104,7 +110,8 @@ static void ranks(void **state) {
 }
 static void details(void **state) {
     (void)state;
-    a_model_says_what_it_is("fake:", "fake.vocab");
+    for (int p = 0; p <= 2; p += 2)
+        a_model_says_what_it_is("fake:", "fake.vocab", p);
 }
 static void resets(void **state) {
     (void)state;

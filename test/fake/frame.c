@@ -110,6 +110,7 @@ static void a_ready_comes_out_as_it_went_in(void **state) {
     struct bt_frame_ready r = {.sequences = 8, .versions = {"v", 1}, .pooling = BT_POOL_CLS, .width = 64}, out;
     r.details = (struct bt_model_details){
         .params = 1ull << 40, .layers = 1, .scores = 6, .generates = true, .bos = -1, .pad = 12, .add_eos = true};
+    snprintf(r.device, sizeof r.device, "Vulkan0");
     r.ends[0] = 2;
     r.ends[1] = 7;
     r.n_ends = 2;
@@ -120,6 +121,7 @@ static void a_ready_comes_out_as_it_went_in(void **state) {
     assert_true(out.details.params == 1ull << 40 && out.details.layers == 1 && out.details.scores == 6);
     assert_true(out.details.generates && out.details.bos == -1 && out.details.pad == 12);
     assert_true(!out.details.add_bos && out.details.add_eos);
+    assert_string_equal(out.device, "Vulkan0");
     bt_buf_free(&b);
 }
 

@@ -1,5 +1,5 @@
 /* The same over libllama: the built-in model, and models with random weights. */
-#include "api_more.h"
+#include "api_vectors.h"
 #include "made.h"
 
 static void grammars(void **state) {
@@ -21,7 +21,8 @@ static void states_go_on(void **state) {
 }
 static void states_refused(void **state) {
     (void)state;
-    a_state_that_cannot_be_is_refused(NULL);
+    for (int p = 0; p <= 2; p += 2)
+        a_state_that_cannot_be_is_refused(NULL, p);
 }
 
 static void adapters(void **state) {
@@ -46,7 +47,8 @@ static void vectors_and_ranks(void **state) {
     vectors_come_in_order_and_the_same_in_company(mean_path, BATON_POOLING_MEAN);
     vectors_come_in_order_and_the_same_in_company(mean_path, BATON_POOLING_CLS);
     vectors_come_in_order_and_the_same_in_company(NULL, BATON_POOLING_LAST);
-    what_a_handle_is_not_for_is_refused(NULL, mean_path);
+    for (int p = 0; p <= 2; p += 2)
+        what_a_handle_is_not_for_is_refused(NULL, mean_path, p);
     documents_are_ranked(rank_path);
     remove(mean_path);
     remove(rank_path);
@@ -54,7 +56,8 @@ static void vectors_and_ranks(void **state) {
 
 static void details(void **state) {
     (void)state;
-    a_model_says_what_it_is(NULL, "general.architecture");
+    for (int p = 0; p <= 2; p += 2)
+        a_model_says_what_it_is(NULL, "general.architecture", p);
 }
 static void resets(void **state) {
     (void)state;

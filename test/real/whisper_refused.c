@@ -13,12 +13,17 @@ static void refused(const char *path, baton_status status, const char *part_of_t
     assert_null(w);
 }
 
-/* The first `keep` bytes of the good model; with `at`, four bytes there are `value`. */
+/* The first `keep` bytes of the good model, or all but the last -keep; with `at`, four bytes there are `value`. */
 static void write_copy(const char *path, long keep, long at, int32_t value) {
     FILE *in = fopen(model_path("whisper.bin"), "rb"), *out = fopen(path, "wb");
     char buf[4096];
     assert_non_null(in);
     assert_non_null(out);
+    if (keep < 0) {
+        assert_int_equal(fseek(in, 0, SEEK_END), 0);
+        keep += ftell(in);
+        rewind(in);
+    }
     for (size_t n; keep > 0 && (n = fread(buf, 1, BT_MIN(sizeof buf, (size_t)keep), in)) > 0; keep -= (long)n)
         assert_int_equal(fwrite(buf, 1, n, out), n);
     if (at >= 0) {
@@ -65,7 +70,8 @@ static void files_that_are_no_sound_model(void **state) {
         {FILTERS - 4, -1, 0, BATON_BAD_MODEL, "cut off"},
         {WORDS - 4, -1, 0, BATON_BAD_MODEL, "cut off"},
         {WORDS + 5000, -1, 0, BATON_BAD_MODEL, "cut off"},
-        {2000000, -1, 0, BATON_BAD_MODEL, "cut off"}, /* in a tensor: libwhisper would load it */
+        {2000000, -1, 0, BATON_BAD_MODEL, "cut off"},
+        {-100, -1, 0, BATON_BAD_MODEL, "cut off"}, /* in the last tensor: libwhisper would load it */
         {ALL, SHAPE, 51867, BATON_UNSUPPORTED, "51867 tokens"},
         {ALL, SHAPE + 4, 0, BATON_BAD_MODEL, "audio context"},
         {ALL, SHAPE + 12, 7, BATON_BAD_MODEL, "heads"},

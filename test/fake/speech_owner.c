@@ -1,0 +1,130 @@
+/* Speech with owners of their own on the fake: the bodies, and calls that hang or crash. */
+#include "speech_owner.h"
+
+#include "native/fake_whisper.h"
+
+static void refused_by_name(baton_whisper *w) {
+    baton_whisper_ask ask = ask_for(0);
+    baton_whisper_result r;
+    baton_error err;
+    assert_int_equal(baton_whisper_full(w, &ask, &r, &err), BATON_BUSY);
+    assert_non_null(strstr(err.text, "a transcription for request 3"));
+    assert_non_null(strstr(err.text, "when_full = wait"));
+    assert_int_equal(r.outcome.status, BATON_BUSY);
+}
+
+static void probe_P21_a_call_that_hangs_at_its_owner_is_ended(void **state) {
+    (void)state;
+    for (int k = 0; k < OWNERS; k++) {
+        baton_whisper *w = owned_open("fake:hang_at=1", owners[k], 1, BATON_REFUSE, false);
+        const baton_whisper_segment *g;
+        baton_whisper_stream *s = stream_of(w, 0, 3);
+        refused_by_name(w);
+        assert_int_equal(baton_whisper_stream_next(s, 2, &g), BATON_AGAIN);
+        assert_true(baton_whisper_cancel(w, 3));
+        assert_int_equal(baton_whisper_stream_next(s, -1, &g), BATON_END);
+        assert_int_equal(baton_whisper_stream_close(&s, NULL), BATON_CANCELLED);
+        assert_false(baton_whisper_cancel(w, 3));
+        still_hears(w);
+        baton_whisper_close(&w);
+        w = owned_open("fake:hang_at=1", owners[k], 1, BATON_REFUSE, false); /* P23: a run timeout is told apart */
+        baton_whisper_ask ask = ask_for(0);
+        baton_request request = BATON_REQUEST;
+        baton_whisper_result r;
+        request.run_ms = 30;
+        ask.request = &request;
+        assert_int_equal(baton_whisper_full(w, &ask, &r, NULL), BATON_RUN_TIMEOUT);
+        baton_whisper_result_free(&r);
+        still_hears(w);
+        s = stream_of(w, 0, 0); /* P10: dropped */
+        (void)!baton_whisper_stream_close(&s, NULL);
+        still_hears(w);
+        baton_whisper_close(&w);
+        w = owned_open("fake:hang_at=1", owners[k], 1, BATON_WAIT, false); /* P25: closed while busy and waited for */
+        static struct speaker first, second;
+        speaker_init(&first, w, 0, 1);
+        speaker_start(&first);
+        overlap_wait_until(speech_counts(w).running == 1);
+        speaker_queue(&second, w, 1, 2, false, 1);
+        baton_whisper_close(&w);
+        baton_status status = speaker_end(&first);
+        assert_true(status == BATON_CLOSED || status == BATON_CANCELLED);
+        assert_int_equal(speaker_end(&second), BATON_CLOSED);
+    }
+}
+
+/* One that kills its owner alone is not asked for ever, and costs nobody else his. */
+static void probe_P42_a_transcription_that_kills_its_owner(void **state) {
+    (void)state;
+    for (int retry = 0; retry <= 1; retry++) {
+        baton_whisper *w = owned_open("fake:crash_at=1", BATON_OWNER_PROCESS, 1, BATON_WAIT, retry);
+        baton_whisper_ask ask = ask_for(1);
+        baton_whisper_result r;
+        baton_error err;
+        assert_int_equal(baton_whisper_full(w, &ask, &r, &err), BATON_CRASHED);
+        assert_true(r.n_segments <= 1 && begins(&r, &sounds[1].lone));
+        assert_true(strlen(err.text) > 0);
+        baton_whisper_result_free(&r);
+        assert_int_equal(speech_counts(w).running, 0);
+        baton_whisper_close(&w);
+    }
+}
+
+static void an_owner_that_cannot_be_is_said_at_open(void **state) {
+    (void)state;
+    for (int k = 0; k < OWNERS; k++) {
+        static const struct {
+            const char *path;
+            int contexts;
+            baton_status status;
+            const char *text;
+        } cases[] = {{"fake:load_fail=1", 1, BATON_BAD_MODEL, "load_fail"},
+                     {"/nowhere/ggml-base.bin", 1, BATON_NOT_FOUND, "/nowhere/ggml-base.bin"},
+                     {"fake:", 9, BATON_UNSUPPORTED, "8 states at most"},
+                     {NULL, 1, BATON_INVALID, "no model file"}};
+        for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+            baton_whisper_params params = BATON_WHISPER_PARAMS;
+            baton_policy policy = states(cases[i].contexts, BATON_WAIT);
+            baton_whisper *w;
+            baton_error err;
+            policy.owner = owners[k];
+            params.policy = &policy;
+            baton_status status = baton_whisper_open(&w, cases[i].path, &params, &err);
+            if (i == 1 && !bt_whisper_version() && status == BATON_UNSUPPORTED)
+                status = BATON_NOT_FOUND; /* this build cannot look */
+            if (status != cases[i].status || !strstr(err.text, cases[i].text))
+                fail_msg("%s: %s, %s", cases[i].path, baton_status_name(status), err.text);
+            assert_null(w);
+        }
+    }
+}
+
+static int set_up(void **state) {
+    (void)state;
+    baton_log_set(BATON_LOG_ERROR, ignore_line, NULL);
+    on.path = "fake:";
+    on.slow_path = "fake:window_us=20000";
+    on.seconds = 4.3;
+    make_sounds();
+    return 0;
+}
+static int tear_down(void **state) {
+    struct bt_fake_whisper_stats s;
+    (void)state;
+    free_sounds();
+    bt_fake_whisper_stats(&s);
+    assert_int_equal(s.overlaps + s.models_freed_early, 0);
+    assert_int_equal(s.models + s.states, 0);
+    return 0;
+}
+
+int main(int argc, char **argv) {
+    const struct CMUnitTest tests[] = {
+        SPEECH_OWNERS,
+        cmocka_unit_test(probe_P21_a_call_that_hangs_at_its_owner_is_ended),
+        cmocka_unit_test(probe_P42_a_transcription_that_kills_its_owner),
+        cmocka_unit_test(an_owner_that_cannot_be_is_said_at_open),
+    };
+    bt_test_filter(argc, argv);
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}
