@@ -25,9 +25,10 @@ test: deps ## build and run all tests
 	@$(BUILD) dev
 	@$(call CTEST,dev)
 
-bench: deps ## what the guard and the gate cost, and streaming throughput
-	@$(BUILD) release baton baton_bench
+bench: deps ## what the guard and the gate cost, streaming throughput, tasks
+	@$(BUILD) release baton baton_bench bench_work_child
 	@build/release/bin/baton_bench
+	@$(PYTHON) bench/work.py
 
 install: deps ## install under $(PREFIX); DESTDIR is honoured
 	@$(BUILD) --prefix $(PREFIX) release baton libbaton

@@ -1,4 +1,4 @@
-/* Requests through admission, frames and an owner thread: all of baton but HTTP. */
+/* Requests through admission, frames and an owner, in a thread or a process: all of baton but HTTP. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,7 +10,15 @@ struct client {
     struct bt_request *request;
     int number, left;
     uint64_t tokens;
+    int64_t asked_ns;
+    bool begun;
 };
+
+/* From asking to the first token, of all requests. */
+static struct {
+    int64_t ns[4096];
+    size_t n;
+} firsts;
 
 static void ask(struct client *c);
 
@@ -18,6 +26,9 @@ static void on_text(void *arg, const char *text, size_t len) {
     struct client *c = arg;
     (void)text;
     (void)len;
+    if (!c->begun && firsts.n < BT_COUNT(firsts.ns))
+        firsts.ns[firsts.n++] = bt_now_ns() - c->asked_ns;
+    c->begun = true;
     bt_request_consumed(c->request, 1);
 }
 
@@ -40,6 +51,8 @@ static void ask(struct client *c) {
     s.sampling = (struct bt_sampling)BT_SAMPLING_DEFAULT;
     struct bt_handler handler = {on_text, on_done, c, NULL};
     c->left--;
+    c->begun = false;
+    c->asked_ns = bt_now_ns();
     if (bt_front_submit(c->front, &s, NULL, &handler, &c->request, &err)) {
         bt_log(BATON_LOG_ERROR, "%s", err.text);
         abort();
@@ -51,7 +64,7 @@ static uint64_t rounds_of(struct bt_front *f, int clients, int rounds) {
     uint64_t tokens = 0;
     bool busy = true;
     for (int i = 0; i < clients; i++) {
-        c[i] = (struct client){f, NULL, i, rounds, 0};
+        c[i] = (struct client){.front = f, .number = i, .left = rounds};
         ask(&c[i]);
     }
     while (busy) {
@@ -65,14 +78,20 @@ static uint64_t rounds_of(struct bt_front *f, int clients, int rounds) {
     return tokens;
 }
 
-double bt_bench_front(const char *path, int sequences, int clients, int rounds) {
+static int ascending(const void *a, const void *b) {
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return (x > y) - (x < y);
+}
+
+double bt_bench_front(const char *path, int sequences, int clients, int rounds, bool process, double *first_ms) {
     struct bt_front_params p = {.model = {.path = path},
                                 .context = {.sequences = sequences, .ctx = BT_BENCH_CTX, .threads = 1, .exact = true},
                                 .contexts = 1,
                                 .when_full = BT_WAIT,
                                 .queue_max = BT_BENCH_CLIENTS_MAX,
                                 .queue_ms = -1,
-                                .run_ms = -1};
+                                .run_ms = -1,
+                                .owner = process ? BT_OWNER_PROCESS : BT_OWNER_THREAD};
     struct bt_front *f;
     baton_error err;
     if (bt_front_open(&p, &f, &err)) {
@@ -80,9 +99,12 @@ double bt_bench_front(const char *path, int sequences, int clients, int rounds) 
         abort();
     }
     rounds_of(f, clients, 1);
+    firsts.n = 0;
     int64_t start = bt_now_ns();
     uint64_t tokens = rounds_of(f, clients, rounds);
     double seconds = (double)(bt_now_ns() - start) / 1e9;
     bt_front_close(&f);
+    qsort(firsts.ns, firsts.n, sizeof firsts.ns[0], ascending);
+    *first_ms = firsts.n ? (double)firsts.ns[firsts.n / 2] / 1e6 : 0;
     return (double)tokens / seconds;
 }

@@ -1,4 +1,5 @@
-/* `make bench`: what each layer costs, beside the raw loop, in one run. Ratios are what to read: machines differ. */
+/* `make bench`: what each layer costs, beside the raw loop, in one run. Ratios are what to read: machines differ.
+ * baton_bench MODEL gate|layers|streams: one part alone. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,17 +15,25 @@ void bt_bench_prompt(char *text, size_t size, int client, int round) {
 
 static void streams(const char *path, const char *program) {
     static const int clients[] = {1, 8, 32};
-    printf("\nStreams: tokens/s, %d tokens an answer, prefill included, one ggml thread, exact\n", BT_BENCH_TOKENS);
-    printf("%8s %10s %12s %18s %18s\n", "clients", "sequences", "llama_decode", "owner thread", "HTTP, streaming");
+    printf("\nStreams: tokens/s, %d tokens an answer, prefill included, one ggml thread, exact; first: ms to the first "
+           "token\n",
+           BT_BENCH_TOKENS);
+    printf("%8s %10s %12s %18s %7s %18s %7s %18s\n", "clients", "sequences", "llama_decode", "owner thread", "first",
+           "owner process", "first", "HTTP, streaming");
     for (size_t i = 0; i < BT_COUNT(clients); i++) {
         int n = clients[i], sequences = BT_MIN(n, 8), rounds = 64 / n;
-        double raw = 0, front = 0, http = 0;
+        double raw = 0, http = 0, front[2] = {0, 0}, first[2] = {1e9, 1e9};
         for (int turn = 0; turn < 3; turn++) { /* in turn, best of each: the machine's speed drifts */
             raw = BT_MAX(raw, bt_bench_raw(path, sequences, 64 / sequences));
-            front = BT_MAX(front, bt_bench_front(path, sequences, n, rounds));
+            for (int process = 0; process < 2; process++) {
+                double ms, tokens = bt_bench_front(path, sequences, n, rounds, process, &ms);
+                front[process] = BT_MAX(front[process], tokens);
+                first[process] = BT_MIN(first[process], ms);
+            }
             http = BT_MAX(http, bt_bench_http(program, path, sequences, n, rounds));
         }
-        printf("%8d %10d %12.0f %11.0f %5.0f%% %11.0f %5.0f%%\n", n, sequences, raw, front, 100 * front / raw, http,
+        printf("%8d %10d %12.0f %11.0f %5.0f%% %7.2f %11.0f %5.0f%% %7.2f %11.0f %5.0f%%\n", n, sequences, raw,
+               front[0], 100 * front[0] / raw, first[0], front[1], 100 * front[1] / raw, first[1], http,
                100 * http / raw);
         fflush(stdout);
     }
@@ -45,8 +54,15 @@ int main(int argc, char **argv) {
         fprintf(stderr, "bench: %s\n", err.text);
         return 1;
     }
-    bt_bench_gate();
-    streams(path, program);
-    model->ops->free(model);
+    const char *only = argc > 2 ? argv[2] : NULL;
+    if (!only || strcmp(only, "gate") == 0)
+        bt_bench_gate();
+    if (!only || strcmp(only, "layers") == 0)
+        bt_bench_layers(path);
+    if (!only || strcmp(only, "streams") == 0)
+        streams(path, program);
+    if (!only || strcmp(only, "owner") == 0)
+        bt_bench_owner(path);
+    bt_model_close(model);
     return 0;
 }

@@ -6,6 +6,14 @@
 
 #include <math.h>
 
+/* The name of an empty file that nobody else has. */
+static inline void more_file(char *path, size_t size) {
+    snprintf(path, size, "/tmp/baton-state-XXXXXX");
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    close(fd);
+}
+
 static inline baton_llama_ask more_ask(const baton_sampling *sampling, int max_tokens) {
     baton_llama_ask ask = BATON_LLAMA_ASK;
     ask.prompt = "Once upon a time there was";
@@ -183,7 +191,7 @@ static inline void a_saved_answer_of_a_policy_goes_on(const char *path, int numb
     baton_outcome whole_outcome;
     sampling.temperature = 0.8f;
     sampling.seed = 21;
-    snprintf(file, sizeof file, "saved-%d.state", (int)getpid());
+    more_file(file, sizeof file);
     char *whole = more_generate(a, &ask, &whole_outcome);
     assert_true(whole_outcome.answer_tokens > 20);
     for (uint32_t k = 1; k < 20; k += 6) {
@@ -300,7 +308,7 @@ static inline void a_state_that_cannot_be_is_refused(const char *path, int numbe
     assert_int_equal(baton_llama_generate(m, &ask, &r, &err), BATON_UNSUPPORTED);
     baton_result_free(&r);
     assert_int_equal(baton_llama_load_state("nowhere.state", &none, &none_size, &err), BATON_NOT_FOUND);
-    snprintf(file, sizeof file, "broken-%d.state", (int)getpid());
+    more_file(file, sizeof file);
     FILE *f = fopen(file, "w");
     fwrite(state, 1, size - 7, f);
     fclose(f);

@@ -59,6 +59,9 @@ static inline void answer_free(struct answer *a) {
     bt_buf_free(&a->text);
 }
 
+/* Where front_open's owners live. */
+static enum bt_owner_kind front_owner;
+
 static inline struct bt_front *front_open(const char *model, int contexts, int sequences, int ctx, int queue,
                                           enum bt_when_full when_full) {
     struct bt_front_params p = {.model = {.path = model, .gpu_layers = 0},
@@ -67,7 +70,8 @@ static inline struct bt_front *front_open(const char *model, int contexts, int s
                                 .when_full = when_full,
                                 .queue_max = queue,
                                 .queue_ms = -1,
-                                .run_ms = -1};
+                                .run_ms = -1,
+                                .owner = front_owner};
     struct bt_front *f;
     baton_error err;
     if (bt_front_open(&p, &f, &err))

@@ -15,6 +15,8 @@ Rules (the name in brackets is what a finding begins with):
   [public-comment]    a public function says Threads, Blocks and Since
   [symbol-prefix]     a function with external linkage begins with bt_ or baton_
   [script]            a script has its executable bit and its shebang, or neither
+  [conflict]          no marker of a merge is left
+  [stray]             nothing that a build, a test, an editor or a merge leaves behind is in the tree
   [package-host]      no file names a package mirror or registry: where packages come from is the machine's business
 
 Exit: 0 clean, 1 findings, 2 bad usage.
@@ -83,6 +85,10 @@ PACKAGE_HOSTS = re.compile(
     r"|\bpypi\.org|\bpythonhosted\.org|\bregistry\.npmjs|\bcrates\.io|\bproxy\.golang\.org", re.I)
 
 TEXT = (".c", ".h", ".cc", ".py", ".sh", ".md", ".txt", ".cmake", ".json", ".mutant", ".1", ".3", ".5", ".ini", ".def", ".pins", ".yml", "")
+CONFLICT = re.compile(r"(?:<{7}|>{7}|\|{7})(?: |$)")
+STRAY = re.compile(r"(?:\.(?:state|o|a|so|d|gcda|gcno|orig|rej|log|tmp|swp|bak|pyc|core|profraw)|~)$|(?:^|/)(?:core|a\.out|vgcore\.\d+|"
+                   r"CMakeCache\.txt|CTestTestfile\.cmake|compile_commands\.json|Testing/.*|CMakeFiles/.*)$")
+RAW = ("fuzz/corpus/",)  # bytes as they are: no rule for text
 SKIP_DIRS = {".git", ".deps", "build", "__pycache__"}
 
 
@@ -242,6 +248,8 @@ def check_text(path, text, findings):
     for number, line in enumerate(lines, 1):
         if line != line.rstrip():
             findings.add(path, number, "whitespace", "trailing whitespace")
+        if CONFLICT.match(line):
+            findings.add(path, number, "conflict", "a merge was not finished here")
         if PACKAGE_HOSTS.search(line):
             findings.add(path, number, "package-host", "names a package host")
     if text and not text.endswith("\n"):
@@ -251,7 +259,9 @@ def check_text(path, text, findings):
 
 
 def check_file(root, path, findings):
-    if os.path.splitext(path)[1] not in TEXT:
+    if STRAY.search(path):
+        findings.add(path, 1, "stray", "is generated, or was left behind: remove it, or ignore it")
+    if os.path.splitext(path)[1] not in TEXT or path.startswith(RAW):
         return
     with open(os.path.join(root, path), "rb") as file:
         raw = file.read()

@@ -11,7 +11,7 @@ import random
 import struct
 import sys
 
-U32, I32, F32, BOOL, STRING, ARRAY = 4, 5, 6, 7, 8, 9
+U16, U32, I32, F32, BOOL, STRING, ARRAY = 2, 4, 5, 6, 7, 8, 9
 ALIGNMENT = 32
 FILE_TYPE = {"f32": 0, "f16": 1, "q4_0": 2, "q8_0": 7}
 TENSOR_TYPE = {"f32": 0, "f16": 1, "q4_0": 2, "q8_0": 8}
@@ -241,7 +241,7 @@ def value(kind, v):
         return struct.pack("<IQ", kind[1], len(v)) + b"".join([value(kind[1], x) for x in v])
     if kind == STRING:
         return text(v)
-    return struct.pack({U32: "<I", I32: "<i", F32: "<f", BOOL: "<?"}[kind], v)
+    return struct.pack({U16: "<H", U32: "<I", I32: "<i", F32: "<f", BOOL: "<?"}[kind], v)
 
 
 def pad(n):
@@ -260,6 +260,15 @@ def write(path, metadata, tensors):
         f.write(head + pad(len(head)))
         for _, _, _, data in tensors:
             f.write(data + pad(len(data)))
+
+
+def write_split(path, metadata, tensors, pieces):
+    """path is PREFIX.gguf; the pieces are called as libllama wants them."""
+    each = (len(tensors) + pieces - 1) // pieces
+    for i in range(pieces):
+        own = [("split.no", U16, i), ("split.count", U16, pieces), ("split.tensors.count", I32, len(tensors))]
+        write("%s-%05d-of-%05d.gguf" % (path[:-len(".gguf")], i + 1, pieces), own + (metadata if i == 0 else []),
+              tensors[i * each:(i + 1) * each])
 
 
 def arguments():
@@ -281,6 +290,7 @@ def arguments():
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--lora", type=int, default=0, help="writes an adapter of this rank for the model instead of it")
     p.add_argument("--pooling", choices=sorted(POOLING), default="mean", help="of bert")
+    p.add_argument("--split", type=int, default=0, help="writes the model in so many pieces")
     a = p.parse_args()
     a.kv_heads = a.kv_heads or a.heads
     a.ff = a.ff or 2 * a.width
@@ -309,7 +319,10 @@ def main():
                      ("tokenizer.ggml.add_eos_token", BOOL, True), ("tokenizer.ggml.token_type_count", U32, 2)]
     if a.chat_template:
         metadata.append(("tokenizer.chat_template", STRING, a.chat_template))
-    write(a.path, metadata, t.list)
+    if a.split:
+        write_split(a.path, metadata, t.list, a.split)
+    else:
+        write(a.path, metadata, t.list)
 
 
 if __name__ == "__main__":

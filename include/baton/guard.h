@@ -61,6 +61,7 @@
 #error "baton/guard.h knows Linux by itself: define BATON_GUARD_THREAD_ID() and BATON_GUARD_CLOCK_MS(), see its top"
 #endif
 
+#include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -250,6 +251,16 @@ static inline baton_guard_word baton_guard_read(const baton_guard *g) {
     return __atomic_load_n(&g->word, __ATOMIC_ACQUIRE);
 }
 
+/* snprintf whose cutting is meant: what is seen to be too small for a text is not to be warned of in a user's build. */
+static __attribute__((noinline, unused, format(printf, 3, 4))) int baton_guard_print_(char *text, size_t size,
+                                                                                      const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    int n = vsnprintf(text, size, format, args);
+    va_end(args);
+    return n;
+}
+
 /* The name of a thread of this process, or "exited"; "" where names cannot be looked up. */
 static __attribute__((noinline, unused)) void baton_guard_name_(unsigned tid, char *name, size_t size) {
     name[0] = '\0';
@@ -290,18 +301,19 @@ static __attribute__((unused)) int baton_guard_explain(baton_guard_word word, co
     if (!what)
         what = "the context";
     if (tid == 0)
-        return snprintf(text, size, "%s is free", what);
+        return baton_guard_print_(text, size, "%s is free", what);
     if (!op) {
         snprintf(number, sizeof number, "operation %u", baton_guard_op(word));
         op = number;
     }
     if (tid == baton_guard_self() && baton_guard_op(word) == BATON_GUARD_IDLE)
-        return snprintf(text, size,
-                        "%s is in use: this very thread (%u) has held it, idle, for %lu ms. Go on with what it holds, "
-                        "or give that back first",
-                        what, tid, ms);
+        return baton_guard_print_(
+            text, size,
+            "%s is in use: this very thread (%u) has held it, idle, for %lu ms. Go on with what it holds, "
+            "or give that back first",
+            what, tid, ms);
     if (tid == baton_guard_self())
-        return snprintf(
+        return baton_guard_print_(
             text, size,
             "%s is in use: this very thread (%u) has been inside it, in %s, for %lu ms. A callback must not "
             "call back into its own context: do it after the outer call, or use another context",
@@ -309,14 +321,16 @@ static __attribute__((unused)) int baton_guard_explain(baton_guard_word word, co
     baton_guard_name_(tid, name, sizeof name);
     const char *quote = name[0] ? "'" : "";
     if (baton_guard_op(word) == BATON_GUARD_IDLE)
-        return snprintf(text, size,
-                        "%s is in use: thread %u %s%s%s has held it for %lu ms, idle now. Try again when it is given "
-                        "back, wait in a queue, or use a context per thread",
-                        what, tid, quote, name, quote, ms);
-    return snprintf(text, size,
-                    "%s is in use: thread %u %s%s%s has been in %s for %lu ms. Try again when it is through, wait in a "
-                    "queue, or use a context per thread",
-                    what, tid, quote, name, quote, op, ms);
+        return baton_guard_print_(
+            text, size,
+            "%s is in use: thread %u %s%s%s has held it for %lu ms, idle now. Try again when it is given "
+            "back, wait in a queue, or use a context per thread",
+            what, tid, quote, name, quote, ms);
+    return baton_guard_print_(
+        text, size,
+        "%s is in use: thread %u %s%s%s has been in %s for %lu ms. Try again when it is through, wait in a "
+        "queue, or use a context per thread",
+        what, tid, quote, name, quote, op, ms);
 }
 
 /* The same for a leave, a mark or a take that was refused, which is a mistake of the caller's.
@@ -328,16 +342,18 @@ static __attribute__((unused)) int baton_guard_explain_leave(baton_guard_word wo
     if (!what)
         what = "the context";
     if (tid == 0)
-        return snprintf(text, size,
-                        "thread %u leaves %s, but nobody is in it: it was left twice, or entering was refused and that "
-                        "went unnoticed. Leave exactly once, and only after an enter that returned 0",
-                        baton_guard_self(), what);
+        return baton_guard_print_(
+            text, size,
+            "thread %u leaves %s, but nobody is in it: it was left twice, or entering was refused and that "
+            "went unnoticed. Leave exactly once, and only after an enter that returned 0",
+            baton_guard_self(), what);
     baton_guard_name_(tid, name, sizeof name);
     const char *quote = name[0] ? "'" : "";
-    return snprintf(text, size,
-                    "thread %u leaves %s, but thread %u %s%s%s is in it. Leave on the thread that entered, or take the "
-                    "context over first (baton_guard_take)",
-                    baton_guard_self(), what, tid, quote, name, quote);
+    return baton_guard_print_(
+        text, size,
+        "thread %u leaves %s, but thread %u %s%s%s is in it. Leave on the thread that entered, or take the "
+        "context over first (baton_guard_take)",
+        baton_guard_self(), what, tid, quote, name, quote);
 }
 
 #ifdef __cplusplus

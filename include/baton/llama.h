@@ -71,6 +71,15 @@ typedef struct baton_llama_params {
 BATON_API baton_status baton_llama_open(baton_llama **llama, const char *path, const baton_llama_params *params,
                                         baton_error *err) BATON_MUST_USE;
 
+/* What opening a model would take, in bytes, before it is spent: read off the file's header, which libllama is not
+ * asked for. Compute buffers come on top (some tens of MB for a small model). path, params       as for
+ * baton_llama_open; adapters are not counted weights, contexts  out; contexts: the caches of all contexts of the
+ * policy, 16-bit keys and values, at most (sliding windows and recurrent states take less); 0 where the file does not
+ * say its shape Returns: BATON_OK, _NOT_FOUND, _BAD_MODEL, _INVALID, _IO, _MISUSE, _NO_MEMORY. Threads: any. Blocks:
+ * while the header is read. Since: 0.1.0. */
+BATON_API baton_status baton_llama_estimate(const char *path, const baton_llama_params *params, uint64_t *weights,
+                                            uint64_t *contexts, baton_error *err) BATON_MUST_USE;
+
 /* Closes: refuses new requests, gives those that wait BATON_CLOSED, cancels those that run, and frees everything after
  * the last native call has returned.
  *   llama  taken; *llama is NULL after. NULL inside is harmless

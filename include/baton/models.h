@@ -17,7 +17,7 @@
  *   is removed     those that wait and those that come get BATON_NOT_FOUND
  * and whoever holds a use, queued in the model's own gate or running, finishes on what he was given.
  *
- * Memory: baton_models_estimate says what a model will take before it is loaded, from the file's metadata alone.
+ * Memory: baton_models_estimate says what a model will take before it is loaded, from the file's header alone.
  *
  * SPDX-License-Identifier: MIT */
 #ifndef BATON_MODELS_H
@@ -131,12 +131,10 @@ BATON_API baton_status baton_models_swap(baton_models *models, const char *name,
 BATON_API baton_status baton_models_remove(baton_models *models, const char *name, int64_t wait_ms,
                                            baton_error *err) BATON_MUST_USE;
 
-/* What loading a model takes, in bytes, before it is spent. Opens the file's metadata and vocabulary alone. The caches
- * are reckoned from the model's shape as 16-bit keys and values; compute buffers come on top (some tens of MB for a
- * small model).
- *   weights, contexts  out; contexts: the caches of all contexts of its policy; 0 where the file does not say its shape
- * Returns: BATON_OK, _NOT_FOUND (the name, or the file), _BAD_MODEL, _UNSUPPORTED, _NO_MEMORY. Threads: any. Blocks:
- * while the metadata is read. Since: 0.1.0. */
+/* What loading a model takes, in bytes, before it is spent: baton_llama_estimate with what it was entered with.
+ *   weights, contexts  out
+ * Returns: BATON_OK, _NOT_FOUND (the name, or the file), _BAD_MODEL, _IO, _NO_MEMORY. Threads: any. Blocks: while the
+ * header is read. Since: 0.1.0. */
 BATON_API baton_status baton_models_estimate(baton_models *models, const char *name, uint64_t *weights,
                                              uint64_t *contexts, baton_error *err) BATON_MUST_USE;
 

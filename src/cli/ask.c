@@ -14,7 +14,7 @@ struct options {
     int top_k, max_tokens;
     struct bt_option_seed seed;
     const char *stop, *system;
-    bool raw, stats;
+    bool raw, stats, estimate;
 };
 
 #define AT(field) BT_OPTION_AT(struct options, field)
@@ -35,7 +35,8 @@ static const struct bt_option ANSWER[] = {
     {"stop", 0, BT_OPTION_TEXT, AT(stop), .value = "TEXT", .help = "ends before this text"},
     {"system", 0, BT_OPTION_TEXT, AT(system), .value = "TEXT", .help = "what the model is told first"},
     {"raw", 0, BT_OPTION_FLAG, AT(raw), .help = "continue the prompt as it stands, without a chat template"},
-    {"stats", 0, BT_OPTION_FLAG, AT(stats), .help = "tokens and their rate, on stderr"},
+    {"stats", 0, BT_OPTION_FLAG, AT(stats), .help = "memory, tokens and their rate, on stderr"},
+    {"estimate", 0, BT_OPTION_FLAG, AT(estimate), .help = "only print what memory the model would take"},
 };
 
 static const struct bt_command COMMAND = {
@@ -196,6 +197,17 @@ int bt_cmd_ask(int argc, char **argv) {
     if (bt_model_settings_complete(&model, &err) != BATON_OK) {
         bt_buf_free(&from_stdin);
         return bt_cli_failed("ask", &err);
+    }
+    model.sequences = 1;
+    if (o.estimate || o.stats) {
+        char text[300];
+        bool told = bt_cli_estimate(&model, text, sizeof text, &err) == BATON_OK;
+        if (told)
+            fprintf(o.estimate ? stdout : stderr, "%s\n", text);
+        if (o.estimate) {
+            bt_buf_free(&from_stdin);
+            return told ? 0 : bt_cli_failed("ask", &err);
+        }
     }
     bt_model_settings_apply(&model, &p.model, &p.context);
     bt_model_settings_owner(&model, &p);

@@ -32,6 +32,20 @@ void bt_cli_progress(const char *name, struct bt_model_params *model) {
     model->progress_arg = (void *)(name ? name : "");
 }
 
+baton_status bt_cli_estimate(const struct bt_model_settings *m, char *text, size_t size, baton_error *err) {
+    const struct bt_context_params context = {.sequences = m->sequences, .ctx = m->ctx};
+    const double mib = 1 << 20;
+    uint64_t weights, contexts;
+    baton_status status = bt_model_estimate(m->file, &context, m->contexts, &weights, &contexts, err);
+    if (status)
+        return status;
+    snprintf(text, size, "%s%s%.1f MiB of weights, %.1f MiB of caches (%d context%s x %d sequence%s)%s",
+             m->name ? m->name : "", m->name ? ": " : "", (double)weights / mib, (double)contexts / mib, m->contexts,
+             m->contexts == 1 ? "" : "s", m->sequences, m->sequences == 1 ? "" : "s",
+             contexts || weights == 0 ? "" : "; its file does not say its shape");
+    return BATON_OK;
+}
+
 int bt_cli_failed(const char *command, const baton_error *err) {
     fprintf(stderr, "baton %s: %s\n", command, err->text);
     return err->status == BATON_INVALID || err->status == BATON_NOT_FOUND || err->status == BATON_UNSUPPORTED ? 2 : 1;

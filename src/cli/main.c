@@ -15,6 +15,7 @@ static const struct {
     {"ask", bt_cmd_ask, "ask a model, with the answer streamed to the terminal"},
     {"demo", bt_cmd_demo, "show what goes wrong on a shared context, and that nothing does under baton"},
     {"serve", bt_cmd_serve, "serve a model over HTTP with OpenAI's API"},
+    {"submit", bt_cmd_submit, "give a task to workers on other machines, over NATS"},
     {"work", bt_cmd_work, "work off tasks that come as lines on stdin, several at once"},
 };
 

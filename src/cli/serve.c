@@ -3,11 +3,13 @@
 #include "serve/server.h"
 
 #include <signal.h>
+#include <string.h>
 
 static const struct bt_command COMMAND = {
     .name = "serve",
     .operands = "",
-    .about = "Serves models over HTTP with OpenAI's API: /v1/chat/completions, /v1/completions, /v1/models, /health.\n"
+    .about = "Serves models over HTTP with OpenAI's API: /v1/chat/completions, /v1/completions, /v1/embeddings, "
+             "/v1/rerank, /v1/models, /health.\n"
              "Prints \"listening on http://ADDRESS:PORT\" when it is ready.",
     .notes =
         "A client that leaves, or half-closes its connection, cancels its request and frees its slot.\n"
@@ -15,8 +17,8 @@ static const struct bt_command COMMAND = {
         "tokens as the context holds. A key that comes twice in a request is refused.",
 };
 
-static const enum bt_config_group GROUPS[] = {BT_GROUP_MODEL, BT_GROUP_POLICY, BT_GROUP_OWNER, BT_GROUP_ADDRESS,
-                                             BT_GROUP_LIMITS};
+static const enum bt_config_group GROUPS[] = {BT_GROUP_MODEL, BT_GROUP_POOLING, BT_GROUP_POLICY,
+                                              BT_GROUP_OWNER, BT_GROUP_ADDRESS, BT_GROUP_LIMITS};
 
 struct served {
     struct bt_serve_model models[BT_CONFIG_MODELS_MAX];
@@ -28,10 +30,15 @@ struct served {
 static void choose(struct bt_config *c, struct served *s) {
     for (int i = 0; i < c->n_models; i++) {
         struct bt_model_settings *m = &c->models[i];
-        if (m->kind != BT_MODEL_TEXT || m->pooling != BT_POOL_OFF) {
-            bt_log(BATON_LOG_WARN, "model %s is not served: it generates no text", m->name ? m->name : "");
+        if (m->kind != BT_MODEL_TEXT || m->pooling == BT_POOL_NONE) {
+            bt_log(BATON_LOG_WARN, "model %s is not served: it makes neither text nor vectors of texts",
+                   m->name ? m->name : "");
             continue;
         }
+        char text[300];
+        bool fake = m->file && strncmp(m->file, "fake:", 5) == 0;
+        if (!fake && bt_cli_estimate(m, text, sizeof text, NULL) == BATON_OK) /* else the load says why, and better */
+            bt_log(BATON_LOG_INFO, "to be loaded: %s", text);
         struct bt_serve_model *to = &s->models[s->n++];
         to->name = m->name;
         bt_model_settings_front(m, &to->front);
@@ -62,6 +69,8 @@ int bt_cmd_serve(int argc, char **argv) {
         .port = o->port,
         .key_file = o->key_file,
         .origins = o->origins,
+        .tls_cert = o->tls_cert,
+        .tls_key = o->tls_key,
         .limits = {.connections = o->connections,
                    .body_max = (size_t)o->body_max,
                    .header_ms = o->header_timeout,
@@ -73,7 +82,7 @@ int bt_cmd_serve(int argc, char **argv) {
     sigaction(SIGPIPE, &ignored, NULL); /* whoever reads the log may go */
     code = 0;
     if (served.n == 0)
-        bt_fail(&err, BATON_INVALID, "there is no model of kind = text and pooling = off to serve");
+        bt_fail(&err, BATON_INVALID, "there is no model of kind = text to serve");
     if (served.n == 0 || bt_serve(&p, &err) != BATON_OK)
         code = bt_cli_failed("serve", &err);
     bt_config_free(&c);

@@ -6,7 +6,7 @@
 
 struct file_options {
     const char *config;
-    bool check;
+    bool check, estimate;
 };
 
 #define AT(field) BT_OPTION_AT(struct file_options, field)
@@ -18,6 +18,8 @@ static const struct bt_option FILE_OPTIONS[] = {
          "for\nall its models"},
     {"check", 0, BT_OPTION_FLAG, AT(check),
      .help = "only check what it was given, and print what it\nunderstood, as a configuration file"},
+    {"estimate", 0, BT_OPTION_FLAG, AT(estimate),
+     .help = "only print what memory its models of text would take,\nfrom their files' headers"},
 };
 
 enum { GROUPS_MAX = 12 };
@@ -76,6 +78,9 @@ static int complete(const struct bt_setup *setup, struct bt_config *c) {
             bt_fail(&whole, err.status, "[model %s]: %s", m->name, err.text);
         return bt_cli_failed(setup->command->name, m->name ? &whole : &err);
     }
+    baton_error err;
+    if (bt_serve_settings_check(&c->serve, &err) != BATON_OK)
+        return bt_cli_failed(setup->command->name, &err);
     return BT_OPTIONS_GO;
 }
 
@@ -89,6 +94,19 @@ static int print(const struct bt_setup *setup, const struct bt_config *c) {
     return ok ? 0 : 1;
 }
 
+static int estimate(const struct bt_setup *setup, const struct bt_config *c) {
+    for (int i = 0; i < c->n_models; i++) {
+        char text[300];
+        baton_error err;
+        if (c->models[i].kind != BT_MODEL_TEXT)
+            continue;
+        if (bt_cli_estimate(&c->models[i], text, sizeof text, &err) != BATON_OK)
+            return bt_cli_failed(setup->command->name, &err);
+        puts(text);
+    }
+    return 0;
+}
+
 int bt_setup(const struct bt_setup *setup, int argc, char **argv, struct bt_config **config) {
     struct file_options f = {0};
     struct bt_config *c = bt_config_new();
@@ -98,10 +116,14 @@ int bt_setup(const struct bt_setup *setup, int argc, char **argv, struct bt_conf
     int code = parse(setup, &f, c, 0, argc, argv);
     if (code == BT_OPTIONS_GO && f.config)
         code = read_file(setup, &f, argc, argv, &c);
+    if (code == BT_OPTIONS_GO && setup->before)
+        code = setup->before(c);
     if (code == BT_OPTIONS_GO)
         code = complete(setup, c);
     if (code == BT_OPTIONS_GO && f.check)
         code = print(setup, c);
+    if (code == BT_OPTIONS_GO && f.estimate)
+        code = estimate(setup, c);
     if (code == BT_OPTIONS_GO)
         *config = c;
     else

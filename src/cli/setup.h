@@ -10,6 +10,7 @@ struct bt_setup {
     size_t n_groups;
     const struct bt_option_group *own; /* the subcommand's own options */
     size_t n_own;
+    int (*before)(struct bt_config *c); /* settings are complete; may be NULL. BT_OPTIONS_GO, or the exit code */
 };
 
 /* Reads the command line, the file that it names, and the command line's options over that. BT_OPTIONS_GO: *config is

@@ -29,11 +29,11 @@ struct binding {
 static const struct kind {
     const char *name;
     bool named;
-    enum bt_config_group groups[4];
+    enum bt_config_group groups[5];
     int n;
 } KINDS[] = {
-    {"model", true, {BT_GROUP_MODEL, BT_GROUP_POLICY, BT_GROUP_OWNER, BT_GROUP_KIND}, 4},
-    {"defaults", false, {BT_GROUP_MODEL, BT_GROUP_POLICY, BT_GROUP_OWNER, BT_GROUP_KIND}, 4},
+    {"model", true, {BT_GROUP_MODEL, BT_GROUP_POLICY, BT_GROUP_OWNER, BT_GROUP_KIND, BT_GROUP_POOLING}, 5},
+    {"defaults", false, {BT_GROUP_MODEL, BT_GROUP_POLICY, BT_GROUP_OWNER, BT_GROUP_KIND, BT_GROUP_POOLING}, 5},
     {"serve", false, {BT_GROUP_ADDRESS, BT_GROUP_LIMITS}, 2},
     {"work", false, {BT_GROUP_WORK}, 1},
     {"role", true, {0}, 0},
@@ -232,10 +232,14 @@ static void take_defaults(struct binding *b, const struct bt_ini_section *s) {
 static void take_serve(struct binding *b, const struct bt_ini_section *s) {
     struct bt_serve_settings *o = &b->config->serve;
     take_values(b, s, o, false);
-    if (o->key_file) {
-        o->key_file = resolve(b, o->key_file);
-        check_file(b, line_of(b, s, "api_key_file"), "api_key_file", o->key_file);
-    }
+    const struct {
+        const char *key, **file;
+    } files[] = {{"api_key_file", &o->key_file}, {"tls_cert", &o->tls_cert}, {"tls_key", &o->tls_key}};
+    for (size_t i = 0; i < BT_COUNT(files); i++)
+        if (*files[i].file) {
+            *files[i].file = resolve(b, *files[i].file);
+            check_file(b, line_of(b, s, files[i].key), files[i].key, *files[i].file);
+        }
 }
 
 static void take_role(struct binding *b, const struct bt_ini_section *s) {
@@ -306,6 +310,7 @@ static void take_sections(struct binding *b) {
 baton_status bt_config_parse(const char *path, const char *text, size_t len, struct bt_config **config,
                              struct bt_buf *faults, baton_error *err) {
     struct binding b = {.config = bt_config_new(), .faults = {.path = path, .out = faults}};
+    size_t before = faults->len;
     *config = NULL;
     if (!b.config)
         return bt_fail(err, BATON_NO_MEMORY, "%s: out of memory for its settings", path);
@@ -319,8 +324,10 @@ baton_status bt_config_parse(const char *path, const char *text, size_t len, str
         return BATON_OK;
     }
     bt_config_free(&b.config);
-    if (b.no_memory || faults->failed)
+    if (b.no_memory || faults->failed) {
+        faults->len = before; /* what could not be kept looks like what is not there */
         return bt_fail(err, BATON_NO_MEMORY, "%s: out of memory for its settings", path);
+    }
     return bt_fail(err, BATON_INVALID, "%s has %d fault%s", path, b.faults.n, b.faults.n == 1 ? "" : "s");
 }
 

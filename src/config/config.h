@@ -39,7 +39,7 @@ struct bt_model_settings {
     const char *chat_template, *lora;
     int gpu_layers, ctx, threads;
     int exact;
-    int pooling;             /* enum bt_pooling: other than OFF it embeds, or scores, and generates nothing */
+    int pooling;             /* enum bt_pooling: other than OFF, or what AUTO finds, it embeds or scores only */
     int contexts, sequences; /* 0: nobody said; complete knows what that means */
     int when_full;           /* 0: wait, 1: refuse */
     int queue;
@@ -47,6 +47,8 @@ struct bt_model_settings {
     bool sequential;                    /* one request at a time, whatever asks */
     int owner;                          /* enum bt_owner_kind */
     bool no_sandbox, owner_core;
+    int resume;                      /* 0: on, 1: off */
+    int64_t hang_limit, start_limit; /* ms; < 0: never */
 
     /* bt_model_settings_complete: what `lora` says; points into lora_text, so the struct stays where it is from then */
     struct bt_lora loras[BT_CONFIG_LORAS_MAX];
@@ -54,11 +56,15 @@ struct bt_model_settings {
     char lora_text[4096];
 };
 #define BT_MODEL_SETTINGS                                                                                              \
-    { .exact = BT_EXACT_AUTO, .queue = 64, .queue_timeout = 30000, .run_timeout = 600000 }
+    {                                                                                                                  \
+        .exact = BT_EXACT_AUTO, .pooling = BT_POOL_AUTO, .owner = BT_OWNER_PROCESS, .queue = 64,                       \
+        .queue_timeout = 30000, .run_timeout = 600000, .hang_limit = BT_HANG_MS, .start_limit = BT_START_MS            \
+    }
 
 /* [serve]. Begin with BT_SERVE_SETTINGS. */
 struct bt_serve_settings {
     const char *host, *key_file, *origins;
+    const char *tls_cert, *tls_key; /* both or none */
     int port, connections;
     int64_t body_max, header_timeout, body_timeout, idle_timeout, stream_idle, drain;
     int log; /* baton_log_level */
@@ -106,7 +112,8 @@ struct bt_config {
 enum bt_config_group {
     BT_GROUP_MODEL,   /* bt_model_settings: --model, --ctx, ...: every subcommand */
     BT_GROUP_POLICY,  /* bt_model_settings: --contexts, --sequences, --when-full, ... */
-    BT_GROUP_KIND,    /* bt_model_settings: kind, pooling, sequential: of files alone */
+    BT_GROUP_POOLING, /* bt_model_settings: --pooling: of files and serve */
+    BT_GROUP_KIND,    /* bt_model_settings: kind, sequential: of files alone */
     BT_GROUP_OWNER,   /* bt_model_settings: --owner, --no-sandbox, ...: every subcommand */
     BT_GROUP_ADDRESS, /* bt_serve_settings */
     BT_GROUP_LIMITS,  /* bt_serve_settings */
@@ -127,6 +134,8 @@ void bt_config_free(struct bt_config **config);
 /* Fills what nobody said and checks what belongs together: contexts and sequences (1 x 8; 1 x 1 for a sequential model
  * and for those that do not generate text), exact, the adapters. Once is enough and twice is harmless. _INVALID. */
 baton_status bt_model_settings_complete(struct bt_model_settings *m, baton_error *err);
+/* The same for the server's, once a command line has been laid over them. _INVALID. */
+baton_status bt_serve_settings_check(const struct bt_serve_settings *o, baton_error *err);
 /* Of complete settings; what is filled borrows from them. The first leaves `sequences` alone; the second is the part of
  * the third that says where contexts live. */
 void bt_model_settings_apply(const struct bt_model_settings *m, struct bt_model_params *model,

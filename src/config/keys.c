@@ -50,19 +50,32 @@ static const struct bt_option POLICY_OPTIONS[] = {
 static const struct bt_option OWNER_OPTIONS[] = {
     {"owner", 0, BT_OPTION_CHOICE, MODEL(owner), .choices = "thread|process",
      .help = "where each context lives: on a thread of this process, or\nin a process of its own, without network and "
-             "without files\nbut the model's (serve: thread; ask: thread)"},
+             "without files\nbut the model's (process; ask: thread)"},
     {"no-sandbox", 0, BT_OPTION_FLAG, MODEL(no_sandbox),
      .help = "owner processes keep the rights of this one. Gives up:\na hostile model file could then read your files, "
              "use the\nnetwork and end your other processes"},
+    {"resume", 0, BT_OPTION_CHOICE, MODEL(resume), .choices = "on|off",
+     .help = "what becomes of requests whose owner process ended: they\ngo on in the next one, token for token where "
+             "--exact is on\n(on), or end as crashed, with the text they had"},
+    {"hang-limit", 0, BT_OPTION_DURATION, MODEL(hang_limit), -1, DAY, .value = "TIME",
+     .help = "an owner process that has said nothing for so long is\nkilled and started again (30s; 3s at least), or "
+             "never"},
+    {"start-limit", 0, BT_OPTION_DURATION, MODEL(start_limit), -1, DAY, .value = "TIME",
+     .help = "how long one may take to load its model (10m), or never\nends"},
     {"owner-core", 0, BT_OPTION_FLAG, MODEL(owner_core),
      .help = "an owner process that crashes may leave a core file,\nwith prompts and answers in it"},
+};
+
+static const struct bt_option POOLING_OPTIONS[] = {
+    {"pooling", 0, BT_OPTION_CHOICE, MODEL(pooling), .choices = "off|none|mean|cls|last|rank|auto",
+     .help =
+         "what becomes of the vectors of a text's tokens: other than\noff the model embeds (mean, cls, last) or scores "
+         "(rank),\nand generates nothing. auto, the default: off, unless it\ncan do nothing else"},
 };
 
 static const struct bt_option KIND_OPTIONS[] = {
     {"kind", 0, BT_OPTION_CHOICE, MODEL(kind), .choices = "text|speech|image",
      .help = "what the model is for, and with it the library that\nruns it (text)"},
-    {"pooling", 0, BT_OPTION_CHOICE, MODEL(pooling), .choices = "off|none|mean|cls|last|rank",
-     .help = "other than off: the model embeds, or scores, and\ngenerates nothing (off)"},
     {"sequential", 0, BT_OPTION_FLAG, MODEL(sequential),
      .help = "one request at a time, whatever asks: one context of one\nsequence (no)"},
 };
@@ -72,6 +85,9 @@ static const struct bt_option ADDRESS_OPTIONS[] = {
     {"port", 'p', BT_OPTION_INT, SERVE(port), 0, 65535, .value = "N", .help = "0 picks a free one (8080)"},
     {"api-key-file", 0, BT_OPTION_TEXT, SERVE(key_file), .value = "FILE",
      .help = "API keys, one a line: who has none of them gets 401;\nwithout it anybody who can connect may ask"},
+    {"tls-cert", 0, BT_OPTION_TEXT, SERVE(tls_cert), .value = "FILE",
+     .help = "a certificate and those that lead to its root, as PEM:\nHTTPS instead of HTTP"},
+    {"tls-key", 0, BT_OPTION_TEXT, SERVE(tls_key), .value = "FILE", .help = "its key, as PEM without a passphrase"},
     {"allow-origin", 0, BT_OPTION_TEXT, SERVE(origins), .value = "LIST",
      .help =
          "web pages that may ask, as http://localhost:3000, with\ncommas between them; * is any, without it none: 403"},
@@ -118,6 +134,7 @@ struct bt_option_group bt_config_group(enum bt_config_group which, void *into) {
         [BT_GROUP_MODEL] = {"The model", MODEL_OPTIONS, BT_COUNT(MODEL_OPTIONS), NULL},
         [BT_GROUP_POLICY] = {"How many at once, and what happens to the rest", POLICY_OPTIONS, BT_COUNT(POLICY_OPTIONS),
                              NULL},
+        [BT_GROUP_POOLING] = {"Vectors", POOLING_OPTIONS, BT_COUNT(POOLING_OPTIONS), NULL},
         [BT_GROUP_KIND] = {"What it is", KIND_OPTIONS, BT_COUNT(KIND_OPTIONS), NULL},
         [BT_GROUP_OWNER] = {"The owner", OWNER_OPTIONS, BT_COUNT(OWNER_OPTIONS), NULL},
         [BT_GROUP_ADDRESS] = {"The address", ADDRESS_OPTIONS, BT_COUNT(ADDRESS_OPTIONS), NULL},

@@ -53,8 +53,9 @@ static baton_status take_loras(struct bt_model_settings *m, baton_error *err) {
 }
 
 baton_status bt_model_settings_complete(struct bt_model_settings *m, baton_error *err) {
-    bool one = m->sequential || m->kind != BT_MODEL_TEXT || m->pooling != BT_POOL_OFF;
-    if (m->pooling != BT_POOL_OFF && m->kind != BT_MODEL_TEXT)
+    bool pooled = m->pooling != BT_POOL_OFF && m->pooling != BT_POOL_AUTO;
+    bool one = m->sequential || m->kind != BT_MODEL_TEXT || pooled;
+    if (pooled && m->kind != BT_MODEL_TEXT)
         return bt_fail(err, BATON_INVALID, "pooling is for models of kind = text");
     if (m->sequential && (m->contexts > 1 || m->sequences > 1))
         return bt_fail(err, BATON_INVALID, "sequential = yes is one context of one sequence: not %s = %d",
@@ -64,6 +65,10 @@ baton_status bt_model_settings_complete(struct bt_model_settings *m, baton_error
                        m->sequences);
     if (m->kind != BT_MODEL_TEXT && m->lora)
         return bt_fail(err, BATON_INVALID, "lora is for models of kind = text");
+    if (m->hang_limit >= 0 && m->hang_limit < BT_HANG_MIN_MS)
+        return bt_fail(err, BATON_INVALID,
+                       "the hang limit is %lld ms: at least %d, because an owner is heard of once a second",
+                       (long long)m->hang_limit, BT_HANG_MIN_MS);
     if (m->file && strcmp(m->file, "builtin") == 0)
         m->file = NULL;
     m->contexts = m->contexts > 0 ? m->contexts : 1;
@@ -71,6 +76,13 @@ baton_status bt_model_settings_complete(struct bt_model_settings *m, baton_error
     if (m->exact == BT_EXACT_AUTO)
         m->exact = m->gpu_layers == 0 ? BT_EXACT_ON : BT_EXACT_OFF;
     return take_loras(m, err);
+}
+
+baton_status bt_serve_settings_check(const struct bt_serve_settings *o, baton_error *err) {
+    if (!o->tls_cert != !o->tls_key)
+        return bt_fail(err, BATON_INVALID, "tls-%s without tls-%s: HTTPS needs both", o->tls_cert ? "cert" : "key",
+                       o->tls_cert ? "key" : "cert");
+    return BATON_OK;
 }
 
 void bt_model_settings_apply(const struct bt_model_settings *m, struct bt_model_params *model,
@@ -90,6 +102,9 @@ void bt_model_settings_owner(const struct bt_model_settings *m, struct bt_front_
     p->owner = (enum bt_owner_kind)m->owner;
     p->no_sandbox = m->no_sandbox;
     p->core = m->owner_core;
+    p->no_resume = m->resume == 1;
+    p->hang_ms = m->hang_limit;
+    p->start_ms = m->start_limit;
 }
 
 void bt_model_settings_front(const struct bt_model_settings *m, struct bt_front_params *p) {

@@ -2,14 +2,15 @@
  * owner and is asked again when one has ended under it; one about a conversation or a cache goes to the owner that has
  * it.
  *
- * Invariant: a call is SENT to one context, or waits in no context for one to be ready; its handler is told once.
+ * Invariant: a call is sent to one context, whose `calls` counts it, or waits for one to be ready; its handler is told
+ * once.
  * State: the dispatch's. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "ipc/dispatch.h"
 
-enum { CALL_ATTEMPTS = 3 };
+enum { CALL_ATTEMPTS = 3, CALLS_AT_ONCE = 256 /* to one owner; the others wait here */ };
 
 struct call {
     struct bt_list link;
@@ -18,21 +19,29 @@ struct call {
     struct bt_call_handler handler; /* on_reply == NULL: nobody waits any more */
     uint64_t id;
     uint64_t received; /* bytes of the result */
-    int context;       /* -1: waits for one */
-    bool anywhere;     /* about the model */
+    int context;       /* that it was sent to; -1: it waits */
+    int only;          /* the context that knows; -1: any */
     int attempts;
 };
 
-static void call_free(struct call *c) {
+/* From its context, if it was sent to one. */
+static void take_back(struct bt_dispatch *d, struct call *c) {
     bt_outbox_remove(&c->out);
+    if (c->context >= 0)
+        d->contexts[c->context].calls--;
+    c->context = -1;
+}
+
+static void call_free(struct bt_dispatch *d, struct call *c) {
+    take_back(d, c);
     bt_list_remove(&c->link);
     bt_buf_free(&c->body);
     free(c);
 }
 
-static void conclude(struct call *c, baton_status status, const char *text) {
+static void conclude(struct bt_dispatch *d, struct call *c, baton_status status, const char *text) {
     struct bt_call_handler handler = c->handler;
-    call_free(c);
+    call_free(d, c);
     if (handler.on_reply)
         handler.on_reply(handler.arg, status, text);
 }
@@ -49,15 +58,17 @@ static struct call *find(struct bt_dispatch *d, uint64_t id) {
 static void ask(struct bt_dispatch *d, struct call *c, int context) {
     c->context = context;
     c->attempts++;
+    d->contexts[context].calls++;
     bt_outbox_add(&d->contexts[context].outbox, &c->out, BT_FRAME_CALL, c->id, 0, &c->body);
     bt_dispatch_send(d, context);
 }
 
 void bt_dispatch_place_calls(struct bt_dispatch *d) {
-    int context = bt_list_empty(&d->calls) ? -1 : bt_dispatch_least_loaded(d);
-    for (struct bt_list *l = d->calls.next; l != &d->calls && context >= 0 && !d->closing; l = l->next) {
+    int any = bt_list_empty(&d->calls) ? -1 : bt_dispatch_least_loaded(d);
+    for (struct bt_list *l = d->calls.next; l != &d->calls && !d->closing; l = l->next) {
         struct call *c = BT_CONTAINER(l, struct call, link);
-        if (c->context < 0)
+        int context = c->only >= 0 ? c->only : any;
+        if (c->context < 0 && context >= 0 && d->contexts[context].calls < CALLS_AT_ONCE)
             ask(d, c, context);
     }
 }
@@ -71,7 +82,7 @@ baton_status bt_dispatch_call(struct bt_dispatch *d, int context, const struct b
     bt_list_init(&c->out.link);
     c->id = call->id;
     c->context = -1;
-    c->anywhere = context < 0;
+    c->only = context;
     c->handler = *handler;
     bt_call_encode(&c->body, call);
     baton_status status = BATON_OK;
@@ -84,14 +95,11 @@ baton_status bt_dispatch_call(struct bt_dispatch *d, int context, const struct b
     else if (context >= 0 && d->contexts[context].life.life != BT_LIFE_READY)
         status = bt_fail(err, BATON_STALE, "the owner of context %d has ended, and what it had with it", context);
     if (status) {
-        call_free(c);
+        call_free(d, c);
         return status;
     }
     bt_list_append(&d->calls, &c->link);
-    if (context >= 0)
-        ask(d, c, context);
-    else
-        bt_dispatch_place_calls(d);
+    bt_dispatch_place_calls(d);
     return BATON_OK;
 }
 
@@ -101,11 +109,11 @@ void bt_dispatch_call_drop(struct bt_dispatch *d, uint64_t id) {
         return;
     c->handler = (struct bt_call_handler){0};
     if (c->context < 0 || (bt_outgoing_waits(&c->out) && c->out.offset == 0)) {
-        call_free(c);
+        call_free(d, c);
     } else if (bt_outgoing_waits(&c->out)) { /* the rest does not come */
         bt_put_cancel(d->contexts[c->context].out, id, BATON_CANCELLED);
         d->ops->write(d->arg, c->context);
-        call_free(c);
+        call_free(d, c);
     }
 }
 
@@ -137,9 +145,11 @@ baton_status bt_dispatch_reply(struct bt_dispatch *d, int context, const struct 
         return status;
     if (reply.status == BATON_OK)
         status = deliver(c, reply.offset, reply.bytes);
-    if (!status)
-        conclude(c, reply.status, reply.status ? reply.bytes.data : "");
-    return status;
+    if (status)
+        return status;
+    conclude(d, c, reply.status, reply.status ? reply.bytes.data : "");
+    bt_dispatch_place_calls(d);
+    return BATON_OK;
 }
 
 /* The calls that the owner had. */
@@ -149,12 +159,11 @@ void bt_dispatch_bereave_calls(struct bt_dispatch *d, int context, const char *h
         more = false;
         for (struct bt_list *l = d->calls.next; l != &d->calls && !more; l = l->next) {
             struct call *c = BT_CONTAINER(l, struct call, link);
-            if (c->context != context)
+            if (c->context != context && c->only != context)
                 continue;
-            bt_outbox_remove(&c->out);
-            c->context = -1;
-            if (d->closing || !c->anywhere || c->attempts >= CALL_ATTEMPTS) {
-                conclude(c, d->closing ? BATON_CLOSED : BATON_CRASHED, how);
+            take_back(d, c);
+            if (d->closing || c->only >= 0 || c->attempts >= CALL_ATTEMPTS) {
+                conclude(d, c, d->closing ? BATON_CLOSED : BATON_CRASHED, how);
                 more = true; /* the handler may have changed the list */
             }
         }
@@ -163,5 +172,5 @@ void bt_dispatch_bereave_calls(struct bt_dispatch *d, int context, const char *h
 
 void bt_dispatch_end_calls(struct bt_dispatch *d, const char *how) {
     while (!bt_list_empty(&d->calls))
-        conclude(BT_CONTAINER(d->calls.next, struct call, link), BATON_CLOSED, how);
+        conclude(d, BT_CONTAINER(d->calls.next, struct call, link), BATON_CLOSED, how);
 }

@@ -14,6 +14,7 @@ void bt_dispatch_init(struct bt_dispatch *d, const struct bt_dispatch_params *pa
     d->params = *params;
     d->ops = ops;
     d->arg = arg;
+    d->due_ns = BT_NEVER_NS;
     bt_gate_init(&d->gate, params->contexts * params->sequences, params->queue_max);
     bt_list_init(&d->pending);
     bt_list_init(&d->running);
@@ -130,8 +131,19 @@ static baton_status on_data(struct bt_dispatch *d, int context, const struct bt_
 /* It went past the place where its last owner died, alone, and goes on among the others. What DONE flushed of its text
  * is held back again. */
 static bool passed_its_trial(const struct bt_request *r, const struct bt_frame_done *done) {
-    return r->on_trial && !r->cancelled && done->outcome == BATON_OK && done->finish == BT_FINISH_LENGTH &&
+    return r->on_trial && done->outcome == BATON_OK && done->finish == BT_FINISH_LENGTH &&
            r->n_tokens == r->trial_end && r->n_tokens != (uint32_t)r->max_tokens;
+}
+
+static void pass(struct bt_request *r) {
+    struct bt_dispatch *d = r->dispatch;
+    d->contexts[r->context].load--;
+    bt_request_cleared(r);
+    bt_request_pend(r);
+    if (r->cancelled) /* too late for this owner, in time for the answer, which is not complete */
+        bt_request_cancel(r, r->cancelled);
+    else
+        bt_dispatch_place(d);
 }
 
 static baton_status on_done(struct bt_dispatch *d, int context, const struct bt_frame *frame) {
@@ -141,11 +153,7 @@ static baton_status on_done(struct bt_dispatch *d, int context, const struct bt_
     if (!r)
         return status;
     if (passed_its_trial(r, &done)) {
-        d->contexts[context].load--;
-        bt_request_unsend(r);
-        bt_request_cleared(r);
-        bt_request_pend(r);
-        bt_dispatch_place(d);
+        pass(r);
         return BATON_OK;
     }
     struct bt_outcome outcome = {.status = done.outcome,
@@ -296,7 +304,6 @@ static void interrupted(struct bt_dispatch *d, struct bt_request *r, enum bt_bla
     } else {
         c->load--;
         r->on_trial = false;
-        bt_request_unsend(r);
         bt_request_pend(r);
     }
 }
@@ -329,8 +336,20 @@ static void give_up_suspects(struct bt_dispatch *d, int context, const char *how
     }
 }
 
+static void log_end(const struct bt_dispatch *d, int context, const char *how) {
+    const struct bt_dispatch_context *c = &d->contexts[context];
+    if (d->closing)
+        return;
+    if (c->life.life == BT_LIFE_GONE)
+        bt_log(BATON_LOG_ERROR, "%s; it is not started again", how);
+    else
+        bt_log(BATON_LOG_WARN, "%s; it is started again in %d ms, and %d requests go on there or elsewhere", how,
+               (int)((c->life.start_ns - c->life.since_ns) / BT_NS_PER_MS), c->load);
+}
+
 static void bereave(struct bt_dispatch *d, int context, enum bt_blame blame, const char *how) {
     const struct bt_supervisor *s = &d->contexts[context].life;
+    log_end(d, context, how);
     for (struct bt_list *l = d->running.next; l != &d->running; l = l->next) {
         struct bt_request *r = BT_CONTAINER(l, struct bt_request, link);
         if (r->context == context && r->n_tokens == r->before && r->received == r->received_before)
@@ -400,8 +419,7 @@ static void begin(struct bt_dispatch *d, int context) {
     bereave(d, context, BT_BLAME_NOBODY, err.text);
 }
 
-static int64_t tick_owners(struct bt_dispatch *d, int64_t now) {
-    int64_t next = BT_NEVER_NS;
+static void tick_owners(struct bt_dispatch *d, int64_t now) {
     for (int i = 0; i < d->params.contexts; i++) {
         struct bt_supervisor *s = &d->contexts[i].life;
         switch (bt_supervise_tick(s, now)) {
@@ -414,9 +432,7 @@ static int64_t tick_owners(struct bt_dispatch *d, int64_t now) {
         case BT_ORDER_NONE:
             break;
         }
-        next = BT_MIN(next, bt_supervise_next(s));
     }
-    return next;
 }
 
 /* Handlers may end any request, so each look at a list begins anew. */
@@ -446,20 +462,28 @@ static int64_t next_run_deadline(const struct bt_list *head) {
     return next;
 }
 
+static int64_t next_due(const struct bt_dispatch *d) {
+    int64_t next = BT_MIN(bt_gate_next_deadline(&d->gate), next_run_deadline(&d->pending));
+    for (int i = 0; i < d->params.contexts; i++)
+        next = BT_MIN(next, bt_supervise_next(&d->contexts[i].life));
+    return BT_MIN(next, next_run_deadline(&d->running));
+}
+
 int64_t bt_dispatch_tick(struct bt_dispatch *d) {
     int64_t now = now_of(d);
     struct bt_waiter *w;
+    for (int i = 0; i < d->params.contexts && now - BT_LATE_NS > d->due_ns; i++)
+        bt_supervise_heard(&d->contexts[i].life, now);
     while ((w = bt_gate_expire(&d->gate, now)))
         bt_request_conclude(
             BT_CONTAINER(w, struct bt_request, waiter),
             &(struct bt_outcome){.status = BATON_QUEUE_TIMEOUT, .error = baton_status_text(BATON_QUEUE_TIMEOUT)});
     while (expire_one(d, now))
         ;
-    int64_t next = tick_owners(d, now);
+    tick_owners(d, now);
     bt_dispatch_settle(d);
-    next = BT_MIN(next, bt_gate_next_deadline(&d->gate));
-    next = BT_MIN(next, next_run_deadline(&d->pending));
-    return BT_MIN(next, next_run_deadline(&d->running));
+    d->due_ns = next_due(d);
+    return d->due_ns;
 }
 
 void bt_dispatch_close(struct bt_dispatch *d) {

@@ -100,6 +100,7 @@ struct bt_dispatch_context {
     struct bt_supervisor life;
     struct bt_buf *out;    /* the shell's */
     struct bt_list outbox; /* what is still to go there */
+    int calls;             /* sent there */
     int load, suspects;
     baton_error error; /* what its owner said it died of; of the last one */
 };
@@ -116,6 +117,7 @@ struct bt_dispatch {
     struct bt_front_counts counts;
     bool closing, opening; /* opening: nothing is restarted, so that who opens hears of it */
     void (*on_ready)(void *arg, int context, const struct bt_frame_ready *ready); /* may be NULL */
+    int64_t due_ns;                                                               /* when the next tick is due */
     struct bt_pulse pulse;                                                        /* scratch */
 };
 
@@ -146,7 +148,9 @@ baton_status bt_dispatch_call(struct bt_dispatch *d, int context, const struct b
 void bt_dispatch_call_drop(struct bt_dispatch *d, uint64_t id);
 bool bt_dispatch_calls(struct bt_dispatch *d, uint64_t id); /* whether such a call is under way */
 
-/* Deadlines, starts, kills. Handlers are called. Returns when to tick next. */
+/* Deadlines, starts, kills. Handlers are called. Returns when to tick next. What owners have said before is to be told
+ * before: a tick that is late by more than BT_LATE_NS takes nobody's silence for a hang, since it was its own. */
+#define BT_LATE_NS BT_NS_PER_S
 int64_t bt_dispatch_tick(struct bt_dispatch *d);
 
 /* No new requests; what waits is CLOSED; owners are asked to end, and what runs ends with them. */

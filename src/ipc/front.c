@@ -139,9 +139,16 @@ static void ended(struct bt_front *f, int context) {
     bool process = c->pidfd >= 0;
     if (c->link.fd >= 0 && process)
         hear(f, context); /* what it said before it ended */
-    if (!bt_spawn_reap(f->spawn, context, &end) && process)
+    /* a forked child of this program may hold copies, and then closing alone would not end the watch */
+    unwatch(f, &c->pidfd);
+    unwatch(f, &c->log_fd);
+    if (!bt_spawn_reap(f->spawn, context, &end) && process) {
+        c->pidfd = bt_spawn_pidfd(f->spawn, context);
+        c->log_fd = bt_spawn_log_fd(f->spawn, context);
+        watch(f, c->pidfd, context, ABOUT_END);
+        watch(f, c->log_fd, context, ABOUT_LOG);
         return;
-    c->pidfd = c->log_fd = -1; /* closed, and so unwatched */
+    }
     bt_link_close(&c->link);
     bt_dispatch_ended(&f->dispatch, context, process ? &end : NULL);
 }
@@ -200,7 +207,10 @@ baton_status bt_front_pump(struct bt_front *f) {
     return n < 0 ? BATON_IO : newly_gone(f, before);
 }
 
+/* Whoever is about to be taken for hung may have said something that nobody has read yet. */
 int64_t bt_front_tick(struct bt_front *f) {
+    if (f->dispatch.due_ns <= bt_now_ns())
+        bt_front_pump(f);
     return bt_dispatch_tick(&f->dispatch);
 }
 
@@ -287,6 +297,7 @@ void bt_front_health(const struct bt_front *f, int context, struct bt_front_heal
     bool answers = bt_supervise_answers(s, now), probation = bt_dispatch_probation(&f->dispatch, context);
     *h = (struct bt_front_health){.state = answers && probation ? "probation" : bt_supervise_name(s, now),
                                   .ready = answers && !probation,
+                                  .gone = s->life == BT_LIFE_GONE,
                                   .running = c->load,
                                   .restarts = s->starts > 1 ? s->starts - 1 : 0,
                                   .since_ns = s->since_ns,

@@ -23,6 +23,7 @@ enum {
     BT_CONTEXTS_MAX = 64,
     BT_WINDOW = 256, /* tokens on their way without the reader having taken them */
     BT_HANG_MS = 30000,
+    BT_HANG_MIN_MS = 3000,
     BT_START_MS = 600000,
 };
 
@@ -159,6 +160,7 @@ void bt_front_counts(const struct bt_front *f, struct bt_front_counts *counts);
 struct bt_front_health {
     const char *state; /* ready, silent, probation; starting, restarting, ending, hung, given up, closed */
     bool ready;        /* it has answered lately, and takes requests */
+    bool gone;         /* for good */
     int running;       /* requests on it */
     uint32_t restarts;
     int64_t since_ns, heard_ns; /* in this state; the last word of it */

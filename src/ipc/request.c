@@ -118,6 +118,7 @@ void bt_request_pend(struct bt_request *r) {
         r->order = d->grants++;
         r->run_deadline_ns = bt_deadline(r->waiter.granted_ns, r->run_ms);
     }
+    bt_request_unsend(r);
     bt_list_remove(&r->link);
     struct bt_list *before = &d->pending;
     while (before->prev != &d->pending && BT_CONTAINER(before->prev, struct bt_request, link)->order > r->order)

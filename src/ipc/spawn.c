@@ -200,10 +200,6 @@ const char *bt_spawn_sandbox(const struct bt_spawn *s, int context) {
     return s->ops->sandbox ? s->ops->sandbox(s, context) : "";
 }
 
-const struct bt_model *bt_spawn_model(const struct bt_spawn *s) {
-    return s->ops->model ? s->ops->model(s) : NULL;
-}
-
 void bt_spawn_visit(struct bt_spawn *s, int context, struct bt_visit *visit) {
     if (s->ops->visit)
         s->ops->visit(s, context, visit);

@@ -62,9 +62,6 @@ bool bt_spawn_reap(struct bt_spawn *s, int context, struct bt_owner_end *end);
  * for a thread, and until its READY. Lives until the context is started again. */
 const char *bt_spawn_sandbox(const struct bt_spawn *s, int context);
 
-/* The model, where it is in this process; NULL elsewhere. Any thread. */
-const struct bt_model *bt_spawn_model(const struct bt_spawn *spawn);
-
 /* Sends a visit to that owner. Its done is called on the owner's thread, or from bt_spawn_reap or _close; at once, with
  * false, where the owner is a process. Any thread. */
 struct bt_visit;

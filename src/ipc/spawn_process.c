@@ -165,10 +165,6 @@ static baton_status launch(struct processes *s, int context, struct cargo *cargo
     int rc = 0;
     for (int i = 0; i < cargo->n && !rc; i++)
         rc = posix_spawn_file_actions_adddup2(&actions, cargo->fd[i], cargo->at[i]);
-#if defined(__GLIBC__) && __GLIBC_PREREQ(2, 34)
-    if (!rc) /* what this program left without close-on-exec */
-        rc = posix_spawn_file_actions_addclosefrom_np(&actions, cargo->least);
-#endif
     set_signals(&attr);
     if (!rc)
         rc = spawn_pidfd(s->program, &actions, &attr, argv, s->environment, &s->owners[context].pidfd);
@@ -245,8 +241,6 @@ static void processes_read_log(struct bt_spawn *base, int context) {
     char text[4096];
     for (size_t total = 0; p->log >= 0 && total < LOG_PER_READ;) {
         ssize_t n = read(p->log, text, sizeof text);
-        if (n == 0)
-            shut(&p->log); /* both ends are closed; the end of the process is the pidfd's to tell */
         if (n <= 0 && !(n < 0 && errno == EINTR))
             return;
         bt_printed_add(&p->lines, text, (size_t)BT_MAX(n, 0), bt_now_coarse_ns());
@@ -267,8 +261,12 @@ static void read_report(struct process *p, const char **last) {
         *last = NULL;
     if (!end)
         return;
+    bool first = p->sandbox[0] == '\0' && p->starts <= 1;
     snprintf(p->sandbox, sizeof p->sandbox, "%.*s", (int)BT_MIN(end - p->words, (ptrdiff_t)255), p->words);
     bt_utf8_mend(p->sandbox);
+    if (first && strstr(p->sandbox, "; no "))
+        bt_log(BATON_LOG_WARN, "%s: this kernel lacks a part of the owner process's sandbox: %s", p->lines.name,
+               p->sandbox);
     size_t len = p->n_words - (size_t)(end + 1 - p->words);
     if (!last || len == 0)
         return;

@@ -5,10 +5,10 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Silence: an owner says something each PULSE (owner/loop.h), so three missed ones are noticed, a hang limit's worth
- * is fatal. */
+/* An owner says something each second (BT_PULSE_NS): a few pulses that do not come make it silent, all of a hang
+ * limit's make it hung. */
 static const int64_t BACKOFF_MS = 100, BACKOFF_MAX_MS = 10000, LINGER_MS = 2000, CLOSE_MS = 10000,
-                     SILENT_NS = 7 * BT_NS_PER_S, STABLE_NS = 60 * BT_NS_PER_S, STEP_MAX_NS = 600 * BT_NS_PER_S;
+                     SILENT_NS = 5 * BT_NS_PER_S, STABLE_NS = 60 * BT_NS_PER_S, STEP_MAX_NS = 600 * BT_NS_PER_S;
 
 void bt_supervise_init(struct bt_supervisor *s, const struct bt_supervise_params *params, int64_t now_ns) {
     memset(s, 0, sizeof *s);
@@ -70,8 +70,11 @@ static int64_t add(int64_t at_ns, int64_t delay_ns) {
 }
 
 void bt_supervise_condemn(struct bt_supervisor *s, enum bt_charge charge, int64_t now_ns) {
-    if (s->life == BT_LIFE_WAITING && charge == BT_CHARGE_CLOSED)
-        enter(s, BT_LIFE_GONE, now_ns);
+    if (charge == BT_CHARGE_CLOSED) { /* whatever it is at: one that is on its way out, too, is the last */
+        s->params.restarts = false;
+        if (s->life == BT_LIFE_WAITING)
+            enter(s, BT_LIFE_GONE, now_ns);
+    }
     if (s->life != BT_LIFE_STARTING && s->life != BT_LIFE_READY)
         return;
     bool loading = s->life == BT_LIFE_STARTING;
@@ -127,10 +130,10 @@ static enum bt_blame blame(const struct bt_supervisor *s, const struct bt_owner_
     case BT_CHARGE_NONE:
         break;
     }
-    if (end && end->kind == BT_END_UNKNOWN)
-        return BT_BLAME_UNKNOWN;
-    if (s->killed || !end) /* its socket ended long before it did */
+    if (!end)
         return BT_BLAME_SUSPECTS;
+    if (end->kind == BT_END_UNKNOWN || s->killed) /* it lingered: what ended its socket is hidden by our own signal */
+        return BT_BLAME_UNKNOWN;
     return end->kind == BT_END_SIGNALLED && from_outside(end->code) ? BT_BLAME_NOBODY : BT_BLAME_SUSPECTS;
 }
 
@@ -146,14 +149,14 @@ static void account(struct bt_supervisor *s, const struct bt_owner_end *end) {
     char how[96];
     if (s->charge)
         snprintf(how, sizeof how, "%s", charges[s->charge]);
-    else if (!end || (end->kind == BT_END_EXITED && end->code == 0))
+    else if (!end)
         snprintf(how, sizeof how, "ended without a word");
     else if (end->kind == BT_END_UNKNOWN)
         snprintf(how, sizeof how, "ended, nobody knows how: this program reaps its children elsewhere");
     else if (end->kind == BT_END_SIGNALLED)
         snprintf(how, sizeof how, "was ended by signal %d (%s)", end->code, strsignal(end->code));
     else
-        snprintf(how, sizeof how, "exited with status %d", end->code);
+        snprintf(how, sizeof how, "exited with status %d, unasked", end->code);
     snprintf(s->account, sizeof s->account, "%s%s%s", how, s->words[0] ? ": " : "", s->words);
 }
 
@@ -206,7 +209,7 @@ enum bt_order bt_supervise_tick(struct bt_supervisor *s, int64_t now_ns) {
 }
 
 bool bt_supervise_answers(const struct bt_supervisor *s, int64_t now_ns) {
-    return s->life == BT_LIFE_READY && now_ns - s->heard_ns < BT_MIN(SILENT_NS, hang_ns(s));
+    return s->life == BT_LIFE_READY && now_ns - s->heard_ns < BT_MIN(SILENT_NS, hang_ns(s) / 2);
 }
 
 const char *bt_supervise_name(const struct bt_supervisor *s, int64_t now_ns) {

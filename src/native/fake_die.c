@@ -66,6 +66,7 @@ static void die(enum bt_fake_death death) {
                                partial[] = {200, 0, 0, 0, 8, 'h', 'a', 'l', 'f'};
     switch (death) {
     case BT_FAKE_SEGV:
+        sigaction(SIGSEGV, &(struct sigaction){.sa_handler = SIG_DFL}, NULL); /* a sanitizer has one of its own */
         raise(SIGSEGV);
         break;
     case BT_FAKE_ASSERT:

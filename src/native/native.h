@@ -63,8 +63,9 @@ struct bt_model_details {
     bool add_bos, add_eos; /* tokenize puts them there */
 };
 
-/* What becomes of the vectors of an input's tokens. OFF: the context generates and embeds nothing. */
-enum bt_pooling { BT_POOL_OFF, BT_POOL_NONE, BT_POOL_MEAN, BT_POOL_CLS, BT_POOL_LAST, BT_POOL_RANK };
+/* What becomes of the vectors of an input's tokens. OFF: the context generates and embeds nothing. AUTO is an owner's:
+ * OFF if the model generates, else what it was made for. */
+enum bt_pooling { BT_POOL_OFF, BT_POOL_NONE, BT_POOL_MEAN, BT_POOL_CLS, BT_POOL_LAST, BT_POOL_RANK, BT_POOL_AUTO };
 
 /* Models are trained with lengths whose cache would not fit into most machines several times over. */
 enum { BT_CTX_PRESET = 4096 };
@@ -277,6 +278,12 @@ baton_status bt_native_adopt(void *const *natives, int n, const char *chat_templ
                              struct bt_context **contexts, baton_error *err);
 void bt_native_own(struct bt_context *c); /* of an adopted one: the library's context is freed with it after all */
 int bt_native_rows(const struct bt_context *c); /* of an adopted one: tokens that one decode takes */
+
+/* What a model and its contexts will take, from the file's header alone, which is read here and not by libllama: weights,
+ * and the caches of all contexts as 16-bit keys and values (0: the file does not say its shape; sliding windows and
+ * recurrent states take less). Both are 0 for a fake model. _NOT_FOUND, _IO, _BAD_MODEL, _TOO_LONG, _NO_MEMORY. */
+baton_status bt_model_estimate(const char *path, const struct bt_context_params *context, int contexts,
+                               uint64_t *weight_bytes, uint64_t *context_bytes, baton_error *err);
 
 /* Where the built-in model lies: $BATON_MODEL_DIR, beside the program, or where it was installed; NULL if nowhere. */
 const char *bt_builtin_model_path(void);

@@ -56,6 +56,36 @@ baton_status bt_prepare_inputs(const struct bt_model *m, int capacity, bool scor
     return BATON_OK;
 }
 
+/* The number under ARCHITECTURE.pooling_type, as libllama counts (llama.h: llama_pooling_type); -1: there is none. */
+static int pooling_type(const struct bt_model *m) {
+    static const char suffix[] = ".pooling_type";
+    struct bt_buf key = BT_BUF_INIT, value = BT_BUF_INIT;
+    int type = -1;
+    for (int i = 0; type < 0 && m->ops->metadata(m, i, &key, &value); i++) {
+        bt_buf_add(&value, "", 1);
+        if (!value.failed && key.len >= sizeof suffix - 1 &&
+            memcmp(key.data + key.len - (sizeof suffix - 1), suffix, sizeof suffix - 1) == 0)
+            type = (int)strtol((const char *)value.data, NULL, 10);
+        key.len = value.len = 0;
+    }
+    bt_buf_free(&key);
+    bt_buf_free(&value);
+    return type;
+}
+
+enum bt_pooling bt_pooling_for(const struct bt_model *m, enum bt_pooling asked, bool generates) {
+    struct bt_model_details d;
+    if (asked != BT_POOL_AUTO)
+        return asked;
+    m->ops->details(m, &d);
+    if (generates && d.generates)
+        return BT_POOL_OFF;
+    if (d.scores > 0)
+        return BT_POOL_RANK;
+    int type = pooling_type(m);
+    return type == 2 ? BT_POOL_CLS : type == 3 ? BT_POOL_LAST : BT_POOL_MEAN;
+}
+
 static baton_status tokenize(const struct bt_model *m, const struct bt_call *call, struct bt_buf *out,
                              baton_error *err) {
     bt_token *tokens = NULL;

@@ -400,6 +400,19 @@ static void run(struct bt_loop *l) {
     flush_last_words(l);
 }
 
+/* Not every file says that its model is an encoder; making a context finds out. */
+static baton_status open_context(struct bt_loop *l, const struct bt_context_params *params, baton_error *err) {
+    struct bt_context_params p = *params;
+    p.pooling = bt_pooling_for(l->model, params->pooling, true);
+    baton_status status = bt_context_open(l->model, &p, &l->context, err);
+    if (status == BATON_UNSUPPORTED && params->pooling == BT_POOL_AUTO && p.pooling == BT_POOL_OFF) {
+        p.pooling = bt_pooling_for(l->model, params->pooling, false);
+        status = bt_context_open(l->model, &p, &l->context, err);
+    }
+    l->pooling = p.pooling;
+    return status;
+}
+
 static baton_status open_loop(struct bt_loop *l, const struct bt_owner_params *params, baton_error *err) {
     struct bt_context_params context = params->context;
     if (context.sequences < 1 || context.sequences > BT_SEQUENCES_MAX)
@@ -409,12 +422,11 @@ static baton_status open_loop(struct bt_loop *l, const struct bt_owner_params *p
     l->model = params->model;
     l->fd = params->fd;
     l->visits = params->visits;
-    l->pooling = context.pooling;
     l->one_by_one = context.exact;
     l->model->ops->info(l->model, &l->info);
-    if (l->pooling == BT_POOL_NONE)
+    if (context.pooling == BT_POOL_NONE)
         return bt_fail(err, BATON_UNSUPPORTED, "an owner makes no vector per token: pool them");
-    baton_status status = bt_context_open(l->model, &context, &l->context, err);
+    baton_status status = open_context(l, &context, err);
     if (status)
         return status;
     l->capacity = l->context->ops->capacity(l->context);

@@ -33,6 +33,9 @@ bool bt_exact_selftest(struct bt_context *c, const struct bt_model *m, int seque
 /* _INVALID names the first token that the model does not have. */
 baton_status bt_check_tokens(const struct bt_model *m, const bt_token *tokens, size_t n, baton_error *err);
 
+/* What BT_POOL_AUTO is for this model, if it generates and if it does not; any other is itself. */
+enum bt_pooling bt_pooling_for(const struct bt_model *m, enum bt_pooling asked, bool generates);
+
 /* A chat in the model's template, as tokens; *tokens is malloc'd. */
 baton_status bt_chat_tokens(const struct bt_model *m, const struct bt_chat_message *messages, size_t n_messages,
                             bt_token **tokens, size_t *n, baton_error *err);

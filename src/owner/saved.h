@@ -18,9 +18,9 @@ bool bt_saved_begin(struct bt_buf *b, const struct bt_saved *s, unsigned char **
 /* The cache is there, `written` bytes of it. */
 void bt_saved_end(struct bt_buf *b, size_t written);
 
-/* Brings a sequence to the first `keep` tokens by a state of at least as many: *fed is how many it has then. Less, 0: the
- * context has another shape, or its library cannot take back cells; the rest is to be computed anew. Anything else is an
- * error, and the sequence empty. */
+/* Brings a sequence to the first `keep` tokens by a state of at least as many: *fed is how many it has then. Less, 0:
+ * the context has another shape, or its library cannot take back cells; the rest is to be computed anew. Anything else
+ * is an error, and the sequence empty. */
 baton_status bt_saved_restore(struct bt_context *c, int seq, const unsigned char *cache, size_t size, int32_t keep,
                               int32_t *fed, baton_error *err);
 

@@ -1,5 +1,5 @@
 /* One answer: from a request's body to its last byte, or to its client's leaving. The answer owns its texts and its
- * place in the front; it ends in exactly one of finish(), which the front calls, and bt_answer_gone.
+ * place in the front; it ends in exactly one of finish(), which the front calls, and answer_gone.
  *
  * State: the event loop's thread. */
 #include "serve/api.h"
@@ -13,6 +13,7 @@
 static const char JSON[] = "application/json", EVENTS[] = "text/event-stream";
 
 struct answer {
+    struct bt_exchange exchange;
     struct bt_api *api;
     struct bt_served *model;
     struct bt_http_conn *conn;
@@ -20,9 +21,9 @@ struct answer {
     struct bt_list link;
     struct bt_openai_out out;
     bool stream, begun;
-    uint32_t unacked;   /* pieces that have not left yet */
-    struct bt_buf text; /* of an answer that is not streamed */
-    int64_t since_ns;
+    uint32_t unacked;           /* pieces that have not left yet */
+    struct bt_buf text;         /* of an answer that is not streamed */
+    int64_t since_ns, first_ns; /* came; had its first text, 0: not yet */
 };
 
 static void answer_free(struct answer *w) {
@@ -38,15 +39,28 @@ void bt_api_reply_error(struct bt_api *a, struct bt_http_conn *c, const struct b
     bt_http_reply(c, e->status, JSON, headers, a->scratch.data, a->scratch.len);
 }
 
-/* A status as a reply. Who is told to come back is told when: after the queue that is there now. */
-static void reply_status(struct bt_api *a, const struct bt_served *m, struct bt_http_conn *c, baton_status status,
+/* How long it may take until some owner is ready; 0: one is. */
+static int64_t restart_seconds(const struct bt_front *f) {
+    struct bt_front_health h;
+    int64_t soonest = BT_NEVER_NS;
+    for (int i = 0; i < bt_front_info(f)->contexts; i++) {
+        bt_front_health(f, i, &h);
+        if (h.ready)
+            return 0;
+        if (!h.gone)
+            soonest = BT_MIN(soonest, h.retry_ns);
+    }
+    return soonest == BT_NEVER_NS ? 60 : BT_MAX(soonest - bt_now_ns(), 0) / BT_NS_PER_S + 1;
+}
+
+void bt_api_reply_status(struct bt_api *a, const struct bt_served *m, struct bt_http_conn *c, baton_status status,
                          const char *text) {
     struct bt_api_error e;
     struct bt_front_counts n;
     char retry[40];
     bt_openai_status_error(status, text, &e);
     bt_front_counts(m->front, &n);
-    int64_t seconds = m->mean_ns / BT_NS_PER_S * (n.queued + 1) / BT_MAX(n.slots, 1) + 1;
+    int64_t seconds = m->mean_ns / BT_NS_PER_S * (n.queued + 1) / BT_MAX(n.slots, 1) + 1 + restart_seconds(m->front);
     snprintf(retry, sizeof retry, "Retry-After: %d\r\n", (int)BT_MIN(seconds, 60));
     bt_api_reply_error(a, c, &e, e.status == 429 || e.status == 503 ? retry : NULL);
 }
@@ -63,6 +77,11 @@ static void on_text(void *arg, const char *text, size_t len) {
     struct answer *w = arg;
     struct bt_buf *b = &w->api->scratch;
     w->unacked++;
+    w->model->metrics.answer_tokens++;
+    if (BT_UNLIKELY(w->first_ns == 0 && len > 0)) {
+        w->first_ns = bt_now_ns();
+        bt_metrics_first_text(&w->model->metrics, w->first_ns - w->since_ns);
+    }
     b->len = 0;
     if (w->stream) {
         begin(w, b);
@@ -86,7 +105,7 @@ static void completed(struct answer *w, const struct bt_outcome *o) {
         bt_http_send(w->conn, b->data, b->len);
         bt_http_end(w->conn);
     } else if (w->text.failed) {
-        reply_status(w->api, w->model, w->conn, BATON_NO_MEMORY, "");
+        bt_api_reply_status(w->api, w->model, w->conn, BATON_NO_MEMORY, "");
     } else {
         bt_openai_whole(&w->out, o, (const char *)w->text.data, w->text.len, b);
         bt_http_reply(w->conn, 200, JSON, NULL, b->data, b->len);
@@ -98,7 +117,7 @@ static void cut(struct answer *w, const struct bt_outcome *o) {
     struct bt_buf *b = &w->api->scratch;
     struct bt_api_error e;
     if (!w->begun) {
-        reply_status(w->api, w->model, w->conn, o->status, o->error);
+        bt_api_reply_status(w->api, w->model, w->conn, o->status, o->error);
         return;
     }
     b->len = 0;
@@ -110,7 +129,9 @@ static void cut(struct answer *w, const struct bt_outcome *o) {
 
 static void on_done(void *arg, const struct bt_outcome *o) {
     struct answer *w = arg;
+    int64_t now = bt_now_ns();
     w->request = NULL;
+    bt_metrics_done(&w->model->metrics, o, now - w->since_ns, w->first_ns ? now - w->first_ns : -1);
     bt_http_set_data(w->conn, NULL);
     if (o->status == BATON_OK)
         completed(w, o);
@@ -122,9 +143,9 @@ static void on_done(void *arg, const struct bt_outcome *o) {
     answer_free(w);
 }
 
-void bt_answer_drained(struct bt_http_conn *c) {
+static void answer_drained(struct bt_http_conn *c) {
     struct answer *w = bt_http_data(c);
-    if (!w || !w->request || w->unacked == 0)
+    if (!w->request || w->unacked == 0)
         return;
     uint32_t n = w->unacked;
     w->unacked = 0;
@@ -132,12 +153,11 @@ void bt_answer_drained(struct bt_http_conn *c) {
     w->model->poke(w->model->poke_arg);
 }
 
-void bt_answer_gone(struct bt_http_conn *c) {
+static void answer_gone(struct bt_http_conn *c) {
     struct answer *w = bt_http_data(c);
-    if (!w)
-        return;
     struct bt_served *m = w->model;
     bt_http_set_data(c, NULL);
+    m->metrics.gone++;
     if (w->request)
         bt_request_abandon(w->request);
     answer_free(w);
@@ -152,6 +172,7 @@ static baton_status submit(struct answer *w, struct bt_openai_request *r, baton_
 }
 
 void bt_answer_start(struct bt_api *a, struct bt_http_conn *c, bool chat) {
+    static const struct bt_exchange exchange = {answer_gone, answer_drained};
     struct bt_openai_request r;
     struct bt_api_error e;
     struct bt_text body = bt_http_body(c);
@@ -166,7 +187,8 @@ void bt_answer_start(struct bt_api *a, struct bt_http_conn *c, bool chat) {
     struct answer *w = calloc(1, sizeof *w);
     baton_status st = BATON_NO_MEMORY;
     if (w) {
-        *w = (struct answer){.api = a, .model = m, .conn = c, .stream = r.stream, .since_ns = bt_now_ns()};
+        *w = (struct answer){
+            .exchange = exchange, .api = a, .model = m, .conn = c, .stream = r.stream, .since_ns = bt_now_ns()};
         bt_list_append(&a->answers, &w->link);
         if (bt_openai_out_init(&w->out, chat, r.include_usage, bt_http_id(c), time(NULL), m->names[0]))
             st = submit(w, &r, &err);
@@ -179,10 +201,12 @@ void bt_answer_start(struct bt_api *a, struct bt_http_conn *c, bool chat) {
     }
     if (w)
         answer_free(w);
-    reply_status(a, m, c, st, err.text);
+    bt_metrics_outcome(&m->metrics, st);
+    bt_api_reply_status(a, m, c, st, err.text);
 }
 
 void bt_api_cancel_all(struct bt_api *a) {
+    bt_vectors_cancel_all(a);
     struct bt_list *l = a->answers.next, *next;
     for (; l != &a->answers; l = next) { /* a cancel may end its own answer, no other */
         struct answer *w = BT_CONTAINER(l, struct answer, link);

@@ -13,6 +13,12 @@
 #include "serve/keys.h"
 #include "serve/served.h"
 
+/* What a connection's data begins with while a request of it is under way. */
+struct bt_exchange {
+    void (*gone)(struct bt_http_conn *c);    /* the client has left: frees it */
+    void (*drained)(struct bt_http_conn *c); /* what was written has left; may be NULL */
+};
+
 struct bt_api {
     struct bt_served_set served;
     struct bt_http *http;
@@ -23,7 +29,7 @@ struct bt_api {
     size_t body_max;            /* for the text of 413 */
     int64_t created;            /* when the server began, seconds since 1970 */
     bool stopping;
-    struct bt_list answers;
+    struct bt_list answers, vectors;
     struct bt_buf scratch;
 };
 
@@ -38,8 +44,15 @@ uint64_t bt_api_flow(const struct bt_api *a, const struct bt_http_conn *c);
 
 /* answer.c */
 void bt_answer_start(struct bt_api *a, struct bt_http_conn *c, bool chat);
-void bt_answer_gone(struct bt_http_conn *c);
-void bt_answer_drained(struct bt_http_conn *c);
+/* A status as a reply. Who is told to come back is told when: after the queue that is there now. */
+void bt_api_reply_status(struct bt_api *a, const struct bt_served *m, struct bt_http_conn *c, baton_status status,
+                         const char *text);
+/* vectors.c */
+void bt_vectors_start(struct bt_api *a, struct bt_http_conn *c);
+void bt_rerank_start(struct bt_api *a, struct bt_http_conn *c);
+void bt_vectors_cancel_all(struct bt_api *a);
+void bt_tokenize_start(struct bt_api *a, struct bt_http_conn *c);
+void bt_detokenize_start(struct bt_api *a, struct bt_http_conn *c);
 void bt_api_reply_error(struct bt_api *a, struct bt_http_conn *c, const struct bt_api_error *e, const char *headers);
 
 #endif

@@ -62,6 +62,7 @@ void bt_conn_gone(struct bt_http_conn *c) {
     c->state = BT_CONN_DEAD;
     event_del(&c->io);
     evtimer_del(&c->timer);
+    bt_tls_free(&c->tls);
     close(c->fd);
     h->n_conns--;
     bt_list_remove(&c->dirty);
@@ -89,7 +90,8 @@ static void conn_read(struct bt_http_conn *c) {
     struct bt_http *h = c->http;
     if (!c->readable || !(bt_conn_reading(c) || c->state == BT_CONN_LINGER))
         return;
-    ssize_t n = recv(c->fd, h->scratch, sizeof h->scratch, MSG_DONTWAIT);
+    ssize_t n = c->tls ? bt_tls_recv(c->tls, h->scratch, sizeof h->scratch)
+                       : recv(c->fd, h->scratch, sizeof h->scratch, MSG_DONTWAIT);
     if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
         c->readable = errno == EINTR;
     } else if (n <= 0) {
@@ -105,6 +107,8 @@ static void conn_read(struct bt_http_conn *c) {
 static void conn_next(struct bt_http_conn *c) {
     if (!c->keep || c->http->stopping) {
         c->state = BT_CONN_LINGER;
+        if (c->tls)
+            bt_tls_end(c->tls);
         shutdown(c->fd, SHUT_WR);
         bt_conn_timer(c, BT_HTTP_LINGER_MS);
         conn_read(c);
@@ -122,7 +126,9 @@ static void conn_next(struct bt_http_conn *c) {
 /* False when the connection broke. Progress restarts the clock of a reader that does not read. */
 static bool conn_write(struct bt_http_conn *c) {
     while (c->out_at < c->out.len) {
-        ssize_t n = send(c->fd, c->out.data + c->out_at, c->out.len - c->out_at, MSG_NOSIGNAL | MSG_DONTWAIT);
+        const unsigned char *data = c->out.data + c->out_at;
+        size_t len = c->out.len - c->out_at;
+        ssize_t n = c->tls ? bt_tls_send(c->tls, data, len) : send(c->fd, data, len, MSG_NOSIGNAL | MSG_DONTWAIT);
         if (n > 0) {
             c->out_at += (size_t)n;
             if (c->out_at < c->out.len)
@@ -205,6 +211,8 @@ static void on_io(evutil_socket_t fd, short what, void *arg) {
         bt_conn_gone(c);
         return;
     }
+    if (c->tls && what & (EV_READ | EV_WRITE)) /* either may be what a call of the other kind has waited for */
+        what |= EV_READ | EV_WRITE;
     bool reads = bt_conn_reading(c) || c->state == BT_CONN_LINGER;
     if (!reads && (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) != 0 || error != 0)) {
         bt_conn_gone(c);
@@ -245,7 +253,10 @@ static uint64_t peer_of(const struct sockaddr_storage *name) {
 static void conn_open(struct bt_http *h, int fd, uint64_t peer) {
     struct bt_http_conn *c = calloc(1, sizeof *c);
     int yes = 1;
-    if (!c || h->n_conns >= h->limits.connections + BT_HTTP_REFUSED_MAX) {
+    bool full = h->n_conns >= h->limits.connections + BT_HTTP_REFUSED_MAX;
+    if (c && h->tls && !full)
+        c->tls = bt_tls_accept(h->tls, fd);
+    if (!c || full || (h->tls && !c->tls)) {
         free(c);
         close(fd);
         return;
@@ -327,6 +338,7 @@ baton_status bt_http_open(const struct bt_http_params *params, struct bt_http **
     h->base = params->base;
     h->limits = params->limits;
     h->handler = params->handler;
+    h->tls = params->tls;
     h->id_base = bt_random64();
     h->fd = -1;
     bt_list_init(&h->conns);
@@ -360,6 +372,10 @@ int bt_http_port(const struct bt_http *h) {
 
 int bt_http_connections(const struct bt_http *h) {
     return h->n_conns;
+}
+
+uint64_t bt_http_replies(const struct bt_http *h, int status) {
+    return h->replies[status];
 }
 
 int bt_http_busy(const struct bt_http *h) {

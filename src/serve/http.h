@@ -16,6 +16,7 @@
 struct event_base;
 struct bt_http;
 struct bt_http_conn;
+struct bt_tls;
 
 enum {
     BT_HTTP_HEADER_MAX = 16 << 10,
@@ -24,7 +25,8 @@ enum {
     BT_HTTP_LINGER_MS = 2000,       /* how long a refused client may take to read why */
     BT_HTTP_SNDBUF = 32 << 10,      /* small, so that a reader that stops is felt soon */
     BT_HTTP_BACKLOG = 512,
-    BT_HTTP_RETRY_MS = 200,   /* until the next try to accept, when there were no descriptors */
+    BT_HTTP_RETRY_MS = 200, /* until the next try to accept, when there were no descriptors */
+    BT_HTTP_STATUS_MAX = 600,
     BT_HTTP_REFUSED_MAX = 64, /* connections over the limit that are told so at a time; more are just closed */
 };
 
@@ -56,6 +58,7 @@ struct bt_http_params {
     int port; /* 0 picks one */
     struct bt_http_limits limits;
     struct bt_http_handler handler;
+    struct bt_tls *tls; /* borrowed; NULL: plain HTTP */
 };
 
 /* Binds, so that an address in use is told before anything slow is done; bt_http_listen lets clients in. */
@@ -66,7 +69,8 @@ int bt_http_port(const struct bt_http *http);
 void bt_http_stop(struct bt_http *http);
 int bt_http_busy(const struct bt_http *http); /* connections with something still to do */
 int bt_http_connections(const struct bt_http *http);
-void bt_http_close(struct bt_http **http); /* on_gone for every open exchange */
+uint64_t bt_http_replies(const struct bt_http *http, int status); /* so many have begun; below BT_HTTP_STATUS_MAX */
+void bt_http_close(struct bt_http **http);                        /* on_gone for every open exchange */
 
 /* The request. Path is without query, percent-decoded; everything is borrowed until the exchange ends. */
 enum bt_http_method bt_http_method(const struct bt_http_conn *c);

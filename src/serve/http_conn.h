@@ -8,6 +8,7 @@
 
 #include "base/list.h"
 #include "serve/http.h"
+#include "serve/tls.h"
 
 enum bt_conn_state {
     BT_CONN_HEAD,   /* waits for a request, or is in its header */
@@ -24,6 +25,7 @@ struct bt_http_conn {
     struct bt_list dirty; /* in http->dirty: has something to write, read or tell */
     struct event io, timer;
     int fd;
+    struct bt_tls_conn *tls; /* NULL: plain */
     enum bt_conn_state state;
     uint64_t id, peer;
     void *data;
@@ -58,6 +60,7 @@ struct bt_http {
     struct event_base *base;
     struct bt_http_limits limits;
     struct bt_http_handler handler;
+    struct bt_tls *tls;
     int fd, port;
     bool accepting, stopping, in_pass;
     bool starved; /* of descriptors or memory, and has said so */
@@ -66,6 +69,7 @@ struct bt_http {
     int n_conns;
     size_t bodies; /* bytes of bodies held */
     uint64_t id_base, id_next;
+    uint64_t replies[BT_HTTP_STATUS_MAX];
     time_t date_at;
     char date[40];
     unsigned char scratch[64 << 10];

@@ -89,6 +89,7 @@ static void head(struct bt_http_conn *c, int status, const char *type, const cha
     else if (!c->http11)
         bt_buf_adds(&c->out, "Connection: keep-alive\r\n");
     c->begun = true;
+    c->http->replies[status]++; /* of ours: in range */
 }
 
 static void end(struct bt_http_conn *c) {

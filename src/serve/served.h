@@ -9,6 +9,7 @@
 #define BT_SERVED_H
 
 #include "ipc/front.h"
+#include "serve/metrics.h"
 #include "serve/openai_in.h"
 
 enum { BT_SERVED_MAX = 64 };
@@ -21,6 +22,7 @@ struct bt_served {
     const char *names[4]; /* the first is what it is called in replies; unused ones are NULL */
     char file_name[128];
     int64_t mean_ns; /* how long an answer takes, of late: for Retry-After */
+    struct bt_metrics metrics;
 };
 
 /* What is said of a role. */

@@ -7,6 +7,7 @@
 #include "serve/server.h"
 
 #include "serve/api.h"
+#include "serve/tls.h"
 
 #include <event2/event.h>
 #include <event2/event_struct.h>
@@ -33,6 +34,7 @@ struct server {
     struct bt_http *http;
     struct bt_api api;
     struct bt_keys *keys;
+    struct bt_tls *tls;
     struct model *models; /* as many as params has; served[i] is models[i] */
     struct bt_served *served;
     struct event idle, sigint, sigterm, drain;
@@ -59,7 +61,8 @@ static void on_front(evutil_socket_t fd, short what, void *arg) {
 }
 
 static void stop_when_idle(struct server *s) {
-    if (s->api.stopping && bt_list_empty(&s->api.answers) && bt_http_busy(s->http) == 0)
+    if (s->api.stopping && bt_list_empty(&s->api.answers) && bt_list_empty(&s->api.vectors) &&
+        bt_http_busy(s->http) == 0)
         event_base_loopexit(s->base, NULL);
 }
 
@@ -225,6 +228,7 @@ static baton_status open_http(struct server *s, baton_error *err) {
         .port = s->params->port,
         .limits = s->params->limits,
         .handler = bt_api_handler(&s->api),
+        .tls = s->tls,
     };
     http.limits.connections = connections_possible(s->params, http.limits.connections);
     baton_status st = bt_http_open(&http, &s->http, err);
@@ -246,7 +250,8 @@ static void say_what_is_served(const struct server *s) {
     bool v6 = strchr(host, ':') != NULL;
     for (int i = 0; i < s->params->n_models; i++)
         say_model(&s->served[i]);
-    printf("listening on http://%s%s%s:%d\n", v6 ? "[" : "", host, v6 ? "]" : "", bt_http_port(s->http));
+    printf("listening on http%s://%s%s%s:%d\n", s->tls ? "s" : "", v6 ? "[" : "", host, v6 ? "]" : "",
+           bt_http_port(s->http));
     if (fflush(stdout) != 0)
         bt_log(BATON_LOG_WARN, "stdout cannot be written: the server goes on, on port %d", bt_http_port(s->http));
     clearerr(stdout);
@@ -259,8 +264,11 @@ static baton_status serve(struct server *s, baton_error *err) {
     s->api.origins = s->params->origins;
     s->api.body_max = s->params->limits.body_max;
     bt_list_init(&s->api.answers);
+    bt_list_init(&s->api.vectors);
     baton_status st = s->params->key_file ? bt_keys_load(s->params->key_file, &s->keys, err) : BATON_OK;
     s->api.keys = s->keys;
+    if (st == BATON_OK && s->params->tls_cert)
+        st = bt_tls_open(s->params->tls_cert, s->params->tls_key, &s->tls, err);
     if (st == BATON_OK)
         st = open_http(s, err);
     if (st == BATON_OK)
@@ -296,6 +304,7 @@ baton_status bt_serve(const struct bt_serve_params *params, baton_error *err) {
     }
     bt_api_free(&s->api);
     bt_keys_free(&s->keys);
+    bt_tls_close(&s->tls);
     free(s);
     return st;
 }

@@ -16,10 +16,11 @@ struct bt_serve_params {
     int n_models;
     const struct bt_serve_role *roles; /* borrowed */
     int n_roles;
-    const char *host;     /* borrowed */
-    int port;             /* 0 picks one */
-    const char *key_file; /* borrowed; NULL: anybody who can connect may ask */
-    const char *origins;  /* borrowed; see bt_api */
+    const char *host;               /* borrowed */
+    int port;                       /* 0 picks one */
+    const char *key_file;           /* borrowed; NULL: anybody who can connect may ask */
+    const char *origins;            /* borrowed; see bt_api */
+    const char *tls_cert, *tls_key; /* borrowed; both NULL: plain HTTP */
     struct bt_http_limits limits;
     int64_t drain_ms; /* after SIGINT or SIGTERM: how long answers may go on */
 };

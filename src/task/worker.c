@@ -28,6 +28,7 @@ struct bt_worker {
     bool was_full;  /* the runner has been refused room */
     bool unread;    /* nobody reads the answers any more */
     bool no_memory; /* a line was lost */
+    bool changed;   /* something was answered or has ended since the loop last looked */
     struct bt_list starting;
     struct bt_watch watch;
     pid_t parent;
@@ -100,6 +101,7 @@ static struct bt_buf *out(struct bt_worker *w) {
 }
 
 static void wrote(struct bt_worker *w) {
+    w->changed = true;
     w->no_memory |= w->out.failed;
     w->was_full |= !bt_worker_room(w);
 }
@@ -145,6 +147,7 @@ static void refuse(struct bt_worker *w, struct bt_text id, baton_status status, 
 void bt_worker_ended(struct bt_worker *w, struct bt_task *t) {
     if (!t->answered)
         bt_worker_answer(w, t, &(struct bt_answer){.status = BATON_FAILED, .error = "it ended without an answer"});
+    w->changed = true;
     struct bt_task *next = bt_life_ended(&w->life, t, bt_now_ns());
     bt_task_free(t);
     if (next)
@@ -336,6 +339,8 @@ enum { OUT, IN, SIGNALS, PARENT, OWN_FDS };
 
 static baton_status wait(struct bt_worker *w, baton_error *err) {
     struct bt_watch *v = &w->watch;
+    int64_t next = w->runner->tick(w->runner->arg); /* which may end tasks */
+    next = w->changed ? 0 : BT_MIN(bt_life_deadline(&w->life), next);
     bool reads = bt_life_wants_lines(&w->life) && bt_worker_room(w) && !w->lines_left;
     v->n = 0;
     bt_watch_add(v, w->io.out, waiting(w) > 0 ? POLLOUT : 0);
@@ -345,7 +350,6 @@ static baton_status wait(struct bt_worker *w, baton_error *err) {
     w->runner->watch(w->runner->arg, v);
     if (v->failed)
         return bt_fail(err, BATON_NO_MEMORY, "no memory for the descriptors of the loop");
-    int64_t next = BT_MIN(bt_life_deadline(&w->life), w->runner->tick(w->runner->arg));
     if (poll(v->fds, (nfds_t)v->n, timeout_until(next)) < 0)
         return errno == EINTR ? BATON_OK : bt_fail(err, BATON_IO, "poll failed: %s", strerror(errno));
     if (v->fds[OUT].revents & (POLLERR | POLLNVAL))
@@ -388,6 +392,7 @@ static baton_status loop(struct bt_worker *w, baton_error *err) {
         start_granted(w);
         flush(w);
         baton_status status = decide(w, err);
+        w->changed = false;
         if (status != BATON_AGAIN)
             return status;
         status = wait(w, err);

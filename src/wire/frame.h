@@ -228,7 +228,7 @@ enum bt_standing {
 /* Sent before native code sees anything new, so that after a crash it is known who was in it; and at least each
  * BT_PULSE_NS, from inside long calls too where the library allows it, so that a hang is known. */
 enum { BT_PULSE_MAX = 2048 };
-#define BT_PULSE_NS (2 * BT_NS_PER_S)
+#define BT_PULSE_NS BT_NS_PER_S
 struct bt_pulse {
     uint64_t steps;
     int64_t call_ns; /* what a native call takes */

@@ -150,7 +150,7 @@ static void get_context(struct reader *r, struct bt_context_params *c) {
     c->threads = get_i32(r);
     c->chunk = get_i32(r);
     c->exact = get_bool(r);
-    c->pooling = (enum bt_pooling)get_small(r, BT_POOL_RANK + 1);
+    c->pooling = (enum bt_pooling)get_small(r, BT_POOL_AUTO + 1);
 }
 
 static baton_status get_loras(struct reader *r, struct bt_start *s) {

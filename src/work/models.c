@@ -231,9 +231,11 @@ static baton_status open_model(struct bt_work_models *m, const struct bt_model_s
     struct bt_front *opened;
     struct bt_front_params front;
     memset(&front, 0, sizeof front);
-    if (settings->kind != BT_MODEL_TEXT || settings->pooling != BT_POOL_OFF)
-        return bt_fail(err, BATON_UNSUPPORTED, "model %s: tasks can only ask models that generate text",
-                       settings->name ? settings->name : "");
+    if (settings->kind != BT_MODEL_TEXT || (settings->pooling != BT_POOL_OFF && settings->pooling != BT_POOL_AUTO)) {
+        /* a file may be shared with others */
+        bt_log(BATON_LOG_WARN, "model %s is not for tasks: it generates no text", settings->name ? settings->name : "");
+        return BATON_OK;
+    }
     bt_model_settings_front(settings, &front);
     baton_status status = bt_front_open(&front, &opened, err);
     if (status == BATON_OK)
@@ -253,6 +255,8 @@ baton_status bt_work_models_open(const struct bt_work_models_params *params, str
     baton_status status = BATON_OK;
     for (int i = 0; status == BATON_OK && i < params->n_models; i++)
         status = open_model(m, &params->models[i], err);
+    if (status == BATON_OK && m->served.n == 0)
+        status = bt_fail(err, BATON_INVALID, "there is no model of kind = text and pooling = off to work with");
     for (int i = 0; i < params->n_roles; i++)
         m->roles[i] = (struct bt_serve_role){params->roles[i].name, params->roles[i].targets, params->roles[i].n};
     status = status ? status : bt_served_resolve(&m->served, m->roles, params->n_roles, err);

@@ -89,6 +89,11 @@ static baton_status call_rerank(struct scene *s, baton_error *err) {
     return baton_llama_rerank(s->ranks, NULL, "query", documents, 2, scores, err);
 }
 
+static baton_status call_estimate(struct scene *s, baton_error *err) {
+    uint64_t weights, contexts;
+    (void)s;
+    return baton_llama_estimate("fake:", NULL, &weights, &contexts, err);
+}
 static baton_status call_get_info(struct scene *s, baton_error *err) {
     baton_llama_info info = {.size = sizeof info};
     (void)err;
@@ -198,6 +203,7 @@ static const struct entry {
     baton_status (*call)(struct scene *s, baton_error *err);
 } entries[] = {
     {"open", ENDS, NULL},
+    {"estimate", FREE, call_estimate},
     {"close", ENDS, NULL},
     {"adopt", ENDS, NULL},
     {"context", ENDS, NULL}, /* of a lease that is held, inside begin and end only */
@@ -312,7 +318,10 @@ static void make_state_file(void) {
     baton_llama_ask ask = short_ask();
     baton_stream *s;
     baton_delta d;
-    snprintf(state_path, sizeof state_path, "contention-%d.state", (int)getpid());
+    snprintf(state_path, sizeof state_path, "/tmp/baton-contention-XXXXXX");
+    int fd = mkstemp(state_path);
+    assert_true(fd >= 0);
+    close(fd);
     assert_int_equal(baton_llama_stream(m, &ask, &s, NULL), BATON_OK);
     assert_int_equal(baton_stream_next(s, -1, &d), BATON_OK);
     assert_int_equal(baton_llama_save_state_file(s, state_path, NULL), BATON_OK);

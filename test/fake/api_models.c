@@ -501,6 +501,56 @@ static void probe_P26_models_come_and_go_under_their_users(void **state) {
     baton_models_close(&r);
 }
 
+static char *answer_of(baton_models *r, const char *name) {
+    baton_llama_ask ask = BATON_LLAMA_ASK;
+    baton_result result;
+    baton_error err;
+    ask.prompt = "hello";
+    ask.max_tokens = 16;
+    if (baton_models_generate(r, name, &ask, &result, &err))
+        fail_msg("%s", err.text);
+    return result.text;
+}
+
+/* What a program gave for the parameters is gone when the first use loads the model, and when a later one loads it
+ * again. */
+static void adapters_and_templates_are_the_registrys_own(void **state) {
+    baton_models *r = registry();
+    char lora_path[] = "fake:accent", template_name[] = "chatml", path[] = "fake:len=60";
+    baton_llama_lora *loras = malloc(2 * sizeof *loras);
+    baton_policy *policy = malloc(sizeof *policy);
+    baton_llama_params params = BATON_LLAMA_PARAMS;
+    (void)state;
+    loras[0] = loras[1] = (baton_llama_lora){lora_path, 1};
+    *policy = (baton_policy)BATON_POLICY;
+    policy->contexts = 2;
+    params.loras = loras;
+    params.n_loras = 2;
+    params.policy = policy;
+    params.chat_template = template_name;
+    assert_int_equal(baton_models_add(r, "at once", path, &params, true, NULL), BATON_OK);
+    assert_int_equal(baton_models_add(r, "plain", path, NULL, true, NULL), BATON_OK);
+    assert_int_equal(baton_models_add(r, "later", path, &params, false, NULL), BATON_OK);
+    memset(lora_path, 'x', sizeof lora_path - 1);
+    memset(template_name, 'x', sizeof template_name - 1);
+    memset(path, 'x', sizeof path - 1);
+    memset(loras, 0xff, 2 * sizeof *loras);
+    memset(policy, 0xff, sizeof *policy);
+    free(loras);
+    free(policy);
+    char *at_once = answer_of(r, "at once"), *plain = answer_of(r, "plain");
+    assert_string_not_equal(at_once, plain);
+    for (int i = 0; i < 2; i++) {
+        char *later = answer_of(r, "later");
+        assert_string_equal(later, at_once);
+        baton_free(later);
+        assert_int_equal(baton_models_unload(r, "later", -1, NULL), BATON_OK);
+    }
+    baton_free(at_once);
+    baton_free(plain);
+    baton_models_close(&r);
+}
+
 #define MODELS_TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(int argc, char **argv) {
@@ -516,6 +566,7 @@ int main(int argc, char **argv) {
         MODELS_TEST(a_progress_function_that_uses_its_model_is_told_so),
         MODELS_TEST(a_close_waits_for_other_threads_and_not_for_its_own),
         MODELS_TEST(probe_P26_models_come_and_go_under_their_users),
+        MODELS_TEST(adapters_and_templates_are_the_registrys_own),
     };
     return bt_test_run(tests, argc, argv);
 }

@@ -1,5 +1,6 @@
 /* The front and an owner thread over the fake native: admission, cancel, timeouts, windows, faults, reuse. */
 #include "frontrun.h"
+#include "ipc/dispatch.h"
 
 #include <stdatomic.h>
 #include <unistd.h>
@@ -175,7 +176,8 @@ static void probe_P23_queue_timeout_and_run_timeout_are_told_apart(void **state)
                                 .when_full = BT_WAIT,
                                 .queue_max = 1,
                                 .queue_ms = 20,
-                                .run_ms = 100};
+                                .run_ms = 100,
+                                .owner = front_owner};
     struct bt_front *f;
     baton_error err;
     struct answer a[2];
@@ -384,12 +386,9 @@ static void probe_P21_cancel_reaches_a_long_prefill_inside_its_native_call(void 
     struct bt_front *f = front_open("fake:hang_at=11", 1, 1, 1024, 1, BT_WAIT);
     struct answer a;
     struct bt_submit s = ask_text(prompt, 5, 0, 0);
-    struct bt_fake_stats stats;
     assert_int_equal(answer_ask(&a, f, &s), BATON_OK);
-    do {
-        bt_front_run_once(f, 1);
-        bt_fake_stats(&stats);
-    } while (stats.decoding == 0);
+    while (!a.request->seen || a.request->standing != BT_STANDING_STEPPING) /* told just before the native call */
+        bt_front_run_once(f, 1000);
     bt_request_cancel(a.request, BATON_CANCELLED);
     answers_wait(f, &a, 1);
     assert_int_equal(a.outcome.status, BATON_CANCELLED);
@@ -398,6 +397,37 @@ static void probe_P21_cancel_reaches_a_long_prefill_inside_its_native_call(void 
     assert_int_equal(answer_ask(&a, f, &s), BATON_OK);
     answers_wait(f, &a, 1);
     assert_int_equal(a.outcome.status, BATON_OK);
+    answers_free(&a, 1);
+    bt_front_close(&f);
+}
+
+static void probe_P15_a_thousand_that_are_cancelled_at_once_leave_nothing_behind(void **state) {
+    (void)state;
+    struct bt_front *f = front_open("fake:len=1000", 1, 2, 2048, 2, BT_WAIT);
+    struct answer a;
+    for (int i = 0; i < 1000; i++) {
+        struct bt_submit s = ask_text("again", 1000, 0, 0);
+        while (counts_of(f).queued == 2)
+            bt_front_run_once(f, 1000);
+        assert_int_equal(answer_ask(&a, f, &s), BATON_OK);
+        if (i % 2)
+            bt_front_run_once(f, 0);
+        bt_request_cancel(a.request, BATON_CANCELLED);
+        if (i % 3 == 0)
+            answers_wait(f, &a, 1);
+        else if (!a.done) /* queued, and over at once */
+            bt_request_abandon(a.request);
+        answer_free(&a);
+    }
+    struct bt_submit s = ask_text("the last one", 20, 0, 0);
+    while (counts_of(f).queued == 2)
+        bt_front_run_once(f, 1000);
+    assert_int_equal(answer_ask(&a, f, &s), BATON_OK);
+    answers_wait(f, &a, 1);
+    assert_int_equal(a.outcome.status, BATON_OK);
+    while (counts_of(f).running > 0)
+        bt_front_run_once(f, 1000);
+    assert_int_equal(counts_of(f).restarts, 0);
     answers_free(&a, 1);
     bt_front_close(&f);
 }
@@ -440,7 +470,19 @@ static void a_model_that_cannot_be_loaded_is_a_clear_error(void **state) {
     assert_null(f);
 }
 
+static int setup_process(void **state) {
+    front_owner = BT_OWNER_PROCESS;
+    return setup(state);
+}
+
+static int teardown_process(void **state) {
+    front_owner = BT_OWNER_THREAD;
+    return teardown(state);
+}
+
 #define FRONT_TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define PROCESS_TEST(test)                                                                                             \
+    { #test "_with_owners_as_processes", test, setup_process, teardown_process, NULL }
 
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
@@ -457,8 +499,19 @@ int main(int argc, char **argv) {
         FRONT_TEST(a_prefix_is_reused_in_its_own_flow_only_and_changes_nothing),
         FRONT_TEST(holes_are_closed_by_moving_and_nobody_notices),
         FRONT_TEST(probe_P21_cancel_reaches_a_long_prefill_inside_its_native_call),
+        FRONT_TEST(probe_P15_a_thousand_that_are_cancelled_at_once_leave_nothing_behind),
         FRONT_TEST(closing_ends_everything_once_even_inside_a_native_call),
         FRONT_TEST(a_model_that_cannot_be_loaded_is_a_clear_error),
+        PROCESS_TEST(probe_P10_a_request_dropped_before_its_first_piece_frees_its_slot),
+        PROCESS_TEST(probe_P30_the_queue_is_bounded_and_the_next_is_refused_at_once),
+        PROCESS_TEST(probe_P23_queue_timeout_and_run_timeout_are_told_apart),
+        PROCESS_TEST(probe_P24_cancel_racing_completion_gives_exactly_one_outcome),
+        PROCESS_TEST(probe_P61_too_long_a_prompt_names_both_numbers_and_a_full_context_is_length),
+        PROCESS_TEST(probe_P13_a_slow_reader_pauses_alone_and_loses_nothing),
+        PROCESS_TEST(a_decode_that_fails_half_way_costs_nobody_a_token),
+        PROCESS_TEST(a_prefix_is_reused_in_its_own_flow_only_and_changes_nothing),
+        PROCESS_TEST(probe_P21_cancel_reaches_a_long_prefill_inside_its_native_call),
+        PROCESS_TEST(probe_P15_a_thousand_that_are_cancelled_at_once_leave_nothing_behind),
     };
     return bt_test_run(tests, argc, argv);
 }

@@ -68,11 +68,6 @@ const char *bt_spawn_sandbox(const struct bt_spawn *s, int context) {
     return "";
 }
 
-const struct bt_model *bt_spawn_model(const struct bt_spawn *spawn) {
-    (void)spawn;
-    return NULL;
-}
-
 void bt_spawn_visit(struct bt_spawn *spawn, int context, struct bt_visit *visit) {
     (void)spawn;
     (void)context;

@@ -4,6 +4,7 @@
 
 #include <unistd.h>
 
+#include "config/config.h"
 #include "native/fake.h"
 #include "nomem.h"
 
@@ -99,7 +100,35 @@ static void every_allocation_may_fail(void **state) {
     assert_int_equal(s.models + s.contexts + s.samplers, 0);
 }
 
+/* A configuration is read whole, or it is said that there was no memory: never a part of it. */
+static void every_allocation_of_a_configuration_may_fail(void **state) {
+    static const char text[] = "[defaults]\nctx = 64\n[model a]\nfile = fake:len=1\nlora = fake:x\n[model b]\n"
+                               "file = fake:len=2\n[role r]\nmodels = a, b\n[role s]\nmodels = r, b\n";
+    int refused = 0;
+    (void)state;
+    for (long n = 1;; n++) {
+        struct bt_config *c;
+        struct bt_buf faults = BT_BUF_INIT;
+        baton_error err;
+        atomic_store(&nomem_left, n);
+        baton_status status = bt_config_parse("dir/x.ini", text, sizeof text - 1, &c, &faults, &err);
+        bool reached = atomic_exchange(&nomem_left, 0) <= 1;
+        if (status == BATON_OK) /* what failed was the wording of a fault that there is not */
+            assert_int_equal(c->n_models * 10 + c->n_roles, 22);
+        else
+            assert_true(reached && status == BATON_NO_MEMORY && !c);
+        refused += status != BATON_OK;
+        assert_int_equal(faults.len, 0);
+        bt_config_free(&c);
+        bt_buf_free(&faults);
+        if (!reached)
+            break;
+    }
+    assert_true(refused > 20);
+}
+
 int main(int argc, char **argv) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(every_allocation_may_fail)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(every_allocation_may_fail),
+                                       cmocka_unit_test(every_allocation_of_a_configuration_may_fail)};
     return bt_test_run(tests, argc, argv);
 }

@@ -38,8 +38,7 @@ static baton_status generate_as(baton_owner owner, baton_error *err) {
     else
         assert_int_equal(r.outcome.finish, BATON_FINISH_NONE);
     baton_result_free(&r);
-    if (status != BATON_CRASHED)
-        answers_as_ever(m);
+    answers_as_ever(m, owner);
     baton_llama_close(&m);
     return status;
 }
@@ -78,8 +77,7 @@ static baton_status stream_as(baton_owner owner, baton_error *err) {
     } else if (!status) {
         assert_string_equal(text, whole);
     }
-    if (status != BATON_CRASHED)
-        answers_as_ever(m);
+    answers_as_ever(m, owner);
     baton_llama_close(&m);
     return status;
 }
@@ -110,7 +108,7 @@ static baton_status try_generate_cb(baton_error *err) {
     assert_int_equal(o.status, status);
     if (!status)
         assert_string_equal(h.text, whole);
-    answers_as_ever(m);
+    answers_as_ever(m, BATON_OWNER_CALLER);
     baton_llama_close(&m);
     return status;
 }
@@ -189,7 +187,7 @@ static baton_status load_as(bool resume, baton_error *err) {
         baton_result_free(&r);
     }
     baton_free(state);
-    answers_as_ever(m);
+    answers_as_ever(m, BATON_OWNER_CALLER);
     baton_llama_close(&m);
     unlink(name);
     return status;
@@ -270,7 +268,7 @@ static baton_status lease_as(baton_owner owner, baton_error *err) {
     disarm();
     assert_int_equal(counts.slots, 2);
     baton_snapshot_free(&shot);
-    answers_as_ever(m);
+    answers_as_ever(m, owner);
     baton_llama_close(&m);
     return status;
 }
@@ -434,9 +432,10 @@ static const struct trial trials[] = {
      try_ticket, false},
     {"pool_snapshot snapshot_json snapshot_free", try_snapshot, false},
 };
-/* They allocate nothing; adopt needs libllama's own contexts. */
+/* They allocate nothing; adopt needs libllama's own contexts, and an estimate a file: test/fake/gguf.c. */
 static const char no_allocation[] =
-    " free lease_cancelled llama_adopt llama_context llama_get_details llama_get_info llama_is_end log_set misuse_set "
+    " free lease_cancelled llama_adopt llama_context llama_estimate llama_get_details llama_get_info llama_is_end "
+    "log_set misuse_set "
     "op_text pool_cancel pool_holders status_family_of status_name status_text stream_fd "
     "stream_id ticket_fd ticket_id version ";
 

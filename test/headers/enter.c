@@ -12,7 +12,7 @@ baton_guard_word leave_in_the_other_file(baton_guard *g);
 static baton_guard guard = BATON_GUARD_INIT;
 
 int main(void) {
-    char text[BATON_GUARD_TEXT_MAX];
+    char text[BATON_GUARD_TEXT_MAX], little[24];
     baton_guard_word held;
     if (baton_guard_enter(&guard, 5) != 0 || baton_guard_mark(&guard, 6) != 0)
         return 1;
@@ -21,10 +21,14 @@ int main(void) {
         return 2;
     if (baton_guard_explain(held, "x", NULL, text, sizeof text) < 0 || !strstr(text, "operation 6"))
         return 3;
+    if (baton_guard_explain(held, "x", NULL, little, sizeof little) < 24 || strlen(little) != 23)
+        return 7;
     if (baton_guard_take(&guard, held, BATON_GUARD_IDLE) != 0 || leave_in_the_other_file(&guard) != 0)
         return 4;
     if (baton_guard_explain_leave(baton_guard_leave(&guard), "x", text, sizeof text) < 0 || !strstr(text, "nobody"))
         return 5;
+    if (baton_guard_explain_leave(0, "x", little, sizeof little) < 24 || strlen(little) != 23)
+        return 8;
     return baton_guard_read(&guard) == 0 && baton_status_family_of(BATON_OK) == BATON_FAMILY_OUTCOME ? 0 : 6;
 }
 

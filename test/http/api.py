@@ -142,10 +142,11 @@ def a_run_timeout_is_told_apart():
 @test
 def curl_is_served():
     with Server(FAKE) as s:
-        url = f"http://127.0.0.1:{s.port}"
+        url = f"http{'s' if TLS else ''}://127.0.0.1:{s.port}"
+        trust = ["--cacert", TLS.cert] if TLS else []
         body = json.dumps({"prompt": "ab", "temperature": 0})
         def curl(*arguments):
-            return subprocess.run(["curl", "-sS", *arguments], capture_output=True, text=True, check=True).stdout
+            return subprocess.run(["curl", "-sS", *trust, *arguments], capture_output=True, text=True, check=True).stdout
         expected = s.complete("ab").text()
         equal(json.loads(curl(url + "/v1/completions", "-d", body))["choices"][0]["text"], expected)
         equal(json.loads(curl("--http1.0", url + "/v1/completions", "-d", body))["choices"][0]["text"], expected)

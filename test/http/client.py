@@ -10,6 +10,7 @@ import re
 import resource
 import signal
 import socket
+import ssl
 import struct
 import subprocess
 import sys
@@ -22,6 +23,33 @@ PROGRAM = os.environ.get("BATON_PROGRAM", "build/dev/bin/baton")
 SANITIZER = os.environ.get("BATON_SANITIZE", "")
 BOUND = 60 if SANITIZER else 15  # seconds until something that must happen is given up on
 TESTS = []
+SKIPPED = 77
+
+
+class Tls:
+    """A certificate of one's own, made once for a run; without openssl's command the tests that want one are skipped."""
+
+    def __init__(self):
+        self.folder = tempfile.TemporaryDirectory()
+        self.cert, self.key = self.make("cert", "localhost")
+        self.context = ssl.create_default_context(cafile=self.cert)
+
+    def make(self, name, subject, *more):
+        cert, key = (os.path.join(self.folder.name, f"{name}-{what}.pem") for what in ("cert", "key"))
+        try:
+            subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
+                            "-keyout", key, "-out", cert, "-days", "2", "-subj", f"/CN={subject}", "-addext",
+                            "subjectAltName=IP:127.0.0.1", *(more or ["-nodes"])], check=True, capture_output=True)
+        except (OSError, subprocess.SubprocessError) as e:
+            print(f"SKIPPED: no certificate can be made here: {e}")
+            sys.exit(SKIPPED)
+        return cert, key
+
+    def options(self):
+        return ["--tls-cert", self.cert, "--tls-key", self.key]
+
+
+TLS = Tls() if os.environ.get("BATON_TLS") else None  # then every test of the file speaks HTTPS
 
 
 def test(function):
@@ -109,6 +137,8 @@ class Client:
         self.socket.settimeout(BOUND)
         self.socket.connect(("127.0.0.1", port))
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if TLS:
+            self.socket = TLS.context.wrap_socket(self.socket, server_hostname="127.0.0.1")
         self.data = b""
 
     def __enter__(self):
@@ -126,7 +156,7 @@ class Client:
         self.socket.close()
 
     def half_close(self):
-        self.socket.shutdown(socket.SHUT_WR)
+        socket.socket.shutdown(self.socket, socket.SHUT_WR)  # of TCP, whatever lies on top of it
 
     def send(self, data):
         self.socket.sendall(data)
@@ -199,13 +229,14 @@ class Server:
     """`baton serve` on a port of its own; at the end it must stop by SIGTERM, with exit code 0."""
 
     def __init__(self, model, *options):
-        self.arguments = [PROGRAM, "serve", "--port", "0", "--drain", "0s", *(("-m", model) if model else ()), *options]
+        self.arguments = [PROGRAM, "serve", "--port", "0", "--drain", "0s", *(("-m", model) if model else ()),
+                          *(TLS.options() if TLS else ()), *options]
 
     def __enter__(self):
         self.log = tempfile.TemporaryFile("w+")
         self.process = subprocess.Popen(self.arguments, stdout=subprocess.PIPE, stderr=self.log, text=True)
         line = self.process.stdout.readline()
-        match = re.fullmatch(r"listening on http://127\.0\.0\.1:(\d+)\n", line)
+        match = re.fullmatch(r"listening on https?://127\.0\.0\.1:(\d+)\n", line)
         if not match:
             self.process.kill()
             self.process.wait()

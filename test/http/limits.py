@@ -291,7 +291,7 @@ def probe_P60_a_thousand_idle_connections_disturb_nobody():
             c.close()
         s.until(connections=1)
         print(f"{grown / 1000 / 1024:.1f} KiB each")
-        assert SANITIZER or grown < 16 << 20, grown
+        assert SANITIZER or grown < (48 if TLS else 16) << 20, grown
     with Server("fake:", "--max-connections", "3") as s:
         held = [s.connect() for _ in range(3)]
         for c in held:
@@ -310,6 +310,8 @@ def descriptors(s):
 @test
 def probe_P60_without_descriptors_it_waits_and_comes_back():
     """Also where no connection is there whose end would be the sign to go on."""
+    if TLS:
+        return  # a client of TLS cannot even connect then
     with Server("fake:") as s:
         used = descriptors(s)
         lowest = next(fd for fd in range(len(used) + 1) if fd not in used)
@@ -340,12 +342,13 @@ def probe_P60_pipelined_requests_are_answered_in_order():
             equal(c.reply().status, 200)
             assert c.closed()
         with s.connect() as c:  # far more than is read ahead
-            n = 5000
-            sender = threading.Thread(target=c.send, args=(b"GET /health HTTP/1.1\r\nX-Pad: " + b"x" * 80 + b"\r\n\r\n",))
+            n = 100 if TLS else 5000  # Python's TLS is not for two threads at once: what is sent must fit into buffers
             c.send(post)
             whole = (b"GET /health HTTP/1.1\r\nX-Pad: " + b"x" * 80 + b"\r\n\r\n") * n
             sender = threading.Thread(target=c.send, args=(whole,))
             sender.start()
+            if TLS:
+                sender.join()
             equal(c.reply().text(), expected)
             for _ in range(n):
                 equal(c.reply().status, 200)

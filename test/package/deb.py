@@ -8,7 +8,8 @@ import subprocess
 import sys
 import tempfile
 
-HOLDS = ("usr/bin/baton", "libbaton.so.0.1.0", "include/baton/llama.h", "pkgconfig/baton.pc", "baton-config.cmake",
+HOLDS = ("usr/bin/baton", "libexec/baton/baton-owner", "libbaton.so.0.1.0", "include/baton/llama.h",
+         "pkgconfig/baton.pc", "baton-config.cmake",
          "share/baton/baton-tiny-q8_0.gguf", "man1/baton.1", "man5/baton.ini.5", "man3/baton_llama.3")
 
 

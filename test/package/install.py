@@ -64,6 +64,14 @@ def main():
         # The command lies beside its model, and needs no variable to find it.
         if "--port" not in run(only(f"{root}/**/bin/baton"), "serve", "--help"):
             sys.exit("the installed command does not help")
+        owner = only(f"{root}/**/libexec/baton/baton-owner")
+        answer = run(only(f"{root}/**/bin/baton"), "ask", "--owner", "process", "--max-tokens", "8", "hello",
+                     BATON_OWNER="", BATON_MODEL_DIR="")
+        os.rename(owner, owner + ".away")
+        lost = subprocess.run([only(f"{root}/**/bin/baton"), "ask", "--owner", "process", "hello"],
+                              capture_output=True, text=True, timeout=60)
+        if not answer or lost.returncode != 2 or owner not in os.path.normpath(lost.stderr.replace("bin/../", "")):
+            sys.exit(f"an owner process: {answer!r}, and without its program: {lost.returncode} {lost.stderr}")
         tree = run("find", root, "-name", "*.[13]")
         for page in ("baton.1", "baton.3", "baton_llama.3", "baton_stream.3", "baton_guard.3", "baton_pool.3"):
             if page not in tree:

@@ -83,6 +83,16 @@ class Lint(unittest.TestCase):
         self.fires("newline", "README.md", "text")
         self.fires("package-host", "README.md", "see https://" + "pypi" + ".org/simple\n")
 
+    def test_what_a_merge_leaves(self):
+        for marker in ("<<<<<<< HEAD", ">>>>>>> main", "|||||||"):
+            self.fires("conflict", "docs/x.md", f"text\n{marker}\n")
+        self.clean("docs/x.md", "Title\n=======\n\n> > > > > > > quoted\n")
+
+    def test_what_does_not_belong(self):
+        for path in ("saved-1.state", "src/gate/gate.o", "src/gate/gate.c.orig", "docs/x.md~", "Testing/Temporary/LastTest.txt"):
+            self.fires("stray", path, "text\n")
+        self.clean("fuzz/corpus/line/one", "no newline, \t and trailing  \n x ")
+
     def test_banned_calls(self):
         for call in ("strcpy(a, b)", "sprintf(a, b)", "system(a)", "atoi(a)", "signal(a, b)", "fork()", "usleep(1)"):
             self.fires("banned-call", "src/gate/gate.c", CLEAN + f"static void f(void) {{\n    {call};\n}}\n")

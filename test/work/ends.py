@@ -103,19 +103,27 @@ def probe_P53_the_end_of_stdin_is_the_end_of_the_work():
 @test
 def probe_P53_an_internal_failure_never_exits_with_zero():
     for knob in ("crash_at=300", "exit_at=300", "die=assert@300"):
-        p = Parent("-m", f"fake:len=1000,{knob}", "--workers", "2", "--events", "all",
+        p = Parent("-m", f"fake:len=1000,{knob}", "--workers", "2", "--events", "all", "--owner", "thread",
                    environment={"ASAN_OPTIONS": "handle_abort=0:handle_segv=0"})
         p.send("a", complete())
-        poll(lambda: p.process.poll() is not None or p.answers, "an end or an answer")
-        if p.answers:  # an owner of its own crashed, and the worker did not
-            equal((p.take("a").code(), p.end()), ("BATON_CRASHED", 0))
-        else:
-            assert p.wait() != 0, knob
-    p = Parent("-m", "fake:load_fail=1", ready=False)
-    assert p.wait() != 0
-    p = Parent("-m", "fake:context_fail=1", ready=False)
-    assert p.wait() != 0
-    equal(p.status[0]["status"], "error")
+        assert p.wait() != 0 and not p.answers, knob
+    for knob in ("load_fail=1", "context_fail=1"):
+        p = Parent("-m", f"fake:{knob}", ready=False)
+        assert p.wait() != 0
+        equal(p.status[0]["status"], "error")
+
+
+@test
+def an_owner_that_crashes_costs_at_most_its_tasks():
+    with Parent("-m", "fake:len=1000") as p:
+        expected = p.do("a", complete()).text()
+    with Parent("-m", "fake:len=1000,die=assert@300,lives=1", "--workers", "2") as p:
+        equal(p.do("a", complete()).text(), expected, "it goes on in the next owner")
+    with Parent("-m", "fake:len=1000,die=assert@300", "--workers", "2", "--resume", "off") as p:
+        for _ in range(2):
+            a = p.do("a", complete())
+            equal((a.code(), a.retry), ("BATON_CRASHED", True))
+            assert expected.startswith(a.result["partial"]), a
 
 
 @test

@@ -6,8 +6,8 @@ from parent import *
 
 @test
 def probe_P54_what_is_printed_on_descriptor_1_is_not_on_the_protocols():
-    for prints in (1, 200000):
-        with Parent("-m", f"fake:len=12,prints={prints}", "--workers", "2") as p:
+    for prints, owner in ((1, "thread"), (200000, "thread"), (1, "process")):
+        with Parent("-m", f"fake:len=12,prints={prints}", "--workers", "2", "--owner", owner) as p:
             p.send("a1", chat("one"))
             p.send("a2", chat("two"))
             a, b = p.take("a1"), p.take("a2")
@@ -18,11 +18,11 @@ def probe_P54_what_is_printed_on_descriptor_1_is_not_on_the_protocols():
 
 @test
 def probe_P54_lines_on_stderr_are_bounded_and_nobody_need_read_them():
-    with Parent("-m", "fake:len=12,prints=300000", "--workers", "2") as p:
+    with Parent("-m", "fake:len=12,prints=300000", "--workers", "2", "--owner", "thread") as p:
         p.do("a1", chat())
     assert max(len(line) for line in p.said().splitlines()) < 5000
     reading, writing = os.pipe()
-    with Parent("-m", "fake:len=2,prints=100000", stderr=writing) as p:  # a full pipe holds up no task for good
+    with Parent("-m", "fake:len=2,prints=100000", "--owner", "thread", stderr=writing) as p:  # a full pipe holds up no task for good
         os.close(writing)
         equal(p.do("a1", complete(max_tokens=1)).error, None)
         os.close(reading)

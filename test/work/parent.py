@@ -147,21 +147,22 @@ class Parent:
                 assert line.endswith(b"\n"), line[-100:]
                 message = json.loads(line)
                 assert isinstance(message, dict), line[:100]
+                own = {k.lower(): v for k, v in message.items()}  # the worker takes keys in any case
             except (AssertionError, ValueError):
                 self.dropped.append(line)
                 return
-            task_id = message.get("task_id", "")
+            task_id = own.get("task_id", "")
             if not self.status and "status" in message and not task_id:
                 self.status.append(message)
-            elif not isinstance(task_id, str) or not isinstance(message.get("error") or "", str) or \
-                    not isinstance(message.get("retry", False), bool):
+            elif not isinstance(task_id, str) or not isinstance(own.get("error") or "", str) or \
+                    not isinstance(own.get("retry", False), bool):
                 self.dropped.append(line)
             elif task_id == "":
                 self.logs.append(message)
             elif task_id in self.pending:
                 self.pending.remove(task_id)
                 self.order.append(task_id)
-                self.answers[task_id] = Answer(message.get("result"), message.get("error"), message.get("retry"))
+                self.answers[task_id] = Answer(own.get("result"), own.get("error"), own.get("retry"))
             else:
                 self.unknown.append(message)
 

@@ -23,15 +23,17 @@
  *        baton_llama_leave(&s->guard, s->ctx);
  *
  * 2. With BATON_OVERLAY_STRICT defined, such a call is an error in every compiler (GCC, Clang), whether held or not,
- * and so is taking the function's address. The same functions are there under names that say what they ask for,
+ *    and so is taking the function's address. The same functions are there under names that say what they ask for,
  *    baton_held_llama_decode and so on, with the same parameters and, for Clang, the same demand. They are the
- * library's own symbols under another name: nothing is between. So no native call goes in by mistake or with a file
- * that was copied in, and those that are meant can be searched for. (GCC cannot check that the context is held there.
- * Clang does, and the guard does at run time.) The held names are there without it, too.
+ *    library's own symbols under another name: nothing is between. So no native call goes in by mistake or with a
+ *    file that was copied in, and those that are meant can be searched for. (GCC cannot check that the context is
+ *    held there. Clang does, and the guard does at run time.) The held names are there without it, too.
  *
- * For the version of llama.h named in llama_calls.def. With another one, whose declarations may differ, make your own:
- *     tools/make_overlay.py --header /usr/include/llama.h --version X.Y.Z --output
- * somewhere/baton/overlay/llama_calls.def and put somewhere/ in front of the include path.
+ * For the version of llama.h named in llama_calls.def. With another one, whose declarations may differ, make your own
+ * and put somewhere/ in front of the include path:
+ *
+ *     tools/make_overlay.py --header /usr/include/llama.h --version X.Y.Z --output \
+ *         somewhere/baton/overlay/llama_calls.def
  *
  * What it does not see (baton/annotate.h): calls through function pointers or from files that do not include this
  * header; another name for the context (`c = s->ctx`: enter with the name that the calls use); logits that are read

@@ -1,0 +1,14 @@
+/* The options of subcommands that speak to NATS. */
+#ifndef BT_CLI_NATS_H
+#define BT_CLI_NATS_H
+
+#include "cli/cli.h"
+#include "work/nats.h"
+
+#define BT_NATS_OPTIONS                                                                                                \
+    { .name = "default", .max_deliver = 5, .ack_wait_ms = 30000 }
+
+/* `worker`: those of the side that works, too. All are called --nats or --nats-SOMETHING, and have a value. */
+struct bt_option_group bt_nats_option_group(struct bt_nats_params *p, bool worker);
+
+#endif

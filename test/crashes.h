@@ -1,0 +1,142 @@
+/* Owners as processes that end: what the requests on them come to. Bodies for the fake and for libllama. */
+#ifndef BT_CRASHES_H
+#define BT_CRASHES_H
+
+#include <signal.h>
+#include <unistd.h>
+
+#include "frontrun.h"
+
+static inline struct bt_front_params crash_params(const char *model, int contexts, int sequences) {
+    return (struct bt_front_params){.model = {.path = model, .gpu_layers = 0},
+                                    .context = {.sequences = sequences, .ctx = 512, .threads = 1, .exact = true},
+                                    .contexts = contexts,
+                                    .when_full = BT_WAIT,
+                                    .queue_max = 64,
+                                    .queue_ms = -1,
+                                    .run_ms = -1,
+                                    .owner = BT_OWNER_PROCESS};
+}
+
+static inline struct bt_front *crash_open(const struct bt_front_params *p) {
+    struct bt_front *f;
+    baton_error err;
+    if (bt_front_open(p, &f, &err))
+        fail_msg("%s", err.text);
+    return f;
+}
+
+/* The children of this program; a test has no others but owners. */
+static inline int owners_alive(pid_t *pids, int most) {
+    char path[64];
+    int n = 0, pid;
+    snprintf(path, sizeof path, "/proc/self/task/%d/children", (int)getpid());
+    FILE *file = fopen(path, "re");
+    if (!file)
+        return -1;
+    while (n < most && fscanf(file, "%d", &pid) == 1)
+        pids[n++] = pid;
+    fclose(file);
+    return n;
+}
+
+static inline struct bt_front_counts counts_of(const struct bt_front *f) {
+    struct bt_front_counts c;
+    bt_front_counts(f, &c);
+    return c;
+}
+
+static inline const char *state_of(const struct bt_front *f, int context) {
+    struct bt_front_health h;
+    bt_front_health(f, context, &h);
+    return h.state;
+}
+
+/* Requests, and what each says when nobody else is there and nothing dies. */
+enum { CROWD_MAX = 32 };
+struct crowd {
+    int n;
+    char prompts[CROWD_MAX][96];
+    struct bt_submit asks[CROWD_MAX];
+    struct bt_buf lone[CROWD_MAX];
+    struct answer answers[CROWD_MAX];
+};
+
+static inline void crowd_init(struct crowd *c, const char *healthy, int n, int tokens, float temperature) {
+    static const char *const openings[] = {"The ferry waits",  "One key, two doors:", "A queue is",
+                                           "The runner takes", "Once upon a time",    "What is a lease?",
+                                           "Count from 1 to",  "In the morning"};
+    memset(c, 0, sizeof *c);
+    c->n = n;
+    for (int i = 0; i < n; i++) {
+        snprintf(c->prompts[i], sizeof c->prompts[i], "%s number %d ", openings[i % 8], i);
+        c->asks[i] = ask_text(c->prompts[i], tokens + i, temperature, 77 + (uint64_t)i);
+        lone_text(healthy, &c->asks[i], 512, &c->lone[i]);
+        assert_true(c->lone[i].len > 0);
+    }
+}
+
+static inline void crowd_ask(struct crowd *c, struct bt_front *f) {
+    for (int i = 0; i < c->n; i++) {
+        c->asks[i].id = 0;
+        assert_int_equal(answer_ask(&c->answers[i], f, &c->asks[i]), BATON_OK);
+    }
+}
+
+static inline void crowd_is_whole(struct crowd *c, struct bt_front *f) {
+    answers_wait(f, c->answers, c->n);
+    for (int i = 0; i < c->n; i++) {
+        if (c->answers[i].outcome.status)
+            fail_msg("request %d: %s", i, c->answers[i].error);
+        assert_int_equal(c->answers[i].done, 1);
+        assert_same_text(&c->answers[i].text, &c->lone[i]);
+        answer_free(&c->answers[i]);
+    }
+}
+
+static inline void crowd_free(struct crowd *c) {
+    for (int i = 0; i < c->n; i++)
+        bt_buf_free(&c->lone[i]);
+}
+
+/* Kills an owner after every few pieces, at moments that a seed draws, until `kills` have been; answers all equal their
+ * lone runs. */
+static inline void killed_owners_are_not_noticed(const char *model, int contexts, int n, int tokens, int kills,
+                                                 float temperature) {
+    static struct crowd c;
+    uint64_t seed = bt_test_seed(), draws = 0;
+    struct bt_front_params p = crash_params(model, contexts, (n + contexts - 1) / contexts);
+    struct bt_front *f = crash_open(&p);
+    int killed = 0;
+    crowd_init(&c, model, n, tokens, temperature);
+    do {
+        crowd_ask(&c, f);
+        int since = 0, next = 1 + (int)(bt_draw(seed, draws++) * n * tokens / 8);
+        for (bool busy = true; busy;) {
+            int pieces = 0;
+            bt_front_run_once(f, 10000);
+            busy = false;
+            for (int i = 0; i < n; i++) {
+                pieces += c.answers[i].pieces;
+                busy |= !c.answers[i].done;
+            }
+            pid_t pids[BT_CONTEXTS_MAX];
+            int alive = owners_alive(pids, BT_CONTEXTS_MAX);
+            if (!busy || killed == kills || pieces - since < next || alive < 1)
+                continue;
+            since = pieces;
+            next = 1 + (int)(bt_draw(seed, draws++) * n * tokens / 8);
+            assert_int_equal(kill(pids[(int)(bt_draw(seed, draws++) * alive)], SIGKILL), 0);
+            killed++;
+        }
+        crowd_is_whole(&c, f);
+    } while (killed < kills);
+    struct bt_front_counts so_far = counts_of(f);
+    print_message("%d kills, %d restarts, %d answers\n", killed, (int)so_far.restarts, (int)so_far.completed);
+    assert_int_equal(so_far.quarantined, 0);
+    assert_true(so_far.restarts > 0);
+    bt_front_close(&f);
+    crowd_free(&c);
+}
+
+#endif
