@@ -1,12 +1,12 @@
 /* The parts of the libllama implementation: backends and log (llama_backend.c), model and vocabulary (llama_model.c),
- * its files
- * (llama_files.c), its facts (llama_details.c), its adapters (llama_adapter.c), chat template (llama_chat.c), context
- * (llama_context.c), its states (llama_state.c), embeddings (llama_embed.c), sampler (llama_sampler.c,
- * llama_grammar.c). */
+ * its files (llama_files.c), its facts (llama_details.c), its adapters (llama_adapter.c), chat template (llama_chat.c),
+ * context (llama_context.c), its states (llama_state.c), embeddings (llama_embed.c), images (llama_vision.c), sampler
+ * (llama_sampler.c, llama_grammar.c). */
 #ifndef BT_LLAMA_INTERNAL_H
 #define BT_LLAMA_INTERNAL_H
 
 #include <llama.h>
+#include <stdio.h>
 
 #include "native/native.h"
 
@@ -22,6 +22,9 @@ struct bt_llama_model {
     int scores;             /* outputs of its rank head; 0: it has none */
     bool learned_positions; /* they end where training did, and the process with them */
     bool borrowed;          /* the program's: not freed here */
+    char *mmproj;           /* path of its projector; NULL: none */
+    bool on_gpu;            /* where the projector runs */
+    struct bt_llama_eye *eye;
     /* libllama keeps the adapters of a model in a set that it does not guard */
     pthread_mutex_t adapters_lock;
 };
@@ -35,7 +38,8 @@ struct bt_llama_context {
     llama_memory_t memory; /* NULL: it only embeds */
     int sequences, rows_max, vocab_size;
     enum bt_pooling pooling;
-    bool exact, borrowed; /* borrowed: the program frees it */
+    bool exact, borrowed;     /* borrowed: the program frees it */
+    struct bt_llama_eye *eye; /* NULL: it reads text alone */
     /* the one owner */
     struct llama_batch batch;
     uint64_t adapters; /* which, with their scales; 0: none */
@@ -93,6 +97,8 @@ uint64_t bt_llama_fingerprint_of(const char *path);
 baton_status bt_llama_check_file(const char *path, int fd, baton_error *err);
 /* The same for a path. */
 baton_status bt_llama_check_path(const char *path, baton_error *err);
+/* The file from its beginning, as a FILE of its own; NULL: no memory. */
+FILE *bt_llama_reopen(int file);
 /* Once more from the beginning of the descriptors; NULL: it failed, and the log says why. */
 struct llama_model *bt_llama_load_files(const int *files, size_t n, struct llama_model_params params);
 
@@ -108,9 +114,22 @@ size_t bt_llama_state_get(struct bt_context *c, int seq, unsigned char *to, size
 baton_status bt_llama_state_set(struct bt_context *c, int seq, const unsigned char *from, size_t size,
                                 baton_error *err);
 
+/* llama_vision.c, or llama_vision_none.c. An eye is libmtmd's context: a context's own, and its owner's alone. */
+struct bt_llama_eye;
+bool bt_llama_has_vision(void); /* this build can */
+baton_status bt_llama_vision_open(struct bt_llama_model *m, const struct bt_model_params *params, baton_error *err);
+void bt_llama_vision_close(struct bt_llama_model *m);
+/* For a context that is being made: NULL when the model has no projector. Any thread. */
+baton_status bt_llama_eye_get(const struct bt_llama_model *m, int threads, struct bt_llama_eye **eye, baton_error *err);
+void bt_llama_eye_give(const struct bt_llama_model *m, struct bt_llama_eye *eye); /* NULL is harmless */
+void bt_llama_eye_abort(struct bt_llama_eye *eye, bool (*abort_hook)(void *arg), void *arg);
+baton_status bt_llama_chunks(const struct bt_model *m, const char *text, size_t len, const char *mark,
+                             const struct bt_image *images, size_t n, struct bt_chunks **chunks, baton_error *err);
+enum bt_decode bt_llama_image(struct bt_context *c, const struct bt_chunks *chunks, size_t i, int seq, int32_t pos);
+
 /* llama_embed.c */
 bool bt_llama_embeds_only(const struct bt_llama_model *m);
-void bt_llama_look_into(struct bt_llama_model *m); /* fills what only the file knows */
+void bt_llama_look_into(struct bt_llama_model *m, const int *files, size_t n); /* fills what only the files know */
 baton_status bt_llama_embed_check(const struct bt_llama_model *m, enum bt_pooling pooling, baton_error *err);
 void bt_llama_embed_params(const struct bt_llama_model *m, const struct bt_context_params *params,
                            struct llama_context_params *p);

@@ -4,7 +4,7 @@ import re
 
 from client import *
 
-TEXT_KEYS = ["api_key_file", "allow_origin", "chat_template", "lora"]
+TEXT_KEYS = ["api_key_file", "allow_origin", "chat_template", "lora", "mmproj"]
 
 
 @contextlib.contextmanager
