@@ -6,6 +6,9 @@
  *                   answer. Contexts can be used by hand (baton_llama_run).
  *   owner = thread  each context has a thread of baton's that batches `sequences` requests; callers wait for text.
  *                   Contexts cannot be touched from outside; baton_llama_run runs your function there.
+ *   owner = process as owner = thread, in a process per context that has no rights but to compute (SECURITY.md); an
+ *                   answer under way when it ends goes on in the next one. Contexts cannot be touched at all: baton_llama_run is
+ * BATON_UNSUPPORTED. What is said of an owner thread below holds for it otherwise.
  * Tokens, text and metadata need no context: with owner = caller those functions never wait; otherwise the owner is
  * asked, beside what it computes.
  *
@@ -50,7 +53,8 @@ typedef struct baton_llama_params {
                   */
     int gpu_layers; /* < 0: all that fit */
     int exact;      /* 1: split cache, no flash attention. 0: what is fastest. < 0: 1 without GPU layers, else 0 */
-    /* Called on the opening thread as the model loads, 0 to 1; false stops it: BATON_CANCELLED. May be NULL. */
+    /* Called on the opening thread as the model loads, 0 to 1; false stops it: BATON_CANCELLED. May be NULL. Not
+     * called with owner = process, where the model loads elsewhere. */
     bool (*progress)(void *arg, float done);
     void *progress_arg;
     const baton_policy *policy;    /* NULL: BATON_POLICY */
@@ -67,7 +71,8 @@ typedef struct baton_llama_params {
  *   path    a GGUF file; NULL: the built-in tiny model
  *   params  NULL: BATON_LLAMA_PARAMS
  * Returns: BATON_OK. BATON_NOT_FOUND, _BAD_MODEL (not a model, truncated, or one that libllama does not know),
- * _INVALID (a combination that cannot be; its text says which), _UNSUPPORTED, _CANCELLED, _NO_MEMORY: *llama is NULL.
+ * _INVALID (a combination that cannot be; its text says which), _UNSUPPORTED, _CANCELLED, _NO_MEMORY; with owner =
+ * process also _NOT_FOUND (the program baton-owner) and _CRASHED (by this file): *llama is NULL.
  * Threads: any. Blocks: while the model loads. Since: 0.1.0. */
 BATON_API baton_status baton_llama_open(baton_llama **llama, const char *path, const baton_llama_params *params,
                                         baton_error *err) BATON_MUST_USE;
@@ -85,7 +90,9 @@ BATON_API baton_status baton_llama_estimate(const char *path, const baton_llama_
  * the last native call has returned.
  *   llama  taken; *llama is NULL after. NULL inside is harmless
  * Its streams stay valid objects whose next is BATON_END, to be closed by their holders.
- * Threads: any; no other call may begin on it afterwards. Blocks: for native calls under way. Since: 0.1.0. */
+ * Threads: any, callbacks and the function of baton_llama_run too; no other call may begin on it afterwards. Blocks:
+ * for native calls under way, but for those of this thread, and for leases that others hold: what this thread is inside
+ * of, or holds a lease or a stream of, is freed when it comes out. Since: 0.1.0. */
 BATON_API void baton_llama_close(baton_llama **llama);
 
 /* What a model is. */
@@ -421,7 +428,8 @@ BATON_API baton_status baton_llama_adopt(baton_llama **llama, struct llama_conte
  * its native calls, or on this thread under a lease. Leave the sequences alone that you did not make: with an owner
  * thread they are answers under way.
  *   run  called once with a struct llama_context; must not call baton on this model (BATON_REENTRANT)
- * Returns: as generate's refusals; BATON_UNSUPPORTED when the model is not libllama's. Threads: any. Blocks: until run
+ * Returns: as generate's refusals; BATON_UNSUPPORTED when the model is not libllama's, and with owner =
+ * process. Threads: any. Blocks: until run
  * has returned. Since: 0.1.0. */
 BATON_API baton_status baton_llama_run(baton_llama *llama, const baton_request *request,
                                        void (*run)(void *arg, struct llama_context *context), void *arg,
