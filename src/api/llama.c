@@ -15,7 +15,8 @@ static baton_status open_front(baton_llama *l, const struct bt_model_params *mod
                                 .when_full = l->policy.when_full == BATON_WAIT ? BT_WAIT : BT_REFUSE,
                                 .queue_max = l->policy.queue,
                                 .queue_ms = l->policy.queue_ms,
-                                .run_ms = l->policy.run_ms};
+                                .run_ms = l->policy.run_ms,
+                                .owner = l->policy.owner == BATON_OWNER_PROCESS ? BT_OWNER_PROCESS : BT_OWNER_THREAD};
     baton_status status = bt_io_open(&p, &l->io, err);
     if (status)
         return status;
