@@ -314,10 +314,12 @@ bool bt_io_cancel(struct bt_io *io, uint64_t id) {
 }
 
 static void count(struct bt_io *io, void *arg) {
-    bt_front_counts(io->front, arg);
+    struct bt_front_counts all;
+    bt_front_counts(io->front, &all);
+    *(struct bt_counts *)arg = all.requests;
 }
 
-void bt_io_counts(struct bt_io *io, struct bt_front_counts *counts) {
+void bt_io_counts(struct bt_io *io, struct bt_counts *counts) {
     memset(counts, 0, sizeof *counts);
     bt_io_run(io, count, counts);
 }
