@@ -59,8 +59,13 @@ def rate(command, payloads, at_once=512):
     return len(lines) / took
 
 
-def best(command, payloads, **how):
-    return max(rate(command, payloads, **how) for _ in range(3))
+def in_turn(commands, payloads):
+    """The best of three of each, in turn: the machine's speed drifts."""
+    best = [0.0] * len(commands)
+    for _ in range(3):
+        for i, command in enumerate(commands):
+            best[i] = max(best[i], rate(command, payloads))
+    return best
 
 
 def light():
@@ -70,23 +75,21 @@ def light():
     print("A CPU-light task: tasks/s")
     print(f"{'workers':>8} {'C, baton/work.h':>16} {'Python, threads':>16} {'Python, --exec':>16} {'C / Python':>11}")
     for n in WORKERS:
-        c = best([child, str(n)], payloads)
-        p = best([*python, str(n)], payloads)
-        e = best([baton, "work", "--backlog", "100000", "--workers", str(n), "--exec", " ".join([*python, "1"])], payloads)
+        c, p, e = in_turn([[child, str(n)], [*python, str(n)],
+                           [baton, "work", "--backlog", "100000", "--workers", str(n), "--exec", " ".join([*python, "1"])]],
+                          payloads)
         print(f"{n:8} {c:16.0f} {p:16.0f} {e:16.0f} {c / p:10.1f}x", flush=True)
 
 
 def model():
     payloads = [{"kind": "chat", "messages": [{"role": "user", "content": f"{i}: tell me a story about a key."}],
-                 "temperature": 0, "max_tokens": 64} for i in range(32)]
+                 "temperature": 0, "max_tokens": 64} for i in range(64)]
+    rates = in_turn([[os.path.join(BUILD, "bin", "baton"), "work", "--workers", str(n), "--ctx", "256", "--threads", "1",
+                      "--backlog", "1000"] for n in WORKERS], payloads)
     print("\nThe built-in model, 64 tokens a task, one ggml thread: tasks/s")
     print(f"{'workers':>8} {'1 x N, batched':>16} {'beside sequential':>18}")
-    one = None
-    for n in WORKERS:
-        r = best([os.path.join(BUILD, "bin", "baton"), "work", "--workers", str(n), "--ctx", "256", "--threads", "1",
-                  "--backlog", "1000"], payloads)
-        one = one or r
-        print(f"{n:8} {r:16.1f} {r / one:17.2f}x", flush=True)
+    for n, r in zip(WORKERS, rates):
+        print(f"{n:8} {r:16.1f} {r / rates[0]:17.2f}x")
 
 
 light()

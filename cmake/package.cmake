@@ -12,6 +12,11 @@ install(TARGETS libbaton EXPORT baton-targets)
 install(EXPORT baton-targets NAMESPACE baton:: DESTINATION ${BATON_CMAKE_DIR})
 install(FILES ${CMAKE_BINARY_DIR}/baton-config.cmake ${CMAKE_BINARY_DIR}/baton-config-version.cmake
     DESTINATION ${BATON_CMAKE_DIR})
+# `cmake --install --prefix` says where only now.
+install(CODE "
+    file(READ \"${CMAKE_BINARY_DIR}/baton.pc\" text)
+    string(REGEX REPLACE \"^prefix=[^\n]*\" \"prefix=\${CMAKE_INSTALL_PREFIX}\" text \"\${text}\")
+    file(WRITE \"${CMAKE_BINARY_DIR}/baton.pc\" \"\${text}\")")
 install(FILES ${CMAKE_BINARY_DIR}/baton.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
 install(DIRECTORY include/baton DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 install(FILES models/baton-tiny-q8_0.gguf models/MODEL_CARD.md DESTINATION ${CMAKE_INSTALL_DATADIR}/baton)

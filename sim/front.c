@@ -360,6 +360,6 @@ int main(int argc, char **argv) {
                (unsigned long long)(seed + i), wrong, (unsigned long long)(seed + i));
         return 1;
     }
-    printf("all held, in %.1f s\n", (double)(bt_now_ns() - began) / 1e9);
+    printf("all held, in %.1f s\n[       OK ] schedules.\n", (double)(bt_now_ns() - began) / 1e9);
     return 0;
 }

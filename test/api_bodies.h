@@ -10,13 +10,13 @@
 #include "baton/llama.h"
 #include "harness.h"
 
-enum { API_POLICIES = 5 };
+enum { API_POLICIES = 6 };
 static inline baton_policy api_policy(int i) {
     baton_policy p = BATON_POLICY;
     p.when_full = BATON_WAIT;
-    p.contexts = i == 1 ? 2 : i == 4 ? 2 : 1;
-    p.sequences = i == 3 ? 8 : i == 4 ? 3 : 1;
-    p.owner = i < 2 ? BATON_OWNER_CALLER : BATON_OWNER_THREAD;
+    p.contexts = i == 1 || i == 4 || i == 5 ? 2 : 1;
+    p.sequences = i == 3 ? 8 : i >= 4 ? 3 : 1;
+    p.owner = i < 2 ? BATON_OWNER_CALLER : i < 5 ? BATON_OWNER_THREAD : BATON_OWNER_PROCESS;
     return p;
 }
 

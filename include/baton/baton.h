@@ -8,7 +8,7 @@
  * The policy is three questions, the same for every binding, set when a model is opened (baton_policy):
  *   1. How many at once?              contexts x sequences in each
  *   2. What happens to the rest?      refuse, or wait: in a bounded queue, for a bounded time
- *   3. Where does the owner live?     on the caller's thread, on a thread of baton's, (later) in a process
+ *   3. Where does the owner live?     on the caller's thread, on a thread of baton's, in a process
  * With an exact context, changing an answer to these never changes what a model answers.
  *
  * The nouns, in the order in which a request meets them:
@@ -23,7 +23,9 @@
  * thread identity: a lease or a stream may move from thread to thread, as long as two are not in it at once. Callbacks
  * run on the thread that the function they were given to names; a callback that calls back into its own context gets
  * BATON_REENTRANT, into another one it may. baton never forks, installs no signal handler, and its threads block all
- * signals. After fork only the child's exec is safe.
+ * signals. After fork only the child's exec is safe. With owner = process it starts processes (posix_spawn), which end
+ * with this one; a program that ignores SIGCHLD or reaps whatever it finds may do so. A program that becomes a daemon
+ * by fork opens models afterwards.
  *
  * Ownership. A parameter is borrowed for the call unless its comment says taken. What comes out through a double
  * pointer belongs to the caller and is ended by the function named with it, which sets the pointer to NULL. Parameter
@@ -141,11 +143,13 @@ typedef enum baton_when_full {
 typedef enum baton_owner {
     BATON_OWNER_CALLER, /* on the caller's, under a lease: no thread is made, one sequence per context */
     BATON_OWNER_THREAD, /* on one of baton's per context, which batches up to `sequences` requests */
-    BATON_OWNER_PROCESS /* in a child process per model: not in this version, BATON_UNSUPPORTED */
+    BATON_OWNER_PROCESS /* in a process per context (the program baton-owner, found by $BATON_OWNER, beside the program
+                           or this library, or where it was installed), which a crash or a hostile model file does not
+                           get out of */
 } baton_owner;
 
 /* How a model's contexts are shared. Part of the parameters of every binding's open, which refuses what cannot be:
- * sequences > 1 needs an owner thread. */
+ * sequences > 1 needs an owner thread or process. */
 typedef struct baton_policy {
     size_t size;
     int contexts;              /* 1 .. 64 */

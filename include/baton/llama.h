@@ -6,7 +6,11 @@
  *                   answer. Contexts can be used by hand (baton_llama_run).
  *   owner = thread  each context has a thread of baton's that batches `sequences` requests; callers wait for text.
  *                   Contexts cannot be touched from outside; baton_llama_run runs your function there.
- * Tokens, text and metadata need no context: those functions never wait.
+ *   owner = process as owner = thread, in a process per context that has no rights but to compute (SECURITY.md); an
+ *                   answer under way when it ends goes on in the next one. Contexts cannot be touched at all: baton_llama_run is
+ * BATON_UNSUPPORTED. What is said of an owner thread below holds for it otherwise.
+ * Tokens, text and metadata need no context: with owner = caller those functions never wait; otherwise the owner is
+ * asked, beside what it computes.
  *
  * Exact (the default without GPU layers): an answer depends on the prompt, the parameters and the seed alone, to the
  * token, whatever the policy and the company; baton_llama_info says whether a self-test at open confirms it.
@@ -49,14 +53,15 @@ typedef struct baton_llama_params {
                   */
     int gpu_layers; /* < 0: all that fit */
     int exact;      /* 1: split cache, no flash attention. 0: what is fastest. < 0: 1 without GPU layers, else 0 */
-    /* Called on the opening thread as the model loads, 0 to 1; false stops it: BATON_CANCELLED. May be NULL. */
+    /* Called on the opening thread as the model loads, 0 to 1; false stops it: BATON_CANCELLED. May be NULL. Not
+     * called with owner = process, where the model loads elsewhere. */
     bool (*progress)(void *arg, float done);
     void *progress_arg;
     const baton_policy *policy;    /* NULL: BATON_POLICY */
     const baton_llama_lora *loras; /* part of the handle: every context has them from the first answer on */
     size_t n_loras;
-    baton_pooling pooling; /* other than OFF: the handle embeds or ranks, and does not generate; needs owner = caller.
-                              `sequences` texts then go through a context together, unless it is exact */
+    baton_pooling pooling; /* other than OFF: the handle embeds or ranks, and does not generate. `sequences` texts then
+                              go through a context together, unless it is exact */
 } baton_llama_params;
 #define BATON_LLAMA_PARAMS                                                                                             \
     { sizeof(baton_llama_params), NULL, 0, 0, 0, -1, NULL, NULL, NULL, NULL, 0, BATON_POOLING_OFF }
@@ -66,7 +71,8 @@ typedef struct baton_llama_params {
  *   path    a GGUF file; NULL: the built-in tiny model
  *   params  NULL: BATON_LLAMA_PARAMS
  * Returns: BATON_OK. BATON_NOT_FOUND, _BAD_MODEL (not a model, truncated, or one that libllama does not know),
- * _INVALID (a combination that cannot be; its text says which), _UNSUPPORTED, _CANCELLED, _NO_MEMORY: *llama is NULL.
+ * _INVALID (a combination that cannot be; its text says which), _UNSUPPORTED, _CANCELLED, _NO_MEMORY; with owner =
+ * process also _NOT_FOUND (the program baton-owner) and _CRASHED (by this file): *llama is NULL.
  * Threads: any. Blocks: while the model loads. Since: 0.1.0. */
 BATON_API baton_status baton_llama_open(baton_llama **llama, const char *path, const baton_llama_params *params,
                                         baton_error *err) BATON_MUST_USE;
@@ -84,7 +90,9 @@ BATON_API baton_status baton_llama_estimate(const char *path, const baton_llama_
  * the last native call has returned.
  *   llama  taken; *llama is NULL after. NULL inside is harmless
  * Its streams stay valid objects whose next is BATON_END, to be closed by their holders.
- * Threads: any; no other call may begin on it afterwards. Blocks: for native calls under way. Since: 0.1.0. */
+ * Threads: any, callbacks and the function of baton_llama_run too; no other call may begin on it afterwards. Blocks:
+ * for native calls under way, but for those of this thread, and for leases that others hold: what this thread is inside
+ * of, or holds a lease or a stream of, is freed when it comes out. Since: 0.1.0. */
 BATON_API void baton_llama_close(baton_llama **llama);
 
 /* What a model is. */
@@ -109,27 +117,30 @@ typedef struct baton_llama_info {
 BATON_API void baton_llama_get_info(const baton_llama *llama, baton_llama_info *info);
 
 /*
- * Tokens and text: on the vocabulary alone, which is safe beside anything (llama.h: "The API is thread-safe").
+ * Tokens and text: on the vocabulary alone, which is safe beside anything (llama.h: "The API is thread-safe"). Unless
+ * the owner is the caller's thread, the owner is asked, on a thread that does nothing else but prepare prompts: a long
+ * one before may take a moment, contexts that compute do not matter. Then also _CLOSED, _CRASHED (an owner ended, again
+ * and again), and _REENTRANT from inside baton_llama_run on this model.
  */
 
 /* The tokens of a text.
  *   text, len      UTF-8, not NUL-terminated necessarily
  *   special        true: the model's own beginning is added, and "<|im_end|>" in the text becomes that token
  *   tokens, n      out; freed with baton_free
- * Returns: BATON_OK, _NO_MEMORY, _TOO_LONG (over 2 GiB). Threads: any. Blocks: never. Since: 0.1.0. */
+ * Returns: BATON_OK, _NO_MEMORY, _TOO_LONG (over 2 GiB). Threads: any. Blocks: as above. Since: 0.1.0. */
 BATON_API baton_status baton_llama_tokenize(const baton_llama *llama, const char *text, size_t len, bool special,
                                             int32_t **tokens, size_t *n, baton_error *err) BATON_MUST_USE;
 
 /* The text of tokens, as an answer would show it: control tokens have none, bytes that are no characters are U+FFFD.
  *   text, len  out; NUL-terminated; freed with baton_free
  * Returns: BATON_OK, _INVALID (a token that is not in the vocabulary; its text says which), _NO_MEMORY. Threads: any.
- * Blocks: never. Since: 0.1.0. */
+ * Blocks: as above. Since: 0.1.0. */
 BATON_API baton_status baton_llama_detokenize(const baton_llama *llama, const int32_t *tokens, size_t n, char **text,
                                               size_t *len, baton_error *err) BATON_MUST_USE;
 
 /* The bytes of one token as they are: perhaps a part of a character, none for a control token.
  *   bytes, len  out; NUL-terminated; freed with baton_free
- * Returns: BATON_OK, _INVALID (not in the vocabulary), _NO_MEMORY. Threads: any. Blocks: never. Since: 0.1.0. */
+ * Returns: BATON_OK, _INVALID (not in the vocabulary), _NO_MEMORY. Threads: any. Blocks: as above. Since: 0.1.0. */
 BATON_API baton_status baton_llama_piece(const baton_llama *llama, int32_t token, char **bytes, size_t *len,
                                          baton_error *err) BATON_MUST_USE;
 
@@ -154,13 +165,13 @@ BATON_API bool baton_llama_is_end(const baton_llama *llama, int32_t token);
 
 /* The i-th key and value of the model's metadata, from 0 until BATON_END.
  *   key, value  out; text; values that are lists are ""; freed with baton_free, each
- * Returns: BATON_OK, _END, _NO_MEMORY. Threads: any. Blocks: never. Since: 0.1.0. */
+ * Returns: BATON_OK, _END, _NO_MEMORY. Threads: any. Blocks: as above. Since: 0.1.0. */
 BATON_API baton_status baton_llama_metadata(const baton_llama *llama, int i, char **key, char **value,
                                             baton_error *err) BATON_MUST_USE;
 
 /* The value of one key of the metadata, "general.architecture".
  *   value  out; freed with baton_free
- * Returns: BATON_OK, _NOT_FOUND, _NO_MEMORY. Threads: any. Blocks: never. Since: 0.1.0. */
+ * Returns: BATON_OK, _NOT_FOUND, _NO_MEMORY. Threads: any. Blocks: as above. Since: 0.1.0. */
 BATON_API baton_status baton_llama_metadata_get(const baton_llama *llama, const char *key, char **value,
                                                 baton_error *err) BATON_MUST_USE;
 
@@ -271,29 +282,30 @@ BATON_API baton_status baton_llama_generate_cb(baton_llama *llama, const baton_l
  * too. Blocks: never. Since: 0.1.0. */
 BATON_API bool baton_llama_cancel(baton_llama *llama, uint64_t id);
 
-/* Empties the caches of the model's contexts, those that are in use after they are given back.
- *   request  NULL: BATON_REQUEST. BATON_REFUSE: the idle contexts are emptied, and BATON_BUSY names who holds another
- *            one. BATON_WAIT: all of them are waited for, within queue_ms for each; of two threads that reset at once
- *            one may get BATON_WOULD_DEADLOCK
- * Returns: BATON_OK: all are empty. Refusals as for generate. With an owner thread BATON_UNSUPPORTED: what it keeps is
- * reused within a flow only, so a request with a new flow finds nothing. Threads: any. Blocks: under BATON_WAIT.
- * Since: 0.1.0. */
+/* Empties the caches of the model's contexts, those that are in use after they are given back. With another owner than
+ * the caller's thread, of each sequence; what runs meanwhile is waited for whole, also an answer that nobody reads.
+ *   request  NULL: BATON_REQUEST. BATON_REFUSE: what is idle is emptied, and BATON_BUSY names who holds the rest.
+ *            BATON_WAIT: all of them are waited for, within queue_ms for each context; of two threads that reset at
+ * once one may get BATON_WOULD_DEADLOCK Returns: BATON_OK: all are empty, or were since the call. Refusals as for
+ * generate. Threads: any. Blocks: under BATON_WAIT. Since: 0.1.0. */
 BATON_API baton_status baton_llama_reset(baton_llama *llama, const baton_request *request,
                                          baton_error *err) BATON_MUST_USE;
 
 /*
- * Conversations that outlive their context: owner = caller
+ * Conversations that outlive their context
  */
 
 /* The conversation of a stream so far, prompt and answer, as bytes that an ask goes on from (baton_llama_ask's state):
- * here, in another handle of this model, or in another process.
+ * here, in another handle of this model, or in another process, under whatever policy. An owner that is ahead of the
+ * reader saves what was read. Where a context of another shape goes on (sequences, exact), or where the owner has used
+ * the cache for others meanwhile, the tokens are computed anew: with exact the answer is the same.
  *   stream       between two reads, or read to its end; goes on unharmed
  *   state, size  out; freed with baton_free. They are checked when they come back: damage and other models are
  *                BATON_INVALID
- * Returns: BATON_OK. _AGAIN: nothing was read from the stream yet. _BUSY: another thread is in a call on it. _STALE:
- * its lease is gone. _UNSUPPORTED: of an owner thread; open the model with BATON_OWNER_CALLER, or keep the text and ask
- * with the same flow, which finds its prefix in the cache. _NO_MEMORY. Threads: any, one at a time. Blocks: for a copy.
- * Since: 0.1.0. */
+ * Returns: BATON_OK. _AGAIN: nothing was read from the stream yet, or its owner has just ended and another one takes it
+ * up. _BUSY: another thread is in a call on it. _STALE: its lease is gone; or it has ended, and 64 others after it, or
+ * its owner. _CLOSED. _TOO_LONG (over 2 GiB). _NO_MEMORY. Threads: any, one at a time. Blocks: for a copy; unless the
+ * owner is the caller's thread, for a native step. Since: 0.1.0. */
 BATON_API baton_status baton_llama_save_state(baton_stream *stream, void **state, size_t *size,
                                               baton_error *err) BATON_MUST_USE;
 
@@ -334,7 +346,7 @@ typedef struct baton_embeddings {
 BATON_API baton_status baton_llama_embed(baton_llama *llama, const baton_request *request, const char *text,
                                          bool normalise, baton_embeddings *out, baton_error *err) BATON_MUST_USE;
 
-/* The vectors of n texts under one lease; an error names the text by its number, and there are then none.
+/* The vectors of n texts in one request; an error names the text by its number, and there are then none.
  * Parameters and returns as for embed. Threads: any. Blocks: as embed. Since: 0.1.0. */
 BATON_API baton_status baton_llama_embed_batch(baton_llama *llama, const baton_request *request,
                                                const char *const *texts, size_t n, bool normalise,
@@ -343,8 +355,8 @@ BATON_API baton_status baton_llama_embed_batch(baton_llama *llama, const baton_r
 /* Frees vectors and clears the struct. Twice is harmless. Threads: any. Blocks: never. Since: 0.1.0. */
 BATON_API void baton_embeddings_free(baton_embeddings *embeddings);
 
-/* The same, one vector at a time: for more texts than vectors fit into memory. The lease is held from the first to the
- * last.
+/* The same, one vector at a time: for more texts than vectors fit into memory. The slot is held from the first to the
+ * last. An owner process that ends in between ends this with BATON_CRASHED: the texts before are not kept.
  *   next       gives the next text, valid until it is called again; NULL: there are no more
  *   on_vector  takes its vector, valid for the call; false stops: BATON_CANCELLED
  *              Both run on this thread and may use other models; using this one gets BATON_REENTRANT
@@ -416,7 +428,8 @@ BATON_API baton_status baton_llama_adopt(baton_llama **llama, struct llama_conte
  * its native calls, or on this thread under a lease. Leave the sequences alone that you did not make: with an owner
  * thread they are answers under way.
  *   run  called once with a struct llama_context; must not call baton on this model (BATON_REENTRANT)
- * Returns: as generate's refusals; BATON_UNSUPPORTED when the model is not libllama's. Threads: any. Blocks: until run
+ * Returns: as generate's refusals; BATON_UNSUPPORTED when the model is not libllama's, and with owner =
+ * process. Threads: any. Blocks: until run
  * has returned. Since: 0.1.0. */
 BATON_API baton_status baton_llama_run(baton_llama *llama, const baton_request *request,
                                        void (*run)(void *arg, struct llama_context *context), void *arg,

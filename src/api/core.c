@@ -83,14 +83,12 @@ baton_status bt_check_policy(const baton_policy *p, bool embeds, baton_error *er
         return bt_fail(err, BATON_INVALID, "when_full is %d: BATON_REFUSE or BATON_WAIT", (int)p->when_full);
     if (p->queue < 0)
         return bt_fail(err, BATON_INVALID, "queue is %d: it is bounded, and 0 at least", p->queue);
-    if (p->owner == BATON_OWNER_PROCESS)
-        return bt_fail(err, BATON_UNSUPPORTED, "owner = process is not in this version: use BATON_OWNER_THREAD");
-    if (p->owner != BATON_OWNER_CALLER && p->owner != BATON_OWNER_THREAD)
+    if (p->owner != BATON_OWNER_CALLER && p->owner != BATON_OWNER_THREAD && p->owner != BATON_OWNER_PROCESS)
         return bt_fail(err, BATON_INVALID, "owner is %d, which is none", (int)p->owner);
     if (p->owner == BATON_OWNER_CALLER && p->sequences > 1 && !embeds)
         return bt_fail(err, BATON_INVALID,
                        "%d sequences need a thread that batches them: set owner to "
-                       "BATON_OWNER_THREAD, or sequences to 1 and contexts to more",
+                       "BATON_OWNER_THREAD or _PROCESS, or sequences to 1 and contexts to more",
                        p->sequences);
     return BATON_OK;
 }

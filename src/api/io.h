@@ -24,6 +24,9 @@ void bt_io_unref(struct bt_io *io);
 
 const struct bt_front_info *bt_io_info(const struct bt_io *io);
 
+/* This thread cannot wait for that model: it is the one that is waited for. */
+baton_status bt_io_check_thread(const struct bt_io *io, baton_error *err);
+
 /* Submits from any thread; s is borrowed for the call. Refusals are returned here. */
 baton_status bt_io_submit(struct bt_io *io, struct bt_submit *s, const struct bt_limits *limits,
                           struct bt_io_stream **stream, baton_error *err);

@@ -51,7 +51,4 @@ bool bt_io_run(struct bt_io *io, void (*run)(struct bt_io *io, void *arg), void 
 /* Until s->changed, under s->lock; false when the time is up. */
 bool bt_io_wait(pthread_cond_t *changed, pthread_mutex_t *lock, int64_t deadline_ns);
 
-/* This thread cannot wait for that model: it is the one that is waited for. */
-baton_status bt_io_check_thread(const struct bt_io *io, baton_error *err);
-
 #endif

@@ -15,7 +15,8 @@ static baton_status open_front(baton_llama *l, const struct bt_model_params *mod
                                 .when_full = l->policy.when_full == BATON_WAIT ? BT_WAIT : BT_REFUSE,
                                 .queue_max = l->policy.queue,
                                 .queue_ms = l->policy.queue_ms,
-                                .run_ms = l->policy.run_ms};
+                                .run_ms = l->policy.run_ms,
+                                .owner = l->policy.owner == BATON_OWNER_PROCESS ? BT_OWNER_PROCESS : BT_OWNER_THREAD};
     baton_status status = bt_io_open(&p, &l->io, err);
     if (status)
         return status;
@@ -130,6 +131,24 @@ baton_status baton_llama_open(baton_llama **llama, const char *path, const baton
     return BATON_OK;
 }
 
+static void *close_behind(void *arg) {
+    baton_llama *l = arg;
+    bt_io_close(l->io);
+    bt_llama_unref(l);
+    return NULL;
+}
+
+/* From inside a function that runs on one of its owners (baton_llama_run), whose thread cannot wait for its own end. */
+static void close_from_owner(baton_llama *l) {
+    pthread_t thread;
+    int rc = bt_thread_start(&thread, close_behind, l);
+    if (rc)
+        bt_log(BATON_LOG_ERROR, "%s is not closed, for want of a thread: %s. Close it after baton_llama_run",
+               l->info.name, strerror(rc));
+    else
+        pthread_detach(thread);
+}
+
 void baton_llama_close(baton_llama **llama) {
     if (!llama || !*llama)
         return;
@@ -139,6 +158,9 @@ void baton_llama_close(baton_llama **llama) {
         struct bt_caller *opened = l->caller;
         bt_caller_ref(opened);
         bt_caller_close(&opened, BT_CLOSE_CANCEL);
+    } else if (bt_io_check_thread(l->io, NULL)) {
+        close_from_owner(l);
+        return;
     } else {
         bt_io_close(l->io);
     }

@@ -27,14 +27,15 @@ static const struct bt_command COMMAND = {
     .name = "work",
     .operands = "",
     .about = "Works off tasks that come as JSON lines on stdin, answers as lines on stdout: runqy's stdio protocol.\n"
-             "Prints {\"status\":\"ready\"} when the models are loaded. payload.kind is chat or completion, the rest\n"
-             "of the payload as in the HTTP API.",
+             "Prints {\"status\":\"ready\"} when the models are loaded. payload.kind is chat, completion, embed or\n"
+             "score, the rest of the payload as in the HTTP API.",
     .notes = "Where nothing else is said, a model has as many sequences as there are workers.\n"
              "Exit codes: 0 after SIGTERM or the end of stdin, all tasks answered; 1 failed, or ended by a second\n"
              "signal; 2 asked wrongly.",
 };
 
-static const enum bt_config_group GROUPS[] = {BT_GROUP_MODEL, BT_GROUP_POLICY, BT_GROUP_OWNER, BT_GROUP_WORK};
+static const enum bt_config_group GROUPS[] = {BT_GROUP_MODEL, BT_GROUP_POOLING, BT_GROUP_POLICY, BT_GROUP_OWNER,
+                                              BT_GROUP_WORK};
 
 struct setup {
     struct bt_work_models_params models;
@@ -103,7 +104,7 @@ static int before(struct bt_config *c) {
     for (int i = 0; i < c->n_models; i++) {
         struct bt_model_settings *m = &c->models[i];
         int contexts = BT_MAX(m->contexts, 1);
-        if (m->sequences == 0 && !m->sequential && m->kind == BT_MODEL_TEXT && m->pooling == BT_POOL_OFF)
+        if (m->sequences == 0 && !m->sequential && m->kind == BT_MODEL_TEXT)
             m->sequences = BT_MIN((c->work.workers + contexts - 1) / contexts, SEQUENCES_MAX);
     }
     return BT_OPTIONS_GO;

@@ -519,6 +519,8 @@ static const char *check_list(const struct bt_dispatch *d, const struct bt_list 
             return "a request is in the wrong list";
         if (r->waiter.state != BT_WAITER_GRANTED)
             return "a request runs without a slot";
+        if (at == BT_PENDING && r->cancelled)
+            return "a request that was cancelled is to go on";
         if (at == BT_PENDING && context_for(d, r) >= 0)
             return "a request is pending while a context could take it";
         ++*held;

@@ -326,6 +326,10 @@ baton_status bt_front_visit(struct bt_front *f, struct bt_visit *visit, baton_er
     int context = bt_dispatch_least_loaded(&f->dispatch);
     if (context < 0)
         return bt_fail(err, BATON_CLOSED, "no owner is left");
+    if (f->params.owner == BT_OWNER_PROCESS)
+        return bt_fail(err, BATON_UNSUPPORTED,
+                       "the owners are processes, and no function of this program can run there: use "
+                       "BATON_OWNER_THREAD or BATON_OWNER_CALLER");
     bt_spawn_visit(f->spawn, context, visit);
     return BATON_OK;
 }

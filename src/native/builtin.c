@@ -1,6 +1,7 @@
 /* Where the built-in model lies. State: one path per thread, rewritten by each call. */
 #include "native/native.h"
 
+#include <dlfcn.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,6 +13,21 @@
 static bool is_there(char path[PATH_MAX], const char *dir, const char *below) {
     int n = snprintf(path, PATH_MAX, "%s%s/" FILE_NAME, dir, below);
     return n > 0 && n < PATH_MAX && access(path, R_OK) == 0;
+}
+
+/* Of the library or program that this code is in: it may have been installed elsewhere than it was made for. */
+static bool is_beside_this_code(char path[PATH_MAX]) {
+    static const char *const beside[] = {"/../share/baton", "/../../share/baton"};
+    Dl_info where;
+    char *file = dladdr((void *)(uintptr_t)is_there, &where) ? realpath(where.dli_fname, NULL) : NULL;
+    char *slash = file ? strrchr(file, '/') : NULL;
+    bool found = false;
+    if (slash)
+        *slash = '\0';
+    for (size_t i = 0; slash && i < BT_COUNT(beside) && !found; i++)
+        found = is_there(path, file, beside[i]);
+    free(file);
+    return found;
 }
 
 const char *bt_builtin_model_path(void) {
@@ -31,7 +47,7 @@ const char *bt_builtin_model_path(void) {
             if (is_there(path, program, beside[i]))
                 return path;
     }
-    return is_there(path, BATON_DATA_DIR, "") ? path : NULL;
+    return is_beside_this_code(path) || is_there(path, BATON_DATA_DIR, "") ? path : NULL;
 }
 
 baton_status bt_builtin_model(const char **path, baton_error *err) {

@@ -27,17 +27,14 @@ baton_status bt_llama_adapter_open_file(struct bt_model *base, const char *path,
                                         baton_error *err) {
     struct bt_llama_model *m = bt_llama_model_of(base);
     struct bt_buf causes = BT_BUF_INIT;
-    int own = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-    FILE *file = own >= 0 ? fdopen(own, "rb") : NULL;
+    FILE *file = bt_llama_reopen(fd);
     struct adapter *a = calloc(1, sizeof *a);
     *out = NULL;
-    if (!file || !a || fseeko(file, 0, SEEK_SET) != 0) {
+    if (!file || !a) {
         if (file)
             fclose(file);
-        else if (own >= 0)
-            close(own);
         free(a);
-        return bt_fail(err, BATON_NO_MEMORY, "no memory for an adapter, or %s cannot be read", path);
+        return bt_fail(err, BATON_NO_MEMORY, "no memory for an adapter");
     }
     a->base.model = base;
     a->fingerprint = bt_llama_fingerprint(fd);

@@ -24,16 +24,25 @@ static int metadata_number(const struct bt_llama_model *m, const char *name) {
 
 /* libllama ends the process when it is to rank with a head that is not there, or looks past the positions that were
  * learned: the file is asked what it has. */
-void bt_llama_look_into(struct bt_llama_model *m) {
+static void look_into_piece(struct bt_llama_model *m, int file, bool *head) {
     struct gguf_init_params params = {.no_alloc = true};
-    struct gguf_context *g = gguf_init_from_file(m->path, params);
-    if (!g)
-        return;
-    bool head = gguf_find_tensor(g, "cls.weight") >= 0 || gguf_find_tensor(g, "cls.output.weight") >= 0;
+    FILE *f = bt_llama_reopen(file);
+    struct gguf_context *g = f ? gguf_init_from_file_ptr(f, params) : NULL;
+    if (g) {
+        *head |= gguf_find_tensor(g, "cls.weight") >= 0 || gguf_find_tensor(g, "cls.output.weight") >= 0;
+        m->learned_positions |= gguf_find_tensor(g, "position_embd.weight") >= 0;
+        gguf_free(g);
+    }
+    if (f)
+        fclose(f);
+}
+
+void bt_llama_look_into(struct bt_llama_model *m, const int *files, size_t n) {
+    bool head = false;
+    for (size_t i = 0; i < n; i++)
+        look_into_piece(m, files[i], &head);
     if (head && metadata_number(m, "pooling_type") == LLAMA_POOLING_TYPE_RANK)
         m->scores = (int)llama_model_n_cls_out(m->model);
-    m->learned_positions = gguf_find_tensor(g, "position_embd.weight") >= 0;
-    gguf_free(g);
 }
 
 bool bt_llama_embeds_only(const struct bt_llama_model *m) {

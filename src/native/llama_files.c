@@ -105,17 +105,23 @@ static struct llama_model *load_pieces(const int *files, size_t n, struct llama_
     return model;
 }
 
+FILE *bt_llama_reopen(int file) {
+    int own = fcntl(file, F_DUPFD_CLOEXEC, 0);
+    FILE *f = own >= 0 ? fdopen(own, "rb") : NULL;
+    if (!f && own >= 0)
+        close(own);
+    if (f)
+        rewind(f);
+    return f;
+}
+
 struct llama_model *bt_llama_load_files(const int *files, size_t n, struct llama_model_params params) {
     if (n > 1)
         return load_pieces(files, n, params);
-    int own = fcntl(files[0], F_DUPFD_CLOEXEC, 0);
-    FILE *file = own >= 0 ? fdopen(own, "rb") : NULL;
-    if (!file) {
-        if (own >= 0)
-            close(own);
+    FILE *file = bt_llama_reopen(files[0]);
+    if (!file)
         return NULL;
-    }
-    struct llama_model *model = fseeko(file, 0, SEEK_SET) == 0 ? llama_model_load_from_file_ptr(file, params) : NULL;
+    struct llama_model *model = llama_model_load_from_file_ptr(file, params);
     fclose(file); /* what is mapped stays so */
     return model;
 }

@@ -7,6 +7,7 @@
 #define BT_LLAMA_INTERNAL_H
 
 #include <llama.h>
+#include <stdio.h>
 
 #include "native/native.h"
 
@@ -93,6 +94,8 @@ uint64_t bt_llama_fingerprint_of(const char *path);
 baton_status bt_llama_check_file(const char *path, int fd, baton_error *err);
 /* The same for a path. */
 baton_status bt_llama_check_path(const char *path, baton_error *err);
+/* The file from its beginning, as a FILE of its own; NULL: no memory. */
+FILE *bt_llama_reopen(int file);
 /* Once more from the beginning of the descriptors; NULL: it failed, and the log says why. */
 struct llama_model *bt_llama_load_files(const int *files, size_t n, struct llama_model_params params);
 
@@ -110,7 +113,7 @@ baton_status bt_llama_state_set(struct bt_context *c, int seq, const unsigned ch
 
 /* llama_embed.c */
 bool bt_llama_embeds_only(const struct bt_llama_model *m);
-void bt_llama_look_into(struct bt_llama_model *m); /* fills what only the file knows */
+void bt_llama_look_into(struct bt_llama_model *m, const int *files, size_t n); /* fills what only the files know */
 baton_status bt_llama_embed_check(const struct bt_llama_model *m, enum bt_pooling pooling, baton_error *err);
 void bt_llama_embed_params(const struct bt_llama_model *m, const struct bt_context_params *params,
                            struct llama_context_params *p);

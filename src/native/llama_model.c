@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static void model_free(struct bt_model *base) {
     struct bt_llama_model *m = bt_llama_model_of(base);
@@ -163,6 +164,19 @@ static baton_status check_kind(const struct bt_llama_model *m, baton_error *err)
     return BATON_OK;
 }
 
+static void look_into(struct bt_llama_model *m, const struct bt_model_params *params) {
+    enum { PIECES_MAX = 1024 };
+    int own[PIECES_MAX];
+    size_t n = 0;
+    baton_error ignored;
+    if (params->n_files)
+        bt_llama_look_into(m, params->files, params->n_files);
+    else if (bt_model_files_open(m->path, own, PIECES_MAX, &n, &ignored) == BATON_OK)
+        bt_llama_look_into(m, own, n);
+    for (size_t i = 0; i < n; i++)
+        close(own[i]);
+}
+
 static baton_status open_model(struct bt_llama_model *m, const struct bt_model_params *params, baton_error *err) {
     const char *path = params->path;
     baton_status status = BATON_OK;
@@ -191,7 +205,7 @@ static baton_status open_model(struct bt_llama_model *m, const struct bt_model_p
     m->vocab = llama_model_get_vocab(m->model);
     m->vocab_size = llama_vocab_n_tokens(m->vocab);
     m->fingerprint = params->n_files ? bt_llama_fingerprint(params->files[0]) : bt_llama_fingerprint_of(m->path);
-    bt_llama_look_into(m);
+    look_into(m, params);
     return check_kind(m, err);
 }
 

@@ -2,7 +2,7 @@
  *
  * An exchange ends in exactly one of its handler's last word and gone(). State: the event loop's thread. */
 #include "serve/api.h"
-#include "serve/embed_in.h"
+#include "serve/embed_out.h"
 #include "serve/openai_out.h"
 
 #include <inttypes.h>
@@ -47,115 +47,18 @@ static void on_data(void *arg, const char *bytes, size_t len) {
     bt_http_touch(v->conn);
 }
 
-static void put_base64(struct bt_buf *b, const unsigned char *bytes, size_t len) {
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    for (size_t i = 0; i < len; i += 3) {
-        unsigned n = (unsigned)bytes[i] << 16 | (i + 1 < len ? (unsigned)bytes[i + 1] << 8 : 0) |
-                     (i + 2 < len ? bytes[i + 2] : 0);
-        char quad[4] = {digits[n >> 18], digits[n >> 12 & 63], i + 1 < len ? digits[n >> 6 & 63] : '=',
-                        i + 2 < len ? digits[n & 63] : '='};
-        bt_buf_add(b, quad, sizeof quad);
-    }
-}
-
-/* Nine digits are enough for every float to come back as it was. */
-static void put_floats(struct bt_buf *b, const float *values, size_t n) {
-    bt_buf_adds(b, "[");
-    for (size_t i = 0; i < n; i++)
-        bt_buf_addf(b, i ? ",%.9g" : "%.9g", (double)values[i]);
-    bt_buf_adds(b, "]");
-}
-
-static void put_head(const struct vectors *v, struct bt_buf *b) {
-    bt_buf_adds(b, "{\"object\":\"list\",\"model\":");
-    bt_json_string(b, v->model->names[0], strlen(v->model->names[0]));
-}
-
-static void put_usage(const struct bt_outcome *o, struct bt_buf *b) {
-    bt_buf_addf(b, "],\"usage\":{\"prompt_tokens\":%" PRIu32 ",\"total_tokens\":%" PRIu32 "}}", o->prompt_tokens,
-                o->prompt_tokens);
-}
-
-/* False: a vector is no numbers. */
-static bool put_embeddings(const struct vectors *v, const struct bt_outcome *o, size_t width, float *values,
-                           struct bt_buf *b) {
-    uint32_t tokens;
-    put_head(v, b);
-    bt_buf_adds(b, ",\"data\":[");
-    for (size_t i = 0; i < v->asked.submit.n_inputs; i++) {
-        const unsigned char *record = v->records.data + i * BT_RECORD_BYTES(width);
-        if (!bt_get_record(record, width, &tokens, values))
-            return false;
-        bt_buf_addf(b, "%s{\"object\":\"embedding\",\"index\":%zu,\"embedding\":", i ? "," : "", i);
-        if (v->asked.base64) {
-            bt_buf_adds(b, "\"");
-            put_base64(b, record + 4, 4 * width);
-            bt_buf_adds(b, "\"");
-        } else {
-            put_floats(b, values, width);
-        }
-        bt_buf_adds(b, "}");
-    }
-    put_usage(o, b);
-    return true;
-}
-
-struct ranked {
-    size_t index;
-    float score;
-};
-
-/* The best first; equal ones as they were given. */
-static int better(const void *a, const void *b) {
-    const struct ranked *x = a, *y = b;
-    if (x->score != y->score)
-        return x->score > y->score ? -1 : 1;
-    return x->index < y->index ? -1 : 1;
-}
-
-static bool put_ranking(const struct vectors *v, const struct bt_outcome *o, size_t width, float *values,
-                        struct bt_buf *b) {
-    size_t n = v->asked.submit.n_inputs;
-    uint32_t tokens;
-    struct ranked *list = calloc(n, sizeof *list);
-    bool fine = list != NULL;
-    b->failed |= !list;
-    for (size_t i = 0; i < n && fine; i++) {
-        fine = bt_get_record(v->records.data + i * BT_RECORD_BYTES(width), width, &tokens, values);
-        list[i] = (struct ranked){i, values[0]};
-    }
-    if (fine)
-        qsort(list, n, sizeof *list, better);
-    put_head(v, b);
-    bt_buf_adds(b, ",\"results\":[");
-    for (size_t i = 0; i < v->asked.top_n && fine; i++) {
-        struct bt_text text = v->asked.submit.inputs[list[i].index].text;
-        bt_buf_addf(b, "%s{\"index\":%zu,\"relevance_score\":%.9g", i ? "," : "", list[i].index, (double)list[i].score);
-        if (v->asked.return_documents) {
-            bt_buf_adds(b, ",\"document\":{\"text\":");
-            bt_json_string(b, text.data, text.len);
-            bt_buf_adds(b, "}");
-        }
-        bt_buf_adds(b, "}");
-    }
-    put_usage(o, b);
-    free(list);
-    return fine || b->failed;
-}
-
 static void reply(struct vectors *v, const struct bt_outcome *o) {
     struct bt_buf *b = &v->api->scratch;
-    size_t width = bt_front_info(v->model->front)->ready.width;
-    bool whole = v->records.len == v->asked.submit.n_inputs * BT_RECORD_BYTES(width) && width > 0;
-    float *values = malloc((width + 1) * sizeof *values);
+    struct bt_text records = {(const char *)v->records.data, v->records.len};
     b->len = 0;
-    if (!values || v->records.failed)
-        bt_api_reply_status(v->api, v->model, v->conn, BATON_NO_MEMORY, "");
-    else if (!whole || !(v->asked.submit.what == BT_WHAT_SCORE ? put_ranking : put_embeddings)(v, o, width, values, b))
-        bt_api_reply_status(v->api, v->model, v->conn, BATON_FAILED, "the native library computed no numbers");
-    else
+    baton_status st = v->records.failed ? BATON_NO_MEMORY
+                                        : bt_embed_out(&v->asked, v->model->names[0],
+                                                       bt_front_info(v->model->front)->ready.width, records, o, b);
+    if (st == BATON_OK)
         bt_http_reply(v->conn, 200, JSON, NULL, b->data, b->len);
-    free(values);
+    else
+        bt_api_reply_status(v->api, v->model, v->conn, st,
+                            st == BATON_FAILED ? "the native library computed no numbers" : "");
 }
 
 static void on_done(void *arg, const struct bt_outcome *o) {
@@ -186,18 +89,6 @@ static void vectors_gone(struct bt_http_conn *c) {
     m->poke(m->poke_arg);
 }
 
-/* What does not fit this model is told before it takes a slot. */
-static bool check_dimensions(const struct bt_embed_request *r, const struct bt_served *m, struct bt_api_error *e) {
-    int width = (int)bt_front_info(m->front)->ready.width;
-    if (r->dimensions == 0 || r->dimensions == width || width == 0)
-        return true;
-    *e = (struct bt_api_error){
-        .status = 400, .type = "invalid_request_error", .code = "unsupported_parameter", .param = "dimensions"};
-    snprintf(e->text, sizeof e->text, "dimensions is %d: vectors of %s have %d, and are not cut", r->dimensions,
-             m->names[0], width);
-    return false;
-}
-
 static baton_status submit(struct vectors *v, baton_error *err) {
     const struct bt_handler handler = {.on_done = on_done, .arg = v, .on_data = on_data};
     v->asked.submit.flow = bt_api_flow(v->api, v->conn);
@@ -214,7 +105,7 @@ static void start(struct bt_api *a, struct bt_http_conn *c, bool rerank) {
     bool fine = rerank ? bt_rerank_parse(&r, body.data, body.len, &models, &e)
                        : bt_embed_parse(&r, body.data, body.len, &models, &e);
     struct bt_served *m = fine ? BT_CONTAINER(r.model, struct bt_served, openai) : NULL;
-    if (fine && !check_dimensions(&r, m, &e)) {
+    if (fine && !bt_embed_fits(&r, m->names[0], bt_front_info(m->front)->ready.width, &e)) {
         bt_embed_request_free(&r);
         fine = false;
     }

@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "base/list.h"
+#include "serve/embed_out.h"
 #include "serve/openai_out.h"
 #include "serve/served.h"
 #include "task/json.h"
@@ -28,7 +29,9 @@ struct job {
     struct bt_task *task;
     struct bt_request *request;
     struct bt_openai_out out;
-    struct bt_buf text;
+    struct bt_embed_request *asked; /* vectors or scores; NULL: text */
+    const struct bt_served *model;
+    struct bt_buf text;       /* or the records */
     uint32_t pieces, unacked; /* unacked: taken, and told to the front once the parent has made room */
     bool events, too_long;
     struct bt_list link;
@@ -36,6 +39,9 @@ struct job {
 
 static void job_free(struct job *j) {
     bt_list_remove(&j->link);
+    if (j->asked)
+        bt_embed_request_free(j->asked);
+    free(j->asked);
     bt_openai_out_free(&j->out);
     bt_buf_free(&j->text);
     free(j);
@@ -66,12 +72,27 @@ static void on_text(void *arg, const char *text, size_t len) {
         j->unacked++;
 }
 
+static void on_data(void *arg, const char *bytes, size_t len) {
+    struct job *j = arg;
+    bt_buf_add(&j->text, bytes, len);
+}
+
+static baton_status put_answer(const struct job *j, const struct bt_outcome *o, struct bt_buf *b) {
+    struct bt_text text = {(const char *)j->text.data, j->text.len};
+    if (j->asked)
+        return bt_embed_out(j->asked, j->model->names[0], bt_front_info(j->model->front)->ready.width, text, o, b);
+    bt_openai_whole(&j->out, o, text.data, text.len, b);
+    return BATON_OK;
+}
+
 static void answer_ok(struct job *j, const struct bt_outcome *o) {
     struct bt_buf *b = &j->models->scratch;
     b->len = 0;
-    bt_openai_whole(&j->out, o, (const char *)j->text.data, j->text.len, b);
-    struct bt_answer a = {.status = BATON_OK, .result = {(const char *)b->data, b->len}};
-    if (b->failed || j->text.failed)
+    baton_status status = j->text.failed ? BATON_NO_MEMORY : put_answer(j, o, b);
+    struct bt_answer a = {.status = status, .result = {(const char *)b->data, b->len}};
+    if (status == BATON_FAILED)
+        a.error = "the native library computed no numbers";
+    if (b->failed || status == BATON_NO_MEMORY)
         a = (struct bt_answer){.status = BATON_NO_MEMORY, .error = "no memory for the answer"};
     bt_worker_answer(j->models->worker, j->task, &a);
 }
@@ -80,7 +101,7 @@ static void on_done(void *arg, const struct bt_outcome *o) {
     struct job *j = arg;
     struct bt_work_models *m = j->models;
     struct bt_answer cut = {
-        .status = o->status, .error = o->error, .partial = {(const char *)j->text.data, j->text.len}};
+        .status = o->status, .error = o->error, .partial = {(const char *)j->text.data, j->asked ? 0 : j->text.len}};
     j->request = NULL;
     if (j->too_long) {
         cut.status = BATON_TOO_LONG;
@@ -98,9 +119,15 @@ static void on_done(void *arg, const struct bt_outcome *o) {
     bt_worker_ended(m->worker, t);
 }
 
-/* What the payload asks for: *chat, or why it cannot be had. */
-static baton_status kind_of(const struct bt_task_line *is, bool *chat, baton_error *err) {
-    static const char *const coming[] = {"embed", "transcribe", "image"};
+enum kind { CHAT, COMPLETION, EMBED, SCORE };
+
+#define KINDS "\"chat\", \"completion\", \"embed\" or \"score\""
+
+/* What the payload asks for, or why it cannot be had. */
+static baton_status kind_of(const struct bt_task_line *is, enum kind *kind, baton_error *err) {
+    static const char *const names[] = {
+        [CHAT] = "chat", [COMPLETION] = "completion", [EMBED] = "embed", [SCORE] = "score"};
+    static const char *const others[] = {"transcribe", "image"};
     if (is->payload.data[0] == 'n')
         return bt_fail(err, BATON_INVALID,
                        "payload is null: expected an object with kind (runqy sends null where the payload was no JSON, "
@@ -109,18 +136,18 @@ static baton_status kind_of(const struct bt_task_line *is, bool *chat, baton_err
         return bt_fail(err, BATON_INVALID, "payload is %.*s: expected an object with kind",
                        (int)BT_MIN(is->payload.len, 40u), is->payload.data);
     if (is->work_kind.len == 0)
-        return bt_fail(err, BATON_INVALID, "payload.kind is missing: expected \"chat\" or \"completion\"");
-    *chat = bt_json_says(is->work_kind, "chat");
-    if (*chat || bt_json_says(is->work_kind, "completion"))
-        return BATON_OK;
-    for (size_t i = 0; i < BT_COUNT(coming); i++)
-        if (bt_json_says(is->work_kind, coming[i]))
+        return bt_fail(err, BATON_INVALID, "payload.kind is missing: expected " KINDS);
+    for (size_t i = 0; i < BT_COUNT(names); i++)
+        if (bt_json_says(is->work_kind, names[i])) {
+            *kind = (enum kind)i;
+            return BATON_OK;
+        }
+    for (size_t i = 0; i < BT_COUNT(others); i++)
+        if (bt_json_says(is->work_kind, others[i]))
             return bt_fail(err, BATON_UNSUPPORTED,
-                           "payload.kind is \"%s\", and no model of this worker can do that: use \"chat\" or "
-                           "\"completion\"",
-                           coming[i]);
-    return bt_fail(err, BATON_INVALID, "payload.kind is %.*s: expected \"chat\" or \"completion\"",
-                   (int)BT_MIN(is->work_kind.len, 40u), is->work_kind.data);
+                           "payload.kind is \"%s\", and no model of this worker can do that: use " KINDS, others[i]);
+    return bt_fail(err, BATON_INVALID, "payload.kind is %.*s: expected " KINDS, (int)BT_MIN(is->work_kind.len, 40u),
+                   is->work_kind.data);
 }
 
 static baton_status status_of(const struct bt_api_error *e, baton_error *err) {
@@ -131,46 +158,85 @@ static baton_status status_of(const struct bt_api_error *e, baton_error *err) {
     return bt_fail(err, status, "%s", e->text);
 }
 
-static baton_status submit(struct job *j, const struct bt_served *model, struct bt_openai_request *r,
-                           baton_error *err) {
+static baton_status submit_text(struct job *j, struct bt_openai_request *r, baton_error *err) {
     enum bt_work_events events = j->models->params.events;
     const struct bt_handler handler = {.on_text = on_text, .on_done = on_done, .arg = j};
     j->events = events == BT_EVENTS_ALL || (events == BT_EVENTS_ASKED && r->stream);
-    if (!bt_openai_out_init(&j->out, r->chat, false, bt_random64(), time(NULL), model->names[0]))
+    if (!bt_openai_out_init(&j->out, r->chat, false, bt_random64(), time(NULL), j->model->names[0]))
         return bt_fail(err, BATON_NO_MEMORY, "no memory for the task");
     r->submit.window = BT_WINDOW;
     r->submit.flow = j->task->waiter.flow;
-    return bt_front_submit(model->front, &r->submit, NULL, &handler, &j->request, err);
+    return bt_front_submit(j->model->front, &r->submit, NULL, &handler, &j->request, err);
 }
 
-static baton_status begin(struct bt_work_models *m, struct bt_task *t, struct bt_openai_request *r, baton_error *err) {
+static baton_status submit_vectors(struct job *j, baton_error *err) {
+    const struct bt_handler handler = {.on_done = on_done, .on_data = on_data, .arg = j};
+    struct bt_api_error e;
+    if (!bt_embed_fits(j->asked, j->model->names[0], bt_front_info(j->model->front)->ready.width, &e))
+        return status_of(&e, err);
+    j->asked->submit.flow = j->task->waiter.flow;
+    return bt_front_submit(j->model->front, &j->asked->submit, NULL, &handler, &j->request, err);
+}
+
+static struct job *job_new(struct bt_work_models *m, struct bt_task *t, const struct bt_openai_model *model) {
     struct job *j = calloc(1, sizeof *j);
     if (!j)
-        return bt_fail(err, BATON_NO_MEMORY, "no memory for the task");
-    *j = (struct job){.models = m, .task = t};
+        return NULL;
+    *j = (struct job){.models = m, .task = t, .model = BT_CONTAINER(model, struct bt_served, openai)};
     bt_list_append(&m->jobs, &j->link);
-    baton_status status = submit(j, BT_CONTAINER(r->model, struct bt_served, openai), r, err);
+    return j;
+}
+
+/* Takes the job if it was begun; frees it if not. */
+static baton_status began(struct job *j, baton_status status) {
     if (status == BATON_OK)
-        t->run = j;
+        j->task->run = j;
     else
         job_free(j);
     return status;
 }
 
-static baton_status start(void *arg, struct bt_task *t, baton_error *err) {
-    struct bt_work_models *m = arg;
+static baton_status start_text(struct bt_work_models *m, struct bt_task *t, bool chat, baton_error *err) {
     const struct bt_openai_models choose = {bt_served_choose, &m->served};
     struct bt_openai_request r;
     struct bt_api_error e;
-    bool chat;
-    baton_status status = kind_of(&t->is, &chat, err);
-    if (status)
-        return status;
     if (!bt_openai_parse(&r, chat, t->is.payload.data, t->is.payload.len, &choose, bt_random64(), &e))
         return status_of(&e, err);
-    status = begin(m, t, &r, err);
+    struct job *j = job_new(m, t, r.model);
+    baton_status status =
+        j ? began(j, submit_text(j, &r, err)) : bt_fail(err, BATON_NO_MEMORY, "no memory for the task");
     bt_openai_request_free(&r);
     return status;
+}
+
+static baton_status start_vectors(struct bt_work_models *m, struct bt_task *t, bool score, baton_error *err) {
+    const struct bt_openai_models choose = {bt_served_choose, &m->served};
+    struct bt_text p = t->is.payload;
+    struct bt_embed_request r;
+    struct bt_api_error e;
+    if (!(score ? bt_rerank_parse : bt_embed_parse)(&r, p.data, p.len, &choose, &e))
+        return status_of(&e, err);
+    struct job *j = job_new(m, t, r.model);
+    struct bt_embed_request *asked = j ? malloc(sizeof *asked) : NULL;
+    if (!asked) {
+        bt_embed_request_free(&r);
+        if (j)
+            job_free(j);
+        return bt_fail(err, BATON_NO_MEMORY, "no memory for the task");
+    }
+    *asked = r;
+    j->asked = asked;
+    return began(j, submit_vectors(j, err));
+}
+
+static baton_status start(void *arg, struct bt_task *t, baton_error *err) {
+    struct bt_work_models *m = arg;
+    enum kind kind = CHAT;
+    baton_status status = kind_of(&t->is, &kind, err);
+    if (status)
+        return status;
+    return kind == EMBED || kind == SCORE ? start_vectors(m, t, kind == SCORE, err)
+                                          : start_text(m, t, kind == CHAT, err);
 }
 
 static void cancel(void *arg, struct bt_task *t, baton_status reason) {
@@ -231,9 +297,8 @@ static baton_status open_model(struct bt_work_models *m, const struct bt_model_s
     struct bt_front *opened;
     struct bt_front_params front;
     memset(&front, 0, sizeof front);
-    if (settings->kind != BT_MODEL_TEXT || (settings->pooling != BT_POOL_OFF && settings->pooling != BT_POOL_AUTO)) {
-        /* a file may be shared with others */
-        bt_log(BATON_LOG_WARN, "model %s is not for tasks: it generates no text", settings->name ? settings->name : "");
+    if (settings->kind != BT_MODEL_TEXT) { /* a file may be shared with others */
+        bt_log(BATON_LOG_WARN, "model %s is not for tasks: its kind is not text", settings->name ? settings->name : "");
         return BATON_OK;
     }
     bt_model_settings_front(settings, &front);
@@ -256,7 +321,7 @@ baton_status bt_work_models_open(const struct bt_work_models_params *params, str
     for (int i = 0; status == BATON_OK && i < params->n_models; i++)
         status = open_model(m, &params->models[i], err);
     if (status == BATON_OK && m->served.n == 0)
-        status = bt_fail(err, BATON_INVALID, "there is no model of kind = text and pooling = off to work with");
+        status = bt_fail(err, BATON_INVALID, "there is no model of kind = text to work with");
     for (int i = 0; i < params->n_roles; i++)
         m->roles[i] = (struct bt_serve_role){params->roles[i].name, params->roles[i].targets, params->roles[i].n};
     status = status ? status : bt_served_resolve(&m->served, m->roles, params->n_roles, err);

@@ -2,6 +2,8 @@
  * that nothing is used after it was freed; everywhere, that all of it is freed in the end. */
 #include "api_bodies.h"
 
+#include <time.h>
+
 #include "native/fake.h"
 
 static int setup(void **state) {
@@ -60,6 +62,21 @@ static void probe_P25_a_model_closed_from_inside_its_own_run(void **state) {
     baton_llama *copy = m;
     assert_int_equal(baton_llama_run(copy, NULL, close_inside, &m, NULL), BATON_OK);
     assert_null(m);
+}
+
+/* The owner's own thread cannot wait for its end: the rest is done behind it. */
+static void probe_P25_a_model_closed_from_inside_its_own_run_on_an_owner_thread(void **state) {
+    (void)state;
+    baton_policy policy = BATON_POLICY;
+    struct bt_fake_stats s;
+    policy.owner = BATON_OWNER_THREAD;
+    baton_llama *m = api_open("fake:", &policy, 256);
+    baton_llama *copy = m;
+    assert_int_equal(baton_llama_run(copy, NULL, close_inside, &m, NULL), BATON_OK);
+    assert_null(m);
+    for (int tries = 0; bt_fake_stats(&s), s.models + s.contexts > 0 && tries < 5000; tries++)
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+    assert_int_equal(s.models + s.contexts, 0);
 }
 
 struct texts {
@@ -125,6 +142,8 @@ int main(int argc, char **argv) {
                                         teardown),
         cmocka_unit_test_setup_teardown(probe_P25_a_model_closed_from_inside_its_own_run, setup, teardown),
         cmocka_unit_test_setup_teardown(probe_P25_a_model_closed_from_a_callback_of_its_vectors, setup, teardown),
+        cmocka_unit_test_setup_teardown(probe_P25_a_model_closed_from_inside_its_own_run_on_an_owner_thread, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(probe_P25_a_model_closed_while_a_reset_waits, setup, teardown),
     };
     return bt_test_run(tests, argc, argv);

@@ -190,9 +190,10 @@ static void code_of_the_program_s_runs_where_the_context_is(void **state) {
         baton_policy policy = api_policy(p);
         baton_llama *m = api_open("fake:len=60", &policy, 256);
         _Atomic int runs = 0;
+        bool there = policy.owner != BATON_OWNER_PROCESS; /* in this process */
         for (int i = 0; i < 10; i++)
-            assert_int_equal(baton_llama_run(m, NULL, visit, &runs, NULL), BATON_OK);
-        assert_int_equal(runs, 10);
+            assert_int_equal(baton_llama_run(m, NULL, visit, &runs, NULL), there ? BATON_OK : BATON_UNSUPPORTED);
+        assert_int_equal(runs, there ? 10 : 0);
         baton_llama_close(&m);
     }
 }
@@ -268,7 +269,7 @@ static void what_cannot_be_is_refused_at_open_and_misuse_is_told(void **state) {
         {64, 256, 0, BATON_OWNER_THREAD, BATON_INVALID, "slots"},
         {1, 2, 0, BATON_OWNER_CALLER, BATON_INVALID, "BATON_OWNER_THREAD"},
         {1, 1, -1, BATON_OWNER_CALLER, BATON_INVALID, "queue"},
-        {1, 1, 0, BATON_OWNER_PROCESS, BATON_UNSUPPORTED, "process"},
+        {1, 257, 0, BATON_OWNER_PROCESS, BATON_INVALID, "256"},
     };
     baton_llama_params params = BATON_LLAMA_PARAMS;
     baton_llama *m = (baton_llama *)&params;

@@ -99,6 +99,20 @@ static void say_done(int owner, uint64_t id) {
     bt_buf_free(&out);
 }
 
+static void say_data(int owner, uint64_t id, uint64_t offset, const char *bytes) {
+    struct bt_buf out = BT_BUF_INIT;
+    bt_put_data(&out, &(struct bt_frame_data){id, 1, offset, {bytes, strlen(bytes)}});
+    assert_int_equal(send(owners[owner], out.data, out.len, 0), out.len);
+    bt_buf_free(&out);
+}
+
+static void say_reply(int owner, uint64_t id, const char *bytes) {
+    struct bt_buf out = BT_BUF_INIT;
+    bt_put_reply(&out, &(struct bt_frame_reply){id, BATON_OK, 0, {bytes, strlen(bytes)}});
+    assert_int_equal(send(owners[owner], out.data, out.len, 0), out.len);
+    bt_buf_free(&out);
+}
+
 static struct bt_front *liars(int contexts) {
     struct bt_front *f = front_open("nobody reads this", contexts, 1, 64, 4, BT_WAIT);
     return f;
@@ -143,6 +157,129 @@ static void an_owner_ends_only_requests_that_it_was_given(void **state) {
     assert_int_equal(a[2].outcome.status, BATON_CLOSED);
     for (int i = 0; i < 3; i++)
         answer_free(&a[i]);
+}
+
+static void answer_data(void *arg, const char *bytes, size_t len) {
+    struct answer *a = arg;
+    bt_buf_add(&a->text, bytes, len);
+}
+
+static void probe_P08_results_come_once_and_from_their_owner_alone(void **state) {
+    (void)state;
+    struct bt_front *f = liars(OWNERS);
+    struct answer a[2];
+    struct bt_frame_input input = {{"x", 1}, NULL, 0};
+    struct bt_submit s = {.what = BT_WHAT_EMBED, .text = {"", 0}, .state = {"", 0}, .inputs = &input, .n_inputs = 1};
+    memset(a, 0, sizeof a);
+    for (int i = 0; i < 2; i++) {
+        struct bt_handler h = {NULL, answer_done, &a[i], answer_data};
+        s.id = (uint64_t)i + 1;
+        assert_int_equal(bt_front_submit(f, &s, NULL, &h, &a[i].request, NULL), BATON_OK);
+    }
+    say_data(0, 1, 0, "abc");
+    say_data(0, 1, 0, "abc"); /* as after a new attempt */
+    say_data(0, 1, 2, "cdef");
+    say_data(1, 1, 6, "lie"); /* the neighbour's */
+    say_done(0, 1);
+    say_done(1, 2);
+    bt_front_run_once(f, 1000);
+    assert_int_equal(a[0].done + a[1].done, 2);
+    assert_int_equal(a[0].text.len, 6);
+    assert_memory_equal(a[0].text.data, "abcdef", 6);
+    assert_int_equal(a[1].text.len, 0);
+    for (int i = 0; i < 2; i++)
+        answer_free(&a[i]);
+    part(f, OWNERS);
+}
+
+/* A gap: what is missing will never come. */
+static void a_result_with_a_gap_is_a_broken_owner(void **state) {
+    (void)state;
+    struct bt_front *f = liars(1);
+    struct answer a;
+    struct bt_submit s = ask_text("a", 5, 0, 0);
+    s.id = 1;
+    assert_int_equal(answer_ask(&a, f, &s), BATON_OK);
+    say_data(0, 1, 3, "abc");
+    bt_front_run_once(f, 1000);
+    close(owners[0]);
+    answers_wait(f, &a, 1);
+    assert_int_not_equal(a.outcome.status, BATON_OK);
+    answer_free(&a);
+    bt_front_close(&f);
+}
+
+struct told {
+    int times;
+    baton_status status;
+    struct bt_buf bytes;
+};
+static void told_data(void *arg, const char *bytes, size_t len) {
+    bt_buf_add(&((struct told *)arg)->bytes, bytes, len);
+}
+static void told_reply(void *arg, baton_status status, const char *text) {
+    struct told *t = arg;
+    (void)text;
+    t->times++;
+    t->status = status;
+}
+
+static void probe_P08_replies_come_from_the_owner_that_was_asked(void **state) {
+    (void)state;
+    struct bt_front *f = liars(OWNERS);
+    struct told t = {.times = 0}, dropped = {.times = 0};
+    struct bt_call_handler h = {told_data, told_reply, &t}, g = {told_data, told_reply, &dropped};
+    struct bt_call call = {.op = BT_CALL_SAVE, .about = 7, .bytes = {"", 0}}, other = call;
+    assert_int_equal(bt_front_call(f, 0, &call, &h, NULL), BATON_OK);
+    assert_int_equal(bt_front_call(f, 0, &other, &g, NULL), BATON_OK);
+    bt_front_call_drop(f, other.id);
+    say_reply(1, call.id, "lie");
+    say_reply(0, other.id, "late");
+    bt_front_run_once(f, 1000);
+    assert_int_equal(t.times, 0);
+    say_reply(0, call.id, "truth");
+    bt_front_run_once(f, 1000);
+    assert_true(t.times == 1 && t.status == BATON_OK && t.bytes.len == 5);
+    assert_int_equal(dropped.times, 0);
+    t.times = 0;
+    assert_int_equal(bt_front_call(f, 0, &call, &h, NULL), BATON_OK);
+    close(owners[0]);
+    while (t.times == 0)
+        bt_front_run_once(f, 1000);
+    assert_int_equal(t.status, BATON_CRASHED);
+    assert_int_equal(bt_front_call(f, 0, &call, &h, NULL), BATON_STALE);
+    close(owners[1]);
+    bt_front_close(&f);
+    assert_int_equal(t.times, 1);
+    bt_buf_free(&t.bytes);
+}
+
+/* The owner takes nothing: what it has not heard of needs no word of its to end. */
+static void a_request_that_has_not_left_is_cancelled_at_once(void **state) {
+    (void)state;
+    enum { SIZE = 8 << 20 };
+    struct bt_front *f = front_open("nobody reads this", 1, 2, 64, 4, BT_WAIT);
+    struct answer a[2];
+    char *text = malloc(SIZE);
+    assert_non_null(text);
+    memset(text, 'x', SIZE - 1);
+    text[SIZE - 1] = '\0';
+    struct bt_submit s = ask_text(text, 5, 0, 0);
+    for (int i = 0; i < 2; i++) {
+        s.id = (uint64_t)i + 1;
+        assert_int_equal(answer_ask(&a[i], f, &s), BATON_OK);
+    }
+    bt_request_cancel(a[1].request, BATON_CANCELLED);
+    assert_int_equal(a[1].done, 1);
+    assert_int_equal(a[1].outcome.status, BATON_CANCELLED);
+    bt_request_cancel(a[0].request, BATON_CANCELLED); /* its beginning is there: its owner has the last word */
+    assert_int_equal(a[0].done, 0);
+    close(owners[0]);
+    answers_wait(f, a, 1);
+    for (int i = 0; i < 2; i++)
+        answer_free(&a[i]);
+    free(text);
+    bt_front_close(&f);
 }
 
 static void contexts_are_exact_if_each_of_them_is(void **state) {
@@ -218,6 +355,10 @@ int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_owner_ends_only_requests_that_it_was_given),
         cmocka_unit_test(contexts_are_exact_if_each_of_them_is),
+        cmocka_unit_test(probe_P08_results_come_once_and_from_their_owner_alone),
+        cmocka_unit_test(a_result_with_a_gap_is_a_broken_owner),
+        cmocka_unit_test(probe_P08_replies_come_from_the_owner_that_was_asked),
+        cmocka_unit_test(a_request_that_has_not_left_is_cancelled_at_once),
         cmocka_unit_test(the_death_of_one_owner_of_two_costs_only_its_own_requests),
         cmocka_unit_test(owners_are_closed_at_once_not_one_after_the_other),
     };

@@ -253,6 +253,28 @@ def what_may_pass_may_be_tried_again():
 
 
 @test
+def vectors_and_scores_are_tasks_too():
+    payloads = [{"kind": "embed", "input": ["one", f"caller {i}"]} for i in range(6)]
+    with Parent("-m", "fake:", "--pooling", "mean") as p:
+        alone = [[d["embedding"] for d in p.do("t", payload).result["data"]] for payload in payloads]
+        a = p.do("t", chat())
+        equal((a.code(), a.retry), ("BATON_UNSUPPORTED", False))
+        a = p.do("t", {"kind": "embed", "input": 7})
+        equal((a.code(), a.retry), ("BATON_INVALID", False))
+        equal(p.do("t", {"kind": "embed", "input": "x", "dimensions": 3}).code(), "BATON_UNSUPPORTED")
+    with Parent("-m", "fake:step_us=500", "--pooling", "mean", "--workers", "3") as p:
+        for i, payload in enumerate(payloads):
+            p.send(f"t{i}", payload)
+        equal([[d["embedding"] for d in p.take(f"t{i}").result["data"]] for i in range(6)], alone)
+    with Parent("-m", "fake:scores=1", "--pooling", "rank") as p:
+        a = p.do("t", {"kind": "score", "query": "a", "documents": ["b", "c", "d"], "top_n": 2})
+        scores = [r["relevance_score"] for r in a.result["results"]]
+        equal((len(scores), scores), (2, sorted(scores, reverse=True)))
+    with Parent("-m", "fake:") as p:
+        equal(p.do("t", {"kind": "embed", "input": "x"}).code(), "BATON_UNSUPPORTED")
+
+
+@test
 def several_models_by_name_and_by_role():
     with tempfile.NamedTemporaryFile("w", suffix=".ini") as file:
         file.write("[work]\nworkers = 4\nevents = asked\n[model small]\nfile = fake:len=5\n"
