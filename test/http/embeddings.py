@@ -17,6 +17,10 @@ def vectors(r):
     return [d["embedding"] for d in body["data"]]
 
 
+def tokens(s, text):
+    return s.ask("POST", "/tokenize", {"content": text, "add_special": True}).json()["tokens"]
+
+
 def embed(s, given, **fields):
     return s.ask("POST", "/v1/embeddings", {"input": given, **fields})
 
@@ -41,7 +45,7 @@ def check_vectors(s, width, tokens_of_a_text):
     usage = embed(s, TEXTS).json()["usage"]
     equal(usage["prompt_tokens"], usage["total_tokens"])
     equal(usage["prompt_tokens"], sum(embed(s, t).json()["usage"]["prompt_tokens"] for t in TEXTS))
-    ids = s.ask("POST", "/tokenize", {"content": TEXTS[1], "add_special": True}).json()["tokens"]
+    ids = tokens(s, TEXTS[1])
     equal(len(ids), tokens_of_a_text(TEXTS[1]))
     equal(vectors(embed(s, ids)), [alone[1]])
     equal(vectors(embed(s, [ids, ids])), [alone[1], alone[1]])
@@ -52,11 +56,15 @@ def check_vectors(s, width, tokens_of_a_text):
 
 @test
 def vectors_are_what_they_are_alone():
-    with Server("fake:", "--pooling", "mean", "--sequences", "4") as s:
-        alone = check_vectors(s, 16, lambda t: s.ask("POST", "/tokenize", {"content": t, "add_special": True}).json()["count"])
-        equal(at_once(16, lambda i: vectors(embed(s, TEXTS[i % 4]))[0]), [alone[i % 4] for i in range(16)])
-        meta = s.ask("GET", "/v1/models").json()["data"][0]["meta"]
-        equal((meta["pooling"], meta["dimensions"]), ("mean", 16))
+    first = None
+    for options in (("--owner", "process"), ("--owner", "thread"), ("--owner", "process", "--exact", "off")):
+        with Server("fake:", "--pooling", "mean", "--sequences", "4", *options) as s:
+            alone = check_vectors(s, 16, lambda t: len(tokens(s, t)))
+            equal(at_once(16, lambda i: vectors(embed(s, TEXTS[i % 4]))[0]), [alone[i % 4] for i in range(16)])
+            meta = s.ask("GET", "/v1/models").json()["data"][0]["meta"]
+            equal((meta["pooling"], meta["dimensions"]), ("mean", 16))
+            first = first or alone
+            equal(alone, first, options)
 
 
 @test
@@ -182,8 +190,7 @@ def an_encoder_embeds_without_being_told():
         with Server(path, "--threads", "1") as s:
             meta = s.ask("GET", "/v1/models").json()["data"][0]["meta"]
             equal(meta["pooling"], "cls")
-            alone = check_vectors(s, meta["dimensions"],
-                                  lambda t: s.ask("POST", "/tokenize", {"content": t, "add_special": True}).json()["count"])
+            alone = check_vectors(s, meta["dimensions"], lambda t: len(tokens(s, t)))
             equal(at_once(8, lambda i: vectors(embed(s, TEXTS))), [alone] * 8)
             equal(s.chat("hello").status, 400)
 
