@@ -42,7 +42,8 @@ ARROWS = {
     "ipc": ("owner/", "wire/", "gate/", "native/native.h", "native/whisper.h"),
     "child": ("owner/", "wire/", "native/native.h", "native/whisper.h", "native/fake.h"),
     "task": ("gate/",),
-    "api": ("task/", "ipc/", "wire/", "lease/", "owner/", "gate/", "native/native.h", "native/whisper.h"),
+    "api": ("task/", "ipc/", "wire/", "lease/", "owner/", "gate/", "native/native.h", "native/sd.h",
+            "native/whisper.h"),
     "config": ("ipc/front.h",),
     "serve": ("ipc/", "wire/", "gate/", "native/native.h"),
     "work": ("task/", "serve/openai_in.h", "serve/openai_out.h", "serve/embed_out.h", "serve/served.h", "config/", "ipc/", "wire/", "gate/", "native/native.h"),
@@ -51,9 +52,9 @@ ARROWS = {
 }
 FOLDERS = tuple(folder + "/" for folder in ARROWS)
 
-NATIVE = re.compile(r"\b(?:llama|ggml|gguf|whisper|mtmd)_\w+|\b(?:LLAMA|GGML|GGUF|WHISPER)_[A-Z]\w*")
-NATIVE_HEADER = re.compile(r"(?:llama|ggml|gguf|whisper|mtmd)(?:[-_].*)?\.h$")
-MAY_USE_NATIVE = ("src/native/", "bench/", "include/baton/overlay/", "test/overlay/")
+NATIVE = re.compile(r"\b(?:llama|ggml|gguf|whisper|mtmd|sd)_\w+|\b(?:LLAMA|GGML|GGUF|WHISPER)_[A-Z]\w*")
+NATIVE_HEADER = re.compile(r"(?:(?:llama|ggml|gguf|whisper|mtmd)(?:[-_].*)?|stable-diffusion)\.h$")
+MAY_USE_NATIVE = ("src/native/", "bench/", "include/baton/overlay/", "test/overlay/", "test/standin/")
 BINDINGS = ("include/baton/llama.h", "include/baton/whisper.h", "include/baton/sd.h")  # they hand the pointer out
 
 # call -> (why not, path prefixes where it is fine)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Holds src/native/calls.def against the installed llama.h, or calls_whisper.def against whisper.h: every exported
+"""Holds src/native/calls.def against the installed llama.h, or another table against its headers: every exported
 function is classified, no other is, and each classification names an argument that is what it says. On another version
 than the pinned one, what is missing is said and counts as EXCLUSIVE.
 Usage: lint_calls.py --header llama.h --version 0.7.0 [--table calls.def] [--export LLAMA_API]"""
@@ -63,18 +63,22 @@ def check(header_text, table_text, version, export="LLAMA_API"):
 def main():
     here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     p = argparse.ArgumentParser(description=__doc__)
-    p.add_argument("--header", required=True)
+    p.add_argument("--header", required=True, action="append", help="may be given again, for headers of one library")
     p.add_argument("--version", required=True)
     p.add_argument("--table", default=os.path.join(here, "src/native/calls.def"))
     p.add_argument("--export", default="LLAMA_API", help="the macro that marks what is exported")
     args = p.parse_args()
-    with open(args.header) as header, open(args.table) as table:
-        errors, warnings = check(header.read(), table.read(), args.version, args.export)
-    for text in warnings:
-        print("warning: " + text)
-    for text in errors:
-        print("error: " + text)
-    print("%s %s: %d errors, %d warnings" % (args.header, args.version, len(errors), len(warnings)))
+    text = ""
+    for name in args.header:
+        with open(name) as header:
+            text += header.read()
+    with open(args.table) as table:
+        errors, warnings = check(text, table.read(), args.version, args.export)
+    for line in warnings:
+        print("warning: " + line)
+    for line in errors:
+        print("error: " + line)
+    print("%s %s: %d errors, %d warnings" % (" ".join(args.header), args.version, len(errors), len(warnings)))
     return 1 if errors else 0
 
 

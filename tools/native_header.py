@@ -57,7 +57,7 @@ def functions(text, export="LLAMA_API"):
     """All exported functions of a header's text, in order."""
     found = []
     for statement in _open_deprecated(_strip(text)).split(";"):
-        if not re.search(r"\b%s\b" % export, statement):
+        if not re.search(r"\b%s\b" % export, statement) or re.search(r"\bextern\b[^(]*\]$", statement.strip()):
             continue
         statement = statement.split("{")[-1].split("}")[-1]
         deprecated = "_DEPRECATED_" in statement
@@ -82,6 +82,17 @@ KINDS = {  # object kind -> the type of an argument that is one
     "STATE": r"\bstruct whisper_state \*",
     "VAD": r"\bstruct whisper_vad_context \*",
     "SPEECH": r"\bstruct whisper_vad_segments \*",
+    "MTMD": r"\bmtmd_context \*",
+    "BITMAP": r"\bmtmd_bitmap \*(?! ?\*)",
+    "CHUNKS": r"\bmtmd_input_chunks \*",
+    "CHUNK": r"\bmtmd_input_chunk \*",
+    "IMAGE": r"\bmtmd_image_tokens \*",
+    "ENCODING": r"\bmtmd_batch \*",
+    "VIDEO": r"\bmtmd_helper_video \*",
+    "VOICE": r"\bmtmd_helper_gen_audio \*",
+    "PAINTER": r"\bsd_ctx_t \*",
+    "UPSCALER": r"\bupscaler_ctx_t \*",
+    "DETAILER": r"\badetailer_ctx_t \*",
 }
 
 

@@ -7,8 +7,8 @@
  *   owner = thread  each context has a thread of baton's that batches `sequences` requests; callers wait for text.
  *                   Contexts cannot be touched from outside; baton_llama_run runs your function there.
  *   owner = process as owner = thread, in a process per context that has no rights but to compute (SECURITY.md); an
- *                   answer under way when it ends goes on in the next one. Contexts cannot be touched at all: baton_llama_run is
- * BATON_UNSUPPORTED. What is said of an owner thread below holds for it otherwise.
+ *                   answer under way when it ends goes on in the next one. Contexts cannot be touched at all:
+ *                   baton_llama_run is BATON_UNSUPPORTED. What is said of an owner thread below holds for it otherwise.
  * Tokens, text and metadata need no context: with owner = caller those functions never wait; otherwise the owner is
  * asked, beside what it computes.
  *
@@ -62,9 +62,11 @@ typedef struct baton_llama_params {
     size_t n_loras;
     baton_pooling pooling; /* other than OFF: the handle embeds or ranks, and does not generate. `sequences` texts then
                               go through a context together, unless it is exact */
+    const char *mmproj; /* path of the model's projector, a GGUF file, which makes vectors of images: asks may then have
+                           images. Each context has one, and its memory. Not with an owner process. NULL: text alone */
 } baton_llama_params;
 #define BATON_LLAMA_PARAMS                                                                                             \
-    { sizeof(baton_llama_params), NULL, 0, 0, 0, -1, NULL, NULL, NULL, NULL, 0, BATON_POOLING_OFF }
+    { sizeof(baton_llama_params), NULL, 0, 0, 0, -1, NULL, NULL, NULL, NULL, 0, BATON_POOLING_OFF, NULL }
 
 /* Opens a model and makes its contexts.
  *   llama   out; ended by baton_llama_close
@@ -106,6 +108,7 @@ typedef struct baton_llama_info {
     bool exact;                           /* the self-test at open confirmed it */
     bool has_chat_template;
     bool recurrent; /* prompts are never reused in part */
+    bool vision;    /* asks may have images */
     /* Not "": its contexts compute on a device of which upstream does not promise that two contexts may use it at once
      * (anything but CPU, CUDA and Metal: "Vulkan"). All contexts of this process that use it take turns there, native
      * call by native call, in order of arrival: docs/choosing.md */
@@ -186,6 +189,16 @@ typedef struct baton_message {
     const char *role, *content; /* "system", "user", "assistant" */
 } baton_message;
 
+/* An image of a chat. It is decoded and brought to the model's size before there is a context, on the calling thread or
+ * on the owner's second one; its vectors are computed under the lease, or by the owner, in a native call of their own.
+ */
+typedef struct baton_image {
+    const void *bytes; /* of a PNG or JPEG file: at most 32 MiB, and 2^25 pixels */
+    size_t size;
+    size_t message; /* which of the messages it stands in */
+    size_t offset;  /* in front of that byte of its content: 0: before it; its length: behind it */
+} baton_image;
+
 typedef struct baton_logit_bias {
     int32_t token;
     float bias; /* added to its logit; -INFINITY forbids it */
@@ -230,9 +243,11 @@ typedef struct baton_llama_ask {
      * give the sampling, stops and grammar that it had. Needs the same model and adapters */
     const void *state;
     size_t state_size;
+    const baton_image *images; /* of the messages, in their order there; at most 64; for models with a projector */
+    size_t n_images;
 } baton_llama_ask;
 #define BATON_LLAMA_ASK                                                                                                \
-    { sizeof(baton_llama_ask), NULL, NULL, NULL, 0, NULL, 0, -1, NULL, 0, NULL, NULL, NULL, 0 }
+    { sizeof(baton_llama_ask), NULL, NULL, NULL, 0, NULL, 0, -1, NULL, 0, NULL, NULL, NULL, 0, NULL, 0 }
 
 /* An answer, whole. Belongs to the request that asked: nobody else's call can change it. */
 typedef struct baton_result {
@@ -246,7 +261,8 @@ typedef struct baton_result {
  *   ask     borrowed for the call
  *   result  out; its text is freed with baton_result_free, whatever was returned
  * Returns: BATON_OK: complete. Refused, nothing was run: _BUSY (its text names the holder and the cure), _REENTRANT,
- * _WOULD_DEADLOCK, _QUEUE_FULL, _QUEUE_TIMEOUT, _CLOSED, _INVALID, _TOO_LONG (both numbers in the text), _UNSUPPORTED.
+ * _WOULD_DEADLOCK, _QUEUE_FULL, _QUEUE_TIMEOUT, _CLOSED, _INVALID (of an image, its text says which one and what was
+ * expected), _TOO_LONG (both numbers in the text), _UNSUPPORTED.
  * Cut: _RUN_TIMEOUT, _CANCELLED, _CLOSED, _FAILED. _NO_MEMORY.
  * Threads: any. Blocks: until the answer is complete or one of these. Since: 0.1.0. */
 BATON_API baton_status baton_llama_generate(baton_llama *llama, const baton_llama_ask *ask, baton_result *result,

@@ -49,7 +49,9 @@ static struct bt_model_params model_params(const char *path, const baton_llama_p
                                     .progress = p->progress,
                                     .progress_arg = p->progress_arg,
                                     .loras = (const struct bt_lora *)p->loras,
-                                    .n_loras = p->loras ? p->n_loras : 0};
+                                    .n_loras = p->loras ? p->n_loras : 0,
+                                    .mmproj = p->mmproj,
+                                    .threads = p->threads};
 }
 
 void bt_llama_fill_info(baton_llama *l) {
@@ -67,17 +69,24 @@ void bt_llama_fill_info(baton_llama *l) {
     l->info.weight_bytes = info.bytes;
     l->info.has_chat_template = info.has_chat_template;
     l->info.recurrent = info.recurrent;
+    l->info.vision = info.vision;
     snprintf(l->info.device, sizeof l->info.device, "%s",
              l->io ? bt_io_info(l->io)->ready.device : bt_device_use(l->model->device).name);
 }
 
-static baton_status check_pooling(const baton_llama_params *p, baton_error *err) {
+static baton_status check_uses(const baton_llama_params *p, const baton_policy *policy, baton_error *err) {
     if ((unsigned)p->pooling > BATON_POOLING_RANK)
         return bt_fail(err, BATON_INVALID, "pooling is %d, which is none", (int)p->pooling);
     if (p->pooling == BATON_POOLING_NONE)
         return bt_fail(err, BATON_UNSUPPORTED,
                        "a vector per token is not in this version: pool them with "
                        "BATON_POOLING_MEAN, _CLS or _LAST");
+    if (p->mmproj && policy->owner == BATON_OWNER_PROCESS)
+        return bt_fail(err, BATON_UNSUPPORTED,
+                       "an owner process takes no images in this version: open a model with a projector with "
+                       "BATON_OWNER_CALLER or BATON_OWNER_THREAD");
+    if (p->mmproj && p->pooling != BATON_POOLING_OFF)
+        return bt_fail(err, BATON_UNSUPPORTED, "a handle that embeds takes no images: open it without mmproj");
     return BATON_OK;
 }
 
@@ -108,7 +117,7 @@ baton_status baton_llama_open(baton_llama **llama, const char *path, const baton
                          "BATON_POLICY");
     baton_status status = bt_check_policy(&policy, p.pooling != BATON_POOLING_OFF, err);
     if (!status)
-        status = check_pooling(&p, err);
+        status = check_uses(&p, &policy, err);
     if (status)
         return status;
     baton_llama *l = bt_llama_new(&policy, p.pooling, err);
@@ -294,6 +303,15 @@ static baton_status take_ask(baton_llama *llama, const baton_llama_ask *theirs, 
                        "this handle embeds and does not generate: open another one with BATON_POOLING_OFF");
     if (given > 1 || given + (ask.state != NULL) == 0)
         return bt_misuse(err, BATON_MISUSE, "an ask has exactly one of prompt, messages and tokens");
+    if (ask.n_images && !ask.messages)
+        return bt_misuse(err, BATON_MISUSE, "images stand in messages: an ask with images has messages");
+    if (ask.n_images > BT_IMAGES_MAX)
+        return bt_fail(err, BATON_INVALID, "%zu images: at most %d are possible in a request", ask.n_images,
+                       BT_IMAGES_MAX);
+    if (ask.n_images && !llama->info.vision)
+        return bt_fail(err, BATON_UNSUPPORTED,
+                       "this model was opened without a projector and reads text alone: give the path of its mmproj "
+                       "file at open");
     if (ask.n_stops > BT_STOPS_MAX)
         return bt_fail(err, BATON_INVALID, "%zu stop strings: at most %d are possible", ask.n_stops, BT_STOPS_MAX);
     baton_status status = bt_llama_request(llama, ask.request, &a->request, err);
@@ -307,6 +325,9 @@ static baton_status take_ask(baton_llama *llama, const baton_llama_ask *theirs, 
     _Static_assert(sizeof(baton_message) == sizeof(struct bt_chat_message), "the same two fields");
     s->messages = (struct bt_chat_message *)ask.messages;
     s->n_messages = ask.n_messages;
+    _Static_assert(sizeof(baton_image) == sizeof(struct bt_image), "the same four fields");
+    s->images = (struct bt_image *)ask.images;
+    s->n_images = ask.n_images;
     s->tokens = (bt_token *)ask.tokens;
     s->n_tokens = ask.n_tokens;
     for (size_t i = 0; i < ask.n_stops; i++)
@@ -429,17 +450,13 @@ baton_status baton_llama_run(baton_llama *llama, const baton_request *request,
 void baton_llama_get_counts(const baton_llama *llama, baton_counts *counts) {
     size_t size = counts->size;
     baton_counts mine;
+    struct bt_counts c;
     BT_IN_CALL(llama);
-    if (llama->io) {
-        struct bt_front_counts c;
+    if (llama->io)
         bt_io_counts(llama->io, &c);
-        mine = (baton_counts){size,      c.slots,     c.running,   c.queued,    c.accepted,
-                              c.refused, c.completed, c.cancelled, c.timed_out, c.failed};
-    } else {
-        struct bt_caller_counts c;
+    else
         bt_caller_counts(llama->caller, &c);
-        mine = (baton_counts){size,      c.slots,     c.running,   c.queued,    c.accepted,
-                              c.refused, c.completed, c.cancelled, c.timed_out, c.failed};
-    }
+    bt_give_counts(&c, &mine);
+    mine.size = size;
     memcpy(counts, &mine, BT_MIN(size, sizeof mine));
 }

@@ -40,16 +40,19 @@ baton_status bt_stream_of_io(struct bt_io_stream *inner, baton_stream **stream, 
     return BATON_OK;
 }
 
-/* The prompt as tokens: `*made` is to be freed. */
+/* The prompt as tokens: `*made` is to be freed, and the chunks of a prompt with images are the stream's. */
 static baton_status prompt_of(const struct bt_caller *c, const struct bt_submit *ask, const bt_token **prompt,
-                              size_t *n, bt_token **made, baton_error *err) {
+                              size_t *n, bt_token **made, struct bt_chunks **chunks, baton_error *err) {
     const struct bt_model *m = bt_caller_model(c);
     baton_status status = BATON_OK;
     *made = NULL;
+    *chunks = NULL;
     *prompt = ask->tokens;
     *n = ask->n_tokens;
     if (ask->kind == BT_PROMPT_TEXT)
         status = m->ops->tokenize(m, ask->text.data, ask->text.len, true, true, made, n, err);
+    else if (ask->kind == BT_PROMPT_CHAT && ask->n_images)
+        status = bt_chat_chunks(m, ask->messages, ask->n_messages, ask->images, ask->n_images, chunks, made, n, err);
     else if (ask->kind == BT_PROMPT_CHAT)
         status = bt_caller_chat(c, ask->messages, ask->n_messages, made, n, err);
     if (*made)
@@ -60,16 +63,18 @@ static baton_status prompt_of(const struct bt_caller *c, const struct bt_submit 
 baton_status bt_stream_of_caller(struct bt_caller *c, const struct bt_submit *ask, const struct bt_limits *limits,
                                  const struct bt_saved *saved, baton_stream **stream, baton_error *err) {
     const bt_token *prompt;
+    struct bt_chunks *chunks;
     bt_token *made;
     size_t n;
     baton_stream *s = stream_new(err);
     if (!s)
         return BATON_NO_MEMORY;
     int64_t asked_ns = bt_now_ns();
-    baton_status status = prompt_of(c, ask, &prompt, &n, &made, err);
+    baton_status status = prompt_of(c, ask, &prompt, &n, &made, &chunks, err);
     struct bt_ask want = {limits->when_full, limits->queue_ms, ask->id, ask->flow, limits->priority};
     struct bt_run run = {.prompt = prompt,
                          .n_prompt = n,
+                         .chunks = chunks,
                          .max_tokens = ask->max_tokens,
                          .sampling = &ask->sampling,
                          .stops = ask->stops,

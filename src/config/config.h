@@ -36,7 +36,7 @@ struct bt_model_settings {
     const char *name; /* of its section; NULL: there is no file */
     int kind;         /* enum bt_model_kind */
     const char *file; /* NULL, and until complete "builtin": the built-in model */
-    const char *chat_template, *lora;
+    const char *chat_template, *lora, *mmproj;
     int gpu_layers, ctx, threads;
     int exact;
     int pooling;             /* enum bt_pooling: other than OFF, or what AUTO finds, it embeds or scores only */

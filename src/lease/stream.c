@@ -44,8 +44,10 @@ baton_status bt_caller_stream_open(struct bt_caller *c, const struct bt_ask *ask
                                    struct bt_caller_stream **out, baton_error *err) {
     *out = NULL;
     struct bt_caller_stream *s = calloc(1, sizeof *s);
-    if (!s)
+    if (!s) {
+        bt_chunks_free(run->chunks);
         return bt_fail(err, BATON_NO_MEMORY, "no memory for a stream");
+    }
     s->caller = c;
     s->pool = c->pool;
     s->cancelled = run->cancelled;

@@ -198,6 +198,8 @@ GATED(int, embed_width, (const struct bt_context *base), inner)
 GATED(baton_status, embed,
       (struct bt_context * base, const struct bt_input *inputs, size_t n, bool normalise, float *out, baton_error *err),
       inner, inputs, n, normalise, out, err)
+GATED(enum bt_decode, image, (struct bt_context * base, const struct bt_chunks *chunks, size_t i, int seq, int32_t pos),
+      inner, chunks, i, seq, pos)
 
 static const struct bt_context_ops gated_ops = {
     .free = gated_free,
@@ -217,6 +219,7 @@ static const struct bt_context_ops gated_ops = {
     .set_adapters = gated_set_adapters,
     .embed_width = gated_embed_width,
     .embed = gated_embed,
+    .image = gated_image,
 };
 
 baton_status bt_device_gate(struct bt_device *d, struct bt_context **c, baton_error *err) {

@@ -39,6 +39,7 @@ void bt_fake_stats(struct bt_fake_stats *stats) {
         .models = atomic_load(&c->models),
         .contexts = atomic_load(&c->contexts),
         .samplers = atomic_load(&c->samplers),
+        .prompts = atomic_load(&c->prompts),
         .decoding = atomic_load(&c->decoding),
         .decoding_max = atomic_load(&c->decoding_max),
     };
@@ -70,6 +71,7 @@ static void model_info(const struct bt_model *base, struct bt_model_info *info) 
         .ctx_train = (int)m->ctx_train,
         .recurrent = m->recurrent != 0,
         .has_chat_template = m->template != 0,
+        .vision = m->sees,
     };
     memcpy(info->description, m->description, sizeof info->description);
 }
@@ -100,6 +102,7 @@ static const struct bt_model_ops model_ops = {
     .pair = bt_fake_pair,
     .adapter = bt_fake_adapter_open,
     .adapter_free = bt_fake_adapter_free,
+    .chunks = bt_fake_chunks,
 };
 
 static baton_status set_knob(struct bt_fake_model *m, const char *name, size_t len, const char *value,
@@ -189,6 +192,7 @@ baton_status bt_fake_open(const struct bt_model_params *params, struct bt_model 
     if (!m)
         return bt_fail(err, BATON_NO_MEMORY, "no memory for a fake model");
     m->base.ops = &model_ops;
+    m->sees = params->mmproj != NULL;
     pthread_mutex_init(&m->adapters_lock, NULL);
 #define BT_FAKE_PRESET(name, preset, least, text) m->name = (preset);
     BT_FAKE_KNOBS(BT_FAKE_PRESET)

@@ -8,8 +8,8 @@
 struct bt_fake_stats {
     uint64_t overlaps; /* calls that found another call inside the same context */
     uint64_t decodes, rows, rows_max;
-    int64_t models, contexts, samplers; /* alive */
-    int64_t decoding, decoding_max;     /* contexts inside a decode at once, now and at most */
+    int64_t models, contexts, samplers, prompts; /* alive; prompts: those with images */
+    int64_t decoding, decoding_max;              /* contexts inside a decode at once, now and at most */
 };
 void bt_fake_stats(struct bt_fake_stats *stats);
 void bt_fake_stats_reset(void); /* all but what is alive */

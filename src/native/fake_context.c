@@ -183,6 +183,33 @@ static enum bt_decode context_decode(struct bt_context *base, const struct bt_ro
     return event.result;
 }
 
+/* One decode for all of an image. What is aborted leaves half of its places. */
+static enum bt_decode context_image(struct bt_context *base, const struct bt_chunks *chunks, size_t i, int seq,
+                                    int32_t pos) {
+    struct fake_context *c = enter(base);
+    struct sequence *s = seq >= 0 && seq < c->sequences ? &c->seqs[seq] : NULL;
+    bool sound = s && c->model->sees && i < chunks->n && !chunks->list[i].tokens && pos == s->n;
+    int32_t n = sound ? chunks->list[i].n : 0;
+    enum bt_decode result = !sound || (chunks->list[i].whole && n > c->batch) ? BT_DECODE_INVALID
+                            : n > c->capacity - pos                           ? BT_DECODE_FULL
+                                                                              : BT_DECODE_OK;
+    c->n_rows = 0;
+    bt_fake_raise(&bt_fake_counters.decoding_max, bt_fake_count(&bt_fake_counters.decoding, 1) + 1);
+    if (result == BT_DECODE_OK && spend(c, c->model->step_us + c->model->token_us * n, false)) {
+        result = BT_DECODE_ABORTED;
+        n /= 2;
+    }
+    for (int32_t k = 0; k < n && (result == BT_DECODE_OK || result == BT_DECODE_ABORTED); k++) {
+        struct bt_fake_cell *before = s->n ? &s->cells[s->n - 1] : NULL;
+        s->cells[s->n] = bt_fake_next_cell(before, pos + k, BT_TOKEN_IMAGE);
+        s->cells[s->n].hash = bt_mix64(s->cells[s->n].hash ^ bt_fake_picture(chunks, i) ^ c->salt);
+        s->n++;
+    }
+    bt_fake_count(&bt_fake_counters.decoding, -1);
+    leave(c);
+    return result;
+}
+
 static const float *context_logits(struct bt_context *base, int row) {
     struct fake_context *c = enter(base);
     bool have = row >= 0 && row < c->n_rows && c->output[row] >= 0;
@@ -441,6 +468,7 @@ static const struct bt_context_ops context_ops = {
     .set_adapters = context_set_adapters,
     .embed_width = context_embed_width,
     .embed = context_embed,
+    .image = context_image,
 };
 
 static bool allocate(struct fake_context *c) {

@@ -1,4 +1,5 @@
-/* The parts of the fake native: knobs and counters (fake.c), vocabulary (fake_vocab.c), context (fake_context.c). */
+/* The parts of the fake native: knobs and counters (fake.c), vocabulary (fake_vocab.c), images (fake_vision.c),
+ * context (fake_context.c). */
 #ifndef BT_FAKE_INTERNAL_H
 #define BT_FAKE_INTERNAL_H
 
@@ -30,7 +31,9 @@
     X(attempt, 0, 0, "enum bt_fake_attempt: what it tries when it is opened")                                          \
     X(prints, 0, 0, "bytes that the load and every decode print on fd 1, in words that a task's parent would believe") \
     X(shown, 0, 0, "1: it has a native context to show, for code by hand that does not look into it")                  \
-    X(lives, 0, 0, "the knob die works in that many owners of the context only, one after the other; 0: in all")
+    X(lives, 0, 0, "the knob die works in that many owners of the context only, one after the other; 0: in all")       \
+    X(image_tokens, 4, 1, "places of an image")                                                                        \
+    X(image_whole, 0, 0, "1: they must go through in one decode")
 
 /* The knob die=KIND@N: what happens at the N-th decode (of this process; @N left out: the first), or, with the knob
  * poison=TEXT, at the N-th that carries a row of a sequence with that text in it. */
@@ -59,6 +62,7 @@ struct bt_fake_model {
 #define BT_FAKE_FIELD(name, preset, least, text) int64_t name;
     BT_FAKE_KNOBS(BT_FAKE_FIELD)
 #undef BT_FAKE_FIELD
+    bool sees;                   /* it was opened with a projector */
     _Atomic int64_t decodes;     /* by all its contexts */
     struct bt_fake_place *place; /* the device that the knob device=NAME says; NULL: none */
     pthread_mutex_t adapters_lock;
@@ -82,7 +86,7 @@ struct bt_fake_adapter {
 };
 
 struct bt_fake_counters {
-    _Atomic int64_t overlaps, decodes, rows, rows_max, models, contexts, samplers, decoding, decoding_max;
+    _Atomic int64_t overlaps, decodes, rows, rows_max, models, contexts, samplers, prompts, decoding, decoding_max;
 };
 extern struct bt_fake_counters bt_fake_counters;
 static inline int64_t bt_fake_count(_Atomic int64_t *counter, int64_t by) {
@@ -126,6 +130,11 @@ baton_status bt_fake_pair(const struct bt_model *m, const char *query, const cha
                           size_t *n, baton_error *err);
 baton_status bt_fake_adapter_open(struct bt_model *m, const char *path, struct bt_adapter **a, baton_error *err);
 void bt_fake_adapter_free(struct bt_model *m, struct bt_adapter *a);
+
+/* fake_vision.c */
+baton_status bt_fake_chunks(const struct bt_model *m, const char *text, size_t len, const char *mark,
+                            const struct bt_image *images, size_t n, struct bt_chunks **chunks, baton_error *err);
+uint64_t bt_fake_picture(const struct bt_chunks *chunks, size_t i); /* what the image in chunk i is to the fake */
 
 const char *bt_fake_special(bt_token token); /* its name; NULL: it is text */
 size_t bt_fake_piece(bt_token token, char piece[16]);

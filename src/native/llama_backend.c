@@ -2,6 +2,7 @@
  * one-time start, and per thread the buffer that collects the causes of a failure. */
 #include "native/device.h"
 #include "native/llama_internal.h"
+#include "native/sd.h"
 
 #include <dlfcn.h>
 #include <glob.h>
@@ -160,4 +161,8 @@ static void make_versions(void) {
 void bt_native_versions(struct bt_buf *out) {
     pthread_once(&versions_once, make_versions);
     bt_buf_adds(out, versions);
+    if (bt_llama_has_vision())
+        bt_buf_adds(out, ", images by libmtmd");
+    if (bt_sd_version())
+        bt_buf_addf(out, ", stable-diffusion.cpp %s (untested: baton was tested with a stand-in)", bt_sd_version());
 }

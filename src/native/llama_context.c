@@ -13,6 +13,8 @@ static void context_free(struct bt_context *base) {
     struct bt_llama_context *c = of(base);
     if (c->batch.token)
         llama_batch_free(c->batch);
+    if (c->eye)
+        bt_llama_eye_give(c->model, c->eye);
     if (c->ctx && !c->borrowed)
         llama_free(c->ctx);
     free(c);
@@ -93,7 +95,10 @@ static int32_t context_pos_max(struct bt_context *base, int seq) {
 }
 
 static void context_set_abort(struct bt_context *base, bool (*abort_hook)(void *arg), void *arg) {
-    llama_set_abort_callback(of(base)->ctx, abort_hook, arg);
+    struct bt_llama_context *c = of(base);
+    llama_set_abort_callback(c->ctx, abort_hook, arg);
+    if (c->eye)
+        bt_llama_eye_abort(c->eye, abort_hook, arg);
 }
 
 static void *context_native(struct bt_context *base) {
@@ -118,6 +123,7 @@ static const struct bt_context_ops context_ops = {
     .set_adapters = bt_llama_set_adapters,
     .embed_width = bt_llama_embed_width,
     .embed = bt_llama_embed,
+    .image = bt_llama_image,
 };
 
 static bool native_params(const struct bt_llama_model *m, const struct bt_context_params *params,
@@ -201,6 +207,8 @@ baton_status bt_llama_context_open(struct bt_model *base, const struct bt_contex
     c->pooling = params->pooling;
     c->exact = params->exact;
     status = create(c, m, p, err);
+    if (!status && params->pooling == BT_POOL_OFF)
+        status = bt_llama_eye_get(m, params->threads, &c->eye, err);
     if (status != BATON_OK) {
         context_free(&c->base);
         return status;

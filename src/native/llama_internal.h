@@ -1,8 +1,7 @@
 /* The parts of the libllama implementation: backends and log (llama_backend.c), model and vocabulary (llama_model.c),
- * its files
- * (llama_files.c), its facts (llama_details.c), its adapters (llama_adapter.c), chat template (llama_chat.c), context
- * (llama_context.c), its states (llama_state.c), embeddings (llama_embed.c), sampler (llama_sampler.c,
- * llama_grammar.c). */
+ * its files (llama_files.c), its facts (llama_details.c), its adapters (llama_adapter.c), chat template (llama_chat.c),
+ * context (llama_context.c), its states (llama_state.c), embeddings (llama_embed.c), images (llama_vision.c), sampler
+ * (llama_sampler.c, llama_grammar.c). */
 #ifndef BT_LLAMA_INTERNAL_H
 #define BT_LLAMA_INTERNAL_H
 
@@ -23,6 +22,9 @@ struct bt_llama_model {
     int scores;             /* outputs of its rank head; 0: it has none */
     bool learned_positions; /* they end where training did, and the process with them */
     bool borrowed;          /* the program's: not freed here */
+    char *mmproj;           /* path of its projector; NULL: none */
+    bool on_gpu;            /* where the projector runs */
+    struct bt_llama_eye *eye;
     /* libllama keeps the adapters of a model in a set that it does not guard */
     pthread_mutex_t adapters_lock;
 };
@@ -36,7 +38,8 @@ struct bt_llama_context {
     llama_memory_t memory; /* NULL: it only embeds */
     int sequences, rows_max, vocab_size;
     enum bt_pooling pooling;
-    bool exact, borrowed; /* borrowed: the program frees it */
+    bool exact, borrowed;     /* borrowed: the program frees it */
+    struct bt_llama_eye *eye; /* NULL: it reads text alone */
     /* the one owner */
     struct llama_batch batch;
     uint64_t adapters; /* which, with their scales; 0: none */
@@ -110,6 +113,19 @@ size_t bt_llama_state_size(struct bt_context *c, int seq);
 size_t bt_llama_state_get(struct bt_context *c, int seq, unsigned char *to, size_t size);
 baton_status bt_llama_state_set(struct bt_context *c, int seq, const unsigned char *from, size_t size,
                                 baton_error *err);
+
+/* llama_vision.c, or llama_vision_none.c. An eye is libmtmd's context: a context's own, and its owner's alone. */
+struct bt_llama_eye;
+bool bt_llama_has_vision(void); /* this build can */
+baton_status bt_llama_vision_open(struct bt_llama_model *m, const struct bt_model_params *params, baton_error *err);
+void bt_llama_vision_close(struct bt_llama_model *m);
+/* For a context that is being made: NULL when the model has no projector. Any thread. */
+baton_status bt_llama_eye_get(const struct bt_llama_model *m, int threads, struct bt_llama_eye **eye, baton_error *err);
+void bt_llama_eye_give(const struct bt_llama_model *m, struct bt_llama_eye *eye); /* NULL is harmless */
+void bt_llama_eye_abort(struct bt_llama_eye *eye, bool (*abort_hook)(void *arg), void *arg);
+baton_status bt_llama_chunks(const struct bt_model *m, const char *text, size_t len, const char *mark,
+                             const struct bt_image *images, size_t n, struct bt_chunks **chunks, baton_error *err);
+enum bt_decode bt_llama_image(struct bt_context *c, const struct bt_chunks *chunks, size_t i, int seq, int32_t pos);
 
 /* llama_embed.c */
 bool bt_llama_embeds_only(const struct bt_llama_model *m);

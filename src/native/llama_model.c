@@ -9,6 +9,7 @@
 
 static void model_free(struct bt_model *base) {
     struct bt_llama_model *m = bt_llama_model_of(base);
+    bt_llama_vision_close(m);
     if (!m->borrowed)
         llama_model_free(m->model);
     pthread_mutex_destroy(&m->adapters_lock);
@@ -30,6 +31,7 @@ static void model_info(const struct bt_model *base, struct bt_model_info *info) 
         .recurrent =
             llama_model_is_recurrent(m->model) || llama_model_is_hybrid(m->model) || llama_model_n_swa(m->model) > 0,
         .has_chat_template = m->chat_template || llama_model_chat_template(m->model, NULL),
+        .vision = m->mmproj != NULL,
     };
     if (llama_model_meta_val_str(m->model, "general.name", info->name, sizeof info->name) <= 0) {
         const char *slash = strrchr(m->path, '/');
@@ -96,6 +98,7 @@ static const struct bt_model_ops model_ops = {
     .pair = bt_llama_pair,
     .adapter = bt_llama_adapter_open,
     .adapter_free = bt_llama_adapter_free,
+    .chunks = bt_llama_chunks,
 };
 
 struct progress {
@@ -206,7 +209,8 @@ static baton_status open_model(struct bt_llama_model *m, const struct bt_model_p
     m->vocab_size = llama_vocab_n_tokens(m->vocab);
     m->fingerprint = params->n_files ? bt_llama_fingerprint(params->files[0]) : bt_llama_fingerprint_of(m->path);
     look_into(m, params);
-    return check_kind(m, err);
+    status = check_kind(m, err);
+    return status || !params->mmproj ? status : bt_llama_vision_open(m, params, err);
 }
 
 baton_status bt_llama_open(const struct bt_model_params *params, struct bt_model **out, baton_error *err) {

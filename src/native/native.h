@@ -17,6 +17,15 @@ struct bt_sampler;
 struct bt_adapter;
 struct bt_device;
 
+/* An image file of a request, and where in its chat it stands. Same as baton_image. */
+struct bt_image {
+    const void *bytes; /* of a PNG or JPEG file; borrowed */
+    size_t len;
+    size_t message, offset; /* in front of that byte of that message's content */
+};
+
+enum { BT_IMAGES_MAX = 64 }; /* in a request */
+
 struct bt_lora {
     const char *path; /* borrowed */
     float scale;
@@ -31,6 +40,8 @@ struct bt_model_params {
     void *progress_arg;
     const struct bt_lora *loras; /* borrowed; every context that bt_context_open makes has them */
     size_t n_loras;
+    const char *mmproj; /* borrowed; the projector that makes vectors of images; NULL: the model reads text alone */
+    int threads;        /* of the projector; 0: as bt_context_params */
     /* Descriptors to load from instead of the path, which is then only shown: the file, or the pieces of a split one in
      * their order. Borrowed for the opening, which moves their offsets. */
     const int *files;
@@ -46,6 +57,7 @@ struct bt_model_info {
     uint64_t bytes; /* of the weights */
     bool recurrent; /* recurrent, hybrid or SWA: a prefix cannot be trimmed, prefill again */
     bool has_chat_template;
+    bool vision; /* it was opened with a projector */
 };
 
 struct bt_chat_message {
@@ -107,6 +119,8 @@ struct bt_sampling {
 };
 /* What sample returns when the grammar admits nothing more: is_end says yes to it. */
 enum { BT_TOKEN_END = -2 };
+/* A place of the context that an image takes, in a list of tokens. Never sampled, never in a vocabulary. */
+enum { BT_TOKEN_IMAGE = -3 };
 #define BT_SAMPLING_DEFAULT                                                                                            \
     { .temperature = 0, .top_p = 1, .repeat_penalty = 1, .penalty_last_n = 64 }
 
@@ -118,6 +132,23 @@ struct bt_input {
     const bt_token *tokens; /* borrowed */
     size_t n;
 };
+
+/* A prompt with images, cut into what one native call takes. It is a request's own, immutable, and freed before its
+ * model by its own free; any thread may read it. */
+struct bt_chunk {
+    const bt_token *tokens; /* NULL: an image */
+    int32_t n;              /* places in the context */
+    bool whole;             /* they see each other: no more of them than one decode may carry */
+};
+struct bt_chunks {
+    void (*free)(struct bt_chunks *chunks);
+    struct bt_chunk *list;
+    size_t n;
+};
+static inline void bt_chunks_free(struct bt_chunks *chunks) {
+    if (chunks)
+        chunks->free(chunks);
+}
 
 /* What a decode left behind (llama.h, llama_decode). */
 enum bt_decode {
@@ -161,6 +192,10 @@ struct bt_model_ops {
      * thread: the model's register of adapters is locked here. */
     baton_status (*adapter)(struct bt_model *m, const char *path, struct bt_adapter **a, baton_error *err);
     void (*adapter_free)(struct bt_model *m, struct bt_adapter *a);
+    /* A text with images in the places of `mark`, as chunks; the images are decoded and brought to size here.
+     * _INVALID names the image by its number and says what was expected of it. */
+    baton_status (*chunks)(const struct bt_model *m, const char *text, size_t len, const char *mark,
+                           const struct bt_image *images, size_t n, struct bt_chunks **chunks, baton_error *err);
 };
 
 struct bt_context_ops {
@@ -193,6 +228,9 @@ struct bt_context_ops {
      * other weights made of its beginning. */
     baton_status (*set_adapters)(struct bt_context *c, struct bt_adapter *const *adapters, const float *scales,
                                  size_t n, baton_error *err);
+    /* Computes the vectors of chunks->list[i], an image, and puts them into the sequence from `pos` on. The abort hook
+     * is asked on the way. Leaves no logits to be read. */
+    enum bt_decode (*image)(struct bt_context *c, const struct bt_chunks *chunks, size_t i, int seq, int32_t pos);
     /* Floats per vector: bt_model_details' embedding_width, or scores. */
     int (*embed_width)(const struct bt_context *c);
     /* A vector per input (BT_POOL_NONE: per token), in order, into `out`; `normalise`: of length 1 (not scores). Inputs

@@ -130,6 +130,11 @@ static baton_status save(struct bt_loop *l, const struct bt_call *ask, struct bt
             "soon after",
             (unsigned long long)ask->about);
     int32_t known = k.n_prompt + k.n_before;
+    for (int32_t i = 0; i < k.n_prompt; i++)
+        if (k.tokens[i] == BT_TOKEN_IMAGE)
+            return bt_fail(err, BATON_UNSUPPORTED,
+                           "a conversation with images cannot be saved: its bytes would not have the images. Keep the "
+                           "messages and the images, and ask again");
     if (ask->number > (uint32_t)(k.n_tokens - known))
         return bt_fail(err, BATON_INVALID, "the answer has %d tokens, and %u are to be saved",
                        (int)(k.n_tokens - known), ask->number);

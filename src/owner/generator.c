@@ -15,8 +15,9 @@ struct bt_generator {
     int64_t run_ms, deadline_ns;
     bool (*cancelled)(void *arg);
     void *arg;
-    struct bt_text *stops; /* with their bytes behind */
-    size_t n_resume;       /* tokens of the answer that were there before */
+    struct bt_text *stops;    /* with their bytes behind */
+    size_t n_resume;          /* tokens of the answer that were there before */
+    struct bt_chunks *chunks; /* of the prompt; NULL: it is text alone */
     /* whoever pulls */
     struct bt_run_result result;
     baton_error outcome; /* status BATON_OK: it goes on */
@@ -51,12 +52,24 @@ static baton_status cut(const struct bt_generator *g, baton_status why, baton_er
     return bt_fail(err, why, "cancelled after %d of %d tokens", (int)g->fed, (int)g->n);
 }
 
-/* The sequence is the request's own, so that its own end may abort a call in the middle. */
-static enum bt_decode decode(struct bt_generator *g, struct bt_context *c, int32_t n) {
+/* One native call: rows of tokens, or an image; *share is how many places it takes. The sequence is the request's own,
+ * so that its own end may abort a call in the middle. */
+static enum bt_decode decode(struct bt_generator *g, struct bt_context *c, int32_t *share) {
     bool hooked = g->cancelled || g->deadline_ns != BT_NEVER_NS;
+    int32_t n = 0, most = BT_MIN(g->chunk, g->n - g->fed);
+    enum bt_decode result;
+    for (; n < most && g->tokens[g->fed + n] != BT_TOKEN_IMAGE; n++)
+        g->rows[n] = (struct bt_row){g->tokens[g->fed + n], g->fed + n, g->seq, g->fed + n == g->n - 1};
     if (hooked)
         c->ops->set_abort(c, abort_hook, g);
-    enum bt_decode result = c->ops->decode(c, g->rows, n);
+    if (n > 0) {
+        *share = n;
+        result = c->ops->decode(c, g->rows, n);
+    } else {
+        size_t i = bt_chunk_at(g->chunks, g->fed);
+        *share = g->chunks->list[i].n;
+        result = c->ops->image(c, g->chunks, i, g->seq, g->fed);
+    }
     if (hooked)
         c->ops->set_abort(c, NULL, NULL);
     return result;
@@ -64,13 +77,11 @@ static enum bt_decode decode(struct bt_generator *g, struct bt_context *c, int32
 
 static baton_status feed(struct bt_generator *g, struct bt_context *c, baton_error *err) {
     while (g->fed < g->n) {
-        int32_t share = BT_MIN(g->chunk, g->n - g->fed);
+        int32_t share;
         baton_status why = stop_reason(g);
         if (why)
             return cut(g, why, err);
-        for (int32_t i = 0; i < share; i++)
-            g->rows[i] = (struct bt_row){g->tokens[g->fed + i], g->fed + i, g->seq, g->fed + i == g->n - 1};
-        enum bt_decode result = decode(g, c, share);
+        enum bt_decode result = decode(g, c, &share);
         if (result == BT_DECODE_ABORTED) {
             why = stop_reason(g);
             return cut(g, why ? why : BATON_CANCELLED, err);
@@ -170,6 +181,10 @@ baton_status bt_generator_next(struct bt_generator *g, struct bt_context *c, str
 baton_status bt_generator_save(struct bt_generator *g, struct bt_context *c, struct bt_buf *out, baton_error *err) {
     if (!g->begun)
         return bt_fail(err, BATON_AGAIN, "nothing was generated yet: read a piece first");
+    if (g->chunks)
+        return bt_fail(err, BATON_UNSUPPORTED,
+                       "a conversation with images cannot be saved: its bytes would not have the images. Keep the "
+                       "messages and the images, and ask again");
     struct bt_saved s = {.tokens = g->tokens,
                          .n_tokens = (size_t)g->n,
                          .n_prompt = g->result.n_prompt,
@@ -254,9 +269,28 @@ static baton_status keep_cache(struct bt_generator *g, const struct bt_run *run,
     return BATON_OK;
 }
 
+static baton_status open_sampler(struct bt_generator *g, const struct bt_run *run, baton_error *err) {
+    struct bt_sampling sampling = *run->sampling;
+    const bt_token *history = run->prompt;
+    bt_token *text = NULL;
+    size_t n = run->n_prompt;
+    if (sampling.penalty_last_n < 0 || sampling.penalty_last_n > g->capacity)
+        sampling.penalty_last_n = g->capacity;
+    baton_status status = BATON_OK;
+    if (g->chunks) {
+        status = bt_check_chunks(g->chunks, g->chunk, err);
+        status = status ? status : bt_text_tokens(run->prompt, run->n_prompt, &text, &n, err);
+        history = text;
+    }
+    if (!status)
+        status = g->m->ops->sampler(g->m, &sampling, history, n, &g->sampler, err);
+    free(text);
+    return status;
+}
+
 static baton_status prepare(struct bt_generator *g, const struct bt_run *run, baton_error *err) {
     size_t room = (size_t)g->capacity, known = run->n_prompt + run->n_resume;
-    baton_status status = bt_check_tokens(g->m, run->prompt, run->n_prompt, err);
+    baton_status status = g->chunks ? BATON_OK : bt_check_tokens(g->m, run->prompt, run->n_prompt, err);
     if (!status)
         status = bt_check_tokens(g->m, run->resume, run->n_resume, err);
     if (status)
@@ -277,10 +311,7 @@ static baton_status prepare(struct bt_generator *g, const struct bt_run *run, ba
     g->n_resume = run->n_resume;
     g->result.n_prompt = run->n_prompt;
     g->result.partial = true; /* until it is known to be whole */
-    struct bt_sampling sampling = *run->sampling;
-    if (sampling.penalty_last_n < 0 || sampling.penalty_last_n > g->capacity)
-        sampling.penalty_last_n = g->capacity;
-    status = g->m->ops->sampler(g->m, &sampling, run->prompt, run->n_prompt, &g->sampler, err);
+    status = open_sampler(g, run, err);
     if (!status)
         status = keep_cache(g, run, err);
     return status ? status : replay(g, run, err);
@@ -290,8 +321,11 @@ baton_status bt_generator_open(const struct bt_model *m, int capacity, int seq, 
                                struct bt_generator **out, baton_error *err) {
     *out = NULL;
     struct bt_generator *g = calloc(1, sizeof *g);
-    if (!g)
+    if (!g) {
+        bt_chunks_free(run->chunks);
         return bt_fail(err, BATON_NO_MEMORY, "no memory for a request");
+    }
+    g->chunks = run->chunks;
     g->m = m;
     g->seq = seq;
     g->capacity = capacity;
@@ -320,6 +354,7 @@ void bt_generator_free(struct bt_generator *g) {
     if (g->sampler)
         g->sampler->ops->free(g->sampler);
     bt_buf_free(&g->text.pending);
+    bt_chunks_free(g->chunks);
     bt_buf_free(&g->piece);
     bt_run_result_free(&g->result);
     free(g->cache);

@@ -437,7 +437,7 @@ static baton_status open_loop(struct bt_loop *l, const struct bt_owner_params *p
     l->vectors = malloc((size_t)l->sequences * (size_t)BT_MAX(l->width, 1) * sizeof *l->vectors);
     if (!l->seqs || !l->rows || !l->inputs || !l->vectors)
         return bt_fail(err, BATON_NO_MEMORY, "no memory for %d sequences", l->sequences);
-    return bt_prepare_start(l->model, l->capacity, l->pooling, &l->prepare, err);
+    return bt_prepare_start(l->model, l->capacity, l->chunk, l->pooling, &l->prepare, err);
 }
 
 static void close_loop(struct bt_loop *l) {

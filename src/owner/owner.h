@@ -40,11 +40,29 @@ enum bt_pooling bt_pooling_for(const struct bt_model *m, enum bt_pooling asked, 
 baton_status bt_chat_tokens(const struct bt_model *m, const struct bt_chat_message *messages, size_t n_messages,
                             bt_token **tokens, size_t *n, baton_error *err);
 
+/* A chat with images, which stand in it in their order, in the model's template: as chunks, and as the list of tokens
+ * that they are, with BT_TOKEN_IMAGE for each place of an image. *tokens is malloc'd. _INVALID: an image that is none,
+ * too large, or nowhere in the chat; its text says which. */
+baton_status bt_chat_chunks(const struct bt_model *m, const struct bt_chat_message *messages, size_t n_messages,
+                            const struct bt_image *images, size_t n_images, struct bt_chunks **chunks,
+                            bt_token **tokens, size_t *n, baton_error *err);
+
+/* A sampler looks back at text alone: this without its images, malloc'd. */
+baton_status bt_text_tokens(const bt_token *tokens, size_t n, bt_token **text, size_t *n_text, baton_error *err);
+
+/* Which chunk begins at a position. */
+size_t bt_chunk_at(const struct bt_chunks *chunks, int32_t pos);
+
+/* What chunks promise, held against a context whose decodes carry `chunk` rows: _TOO_LONG, _INVALID. */
+baton_status bt_check_chunks(const struct bt_chunks *chunks, int chunk, baton_error *err);
+
 /* Generation in the caller's thread, one request alone on sequence `seq`: what owner = caller runs under its lease,
  * and what every batched answer is compared with. */
 struct bt_run {
     const bt_token *prompt;
     size_t n_prompt;
+    struct bt_chunks
+        *chunks;        /* the prompt again, when there are images in it; taken by the opening, also when it fails */
     int32_t max_tokens; /* < 0: until the context is full */
     int32_t chunk;      /* prefill rows per decode; 0: 512 */
     const struct bt_sampling *sampling;
@@ -93,7 +111,7 @@ void bt_generator_start_clock(struct bt_generator *g); /* run_ms counts from her
  * that was held back), the same at every later pull. */
 baton_status bt_generator_next(struct bt_generator *g, struct bt_context *c, struct bt_delta *delta, baton_error *err);
 /* The conversation so far, as bt_saved_get takes it, into *out, which it empties first. The generator
- * goes on unharmed. _AGAIN: not begun. */
+ * goes on unharmed. _AGAIN: not begun; _UNSUPPORTED: there are images in it. */
 baton_status bt_generator_save(struct bt_generator *g, struct bt_context *c, struct bt_buf *out, baton_error *err);
 /* Ends it here: what there is is partial. Nothing happens if it has ended. */
 void bt_generator_stop(struct bt_generator *g, baton_status why, const char *text);

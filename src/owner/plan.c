@@ -55,7 +55,7 @@ void bt_plan_step(const struct bt_seq_view *seqs, int n, int32_t chunk, int32_t 
 
 static int32_t common_prefix(const bt_token *a, int32_t na, const bt_token *b, int32_t nb) {
     int32_t n = BT_MIN(na, nb), i = 0;
-    while (i < n && a[i] == b[i])
+    while (i < n && a[i] == b[i] && a[i] != BT_TOKEN_IMAGE) /* which image, they do not tell */
         i++;
     return i;
 }

@@ -16,7 +16,7 @@ enum bt_phase {
     BT_PHASE_FREE,    /* may still hold cells of a finished request, to be reused */
     BT_PHASE_PREFILL, /* `todo` tokens of its prompt are not in yet */
     BT_PHASE_DECODE,  /* has a token to feed */
-    BT_PHASE_PAUSED,  /* its reader is slow: nothing to do */
+    BT_PHASE_PAUSED,  /* its reader is slow, or an image is next, which is a call of its own: nothing to do here */
 };
 
 struct bt_seq_view {

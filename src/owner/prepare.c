@@ -16,7 +16,7 @@
 
 struct bt_prepare {
     const struct bt_model *model;
-    int capacity;
+    int capacity, chunk;
     enum bt_pooling pooling;
     int in[2], out[2]; /* pipes: [0] is read, [1] written */
     pthread_t thread;
@@ -39,7 +39,7 @@ static baton_status prepare_request(const struct bt_prepare *p, struct bt_owner_
     const struct bt_submit *ask = &r->ask;
     baton_status status = check_what(p->pooling, ask->what, err);
     if (status || ask->what == BT_WHAT_GENERATE)
-        return status ? status : bt_prepare_prompt(p->model, p->capacity, r, err);
+        return status ? status : bt_prepare_prompt(p->model, p->capacity, p->chunk, r, err);
     return bt_prepare_inputs(p->model, p->capacity, ask->what == BT_WHAT_SCORE, ask->text, ask->inputs, ask->n_inputs,
                              0, &r->inputs, err);
 }
@@ -86,13 +86,14 @@ static void *prepare_main(void *arg) {
     return NULL;
 }
 
-baton_status bt_prepare_start(const struct bt_model *m, int capacity, enum bt_pooling pooling, struct bt_prepare **out,
-                              baton_error *err) {
+baton_status bt_prepare_start(const struct bt_model *m, int capacity, int chunk, enum bt_pooling pooling,
+                              struct bt_prepare **out, baton_error *err) {
     struct bt_prepare *p = calloc(1, sizeof *p);
     if (!p)
         return bt_fail(err, BATON_NO_MEMORY, "no memory for the prepare thread");
     p->model = m;
     p->capacity = capacity;
+    p->chunk = chunk;
     p->pooling = pooling;
     if (pipe2(p->in, O_CLOEXEC)) {
         free(p);

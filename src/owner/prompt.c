@@ -34,9 +34,17 @@ struct known {
     size_t n, n_prompt;
 };
 
+/* A chat with images; the chunks are the request's. */
+static baton_status chunk_tokens(const struct bt_model *m, struct bt_owner_request *r, bt_token **tokens, size_t *n,
+                                 baton_error *err) {
+    const struct bt_submit *ask = &r->ask;
+    return bt_chat_chunks(m, ask->messages, ask->n_messages, ask->images, ask->n_images, &r->chunks, tokens, n, err);
+}
+
 /* The new turn, malloc'd. After a saved conversation a text has no beginning of its own. */
-static baton_status turn_tokens(const struct bt_model *m, const struct bt_submit *ask, bool after, bt_token **tokens,
+static baton_status turn_tokens(const struct bt_model *m, struct bt_owner_request *r, bool after, bt_token **tokens,
                                 size_t *n, baton_error *err) {
+    const struct bt_submit *ask = &r->ask;
     *n = 0;
     *tokens = NULL;
     switch (ask->kind) {
@@ -47,7 +55,8 @@ static baton_status turn_tokens(const struct bt_model *m, const struct bt_submit
             return bt_fail(err, BATON_UNSUPPORTED,
                            "messages cannot come after a saved conversation: a template writes whole chats. Give the "
                            "new turn as prompt or tokens");
-        return bt_chat_tokens(m, ask->messages, ask->n_messages, tokens, n, err);
+        return ask->n_images ? chunk_tokens(m, r, tokens, n, err)
+                             : bt_chat_tokens(m, ask->messages, ask->n_messages, tokens, n, err);
     case BT_PROMPT_TOKENS:
         *n = ask->n_tokens;
         *tokens = malloc(*n * sizeof **tokens + 1);
@@ -76,17 +85,18 @@ static baton_status join(struct known *k, const bt_token *turn, size_t n, bool g
     return BATON_OK;
 }
 
-static baton_status known_of(const struct bt_model *m, const struct bt_submit *ask, struct known *k, baton_error *err) {
+static baton_status known_of(const struct bt_model *m, struct bt_owner_request *r, struct known *k, baton_error *err) {
+    const struct bt_submit *ask = &r->ask;
     bt_token *turn = NULL;
     size_t n = 0;
     bool after = ask->state.len > 0;
     baton_status status = after ? bt_saved_get(ask->state.data, ask->state.len, &k->saved, err) : BATON_OK;
     if (!status)
-        status = turn_tokens(m, ask, after, &turn, &n, err);
+        status = turn_tokens(m, r, after, &turn, &n, err);
     if (!status)
         status = join(k, turn, n, ask->kind == BT_PROMPT_STATE, err);
     free(turn);
-    return status ? status : bt_check_tokens(m, k->tokens, k->n, err);
+    return status || r->chunks ? status : bt_check_tokens(m, k->tokens, k->n, err);
 }
 
 /* The tokens of the answer that were delivered before: sampler and text machine are brought to where they were. */
@@ -142,7 +152,12 @@ static baton_status take_known(const struct bt_model *m, size_t capacity, const 
     int *window = &r->ask.sampling.penalty_last_n;
     if (*window < 0 || *window > (int)capacity)
         *window = (int)capacity; /* there is no more to look back at, and samplers keep room for all of it */
-    baton_status status = m->ops->sampler(m, &r->ask.sampling, k->tokens, k->n_prompt, &r->sampler, err);
+    bt_token *text;
+    size_t n_text;
+    baton_status status = bt_text_tokens(k->tokens, k->n_prompt, &text, &n_text, err);
+    if (!status)
+        status = m->ops->sampler(m, &r->ask.sampling, text, n_text, &r->sampler, err);
+    free(text);
     if (status)
         return status;
     memcpy(r->tokens, k->tokens, k->n_prompt * sizeof *k->tokens);
@@ -155,9 +170,12 @@ static baton_status take_known(const struct bt_model *m, size_t capacity, const 
     return status ? status : replay(m, r, r->ask.resume, r->ask.n_resume, err);
 }
 
-baton_status bt_prepare_prompt(const struct bt_model *m, int capacity, struct bt_owner_request *r, baton_error *err) {
+baton_status bt_prepare_prompt(const struct bt_model *m, int capacity, int chunk, struct bt_owner_request *r,
+                               baton_error *err) {
     struct known k = {.tokens = NULL};
-    baton_status status = known_of(m, &r->ask, &k, err);
+    baton_status status = known_of(m, r, &k, err);
+    if (!status && r->chunks)
+        status = bt_check_chunks(r->chunks, chunk, err);
     if (!status)
         status = bt_check_tokens(m, r->ask.resume, r->ask.n_resume, err);
     if (!status)

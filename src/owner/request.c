@@ -62,6 +62,7 @@ void bt_owner_request_free(struct bt_owner_request *r) {
     bt_buf_free(&r->text.pending);
     bt_submit_free(&r->ask);
     bt_inputs_free(&r->inputs);
+    bt_chunks_free(r->chunks);
     free(r->stop_bytes);
     free(r->tokens);
     bt_body_free(r->job.body);

@@ -32,7 +32,8 @@ struct bt_owner_request {
     /* written by the prepare thread, of GENERATE */
     bt_token *tokens; /* the prompt, then the answer; room for the whole context */
     int32_t n_prompt, n_tokens;
-    int32_t n_before; /* tokens of the answer that were there before this request */
+    struct bt_chunks *chunks; /* of a prompt with images; NULL: it is text alone */
+    int32_t n_before;         /* tokens of the answer that were there before this request */
     struct bt_sampler *sampler;
     struct bt_textout text;
     char *stop_bytes;
@@ -86,9 +87,9 @@ struct bt_owner_call {
 
 struct bt_prepare;
 
-/* Starts the thread. `capacity`: cells per sequence. `pooling`: what the context is for. */
-baton_status bt_prepare_start(const struct bt_model *m, int capacity, enum bt_pooling pooling, struct bt_prepare **p,
-                              baton_error *err);
+/* Starts the thread. `capacity`: cells per sequence. `chunk`: rows of a decode. `pooling`: what the context is for. */
+baton_status bt_prepare_start(const struct bt_model *m, int capacity, int chunk, enum bt_pooling pooling,
+                              struct bt_prepare **p, baton_error *err);
 void bt_prepare_give(struct bt_prepare *p, struct bt_job *job);
 /* The next finished one, NULL if none yet. */
 struct bt_job *bt_prepare_take(struct bt_prepare *p);
@@ -104,7 +105,8 @@ struct bt_owner_call *bt_owner_call_new(struct bt_body *body, baton_error *err);
 void bt_job_free(struct bt_job *job); /* any of the three */
 
 /* The work itself, on the model alone; pure but for what it makes. */
-baton_status bt_prepare_prompt(const struct bt_model *m, int capacity, struct bt_owner_request *r, baton_error *err);
+baton_status bt_prepare_prompt(const struct bt_model *m, int capacity, int chunk, struct bt_owner_request *r,
+                               baton_error *err);
 /* `number`: of the first, in error texts. */
 baton_status bt_prepare_inputs(const struct bt_model *m, int capacity, bool score, struct bt_text query,
                                const struct bt_frame_input *from, size_t n, size_t number, struct bt_inputs *out,

@@ -8,15 +8,23 @@
 /* While somebody decodes, prompts get this many rows a round, so that a long one does not stall the others. */
 enum { PREFILL_BUDGET = 64, FAILURES_MAX = 3 };
 
+/* Tokens that rows can bring; 0: an image is next. */
+static int32_t until_image(const struct bt_owner_request *r) {
+    int32_t end = r->chunks ? r->n_prompt : 0, at = r->fed;
+    while (at < end && r->tokens[at] != BT_TOKEN_IMAGE)
+        at++;
+    return (at < end ? at : r->n_tokens) - r->fed;
+}
+
 static void view(const struct bt_loop *l, int i, struct bt_seq_view *v) {
     const struct bt_owner_request *r = l->seqs[i].request;
     memset(v, 0, sizeof *v);
     if (!r)
         return;
     v->cells = r->fed;
-    v->todo = r->n_tokens - r->fed;
+    v->todo = until_image(r);
     v->arrived = r->arrived;
-    if (r->sent - r->acked >= r->ask.window)
+    if (r->sent - r->acked >= r->ask.window || v->todo == 0)
         v->phase = BT_PHASE_PAUSED;
     else
         v->phase = v->todo == 1 && bt_owner_answered(r) > 0 ? BT_PHASE_DECODE : BT_PHASE_PREFILL;
@@ -211,8 +219,41 @@ static void call(struct bt_loop *l, const int *list, int n, const int32_t *share
             call(l, &list[i], 1, share);
 }
 
-static void stand(struct bt_loop *l) {
+/* The request that came first of those whose next place is an image's; -1: there is none. */
+static int next_image(const struct bt_loop *l) {
+    int best = -1;
+    for (int i = 0; i < l->sequences; i++) {
+        const struct bt_owner_request *r = l->seqs[i].request;
+        if (r && r->chunks && until_image(r) == 0 && (best < 0 || r->arrived < l->seqs[best].request->arrived))
+            best = i;
+    }
+    return best;
+}
+
+/* One image, a native call of its own. */
+static void see(struct bt_loop *l, int seq) {
+    struct bt_owner_request *r = l->seqs[seq].request;
+    size_t i = bt_chunk_at(r->chunks, r->fed);
+    l->alone = r;
+    l->looked_ns = bt_now_coarse_ns();
+    int64_t began_ns = bt_now_ns();
+    enum bt_decode result = l->context->ops->image(l->context, r->chunks, i, seq, r->fed);
+    l->alone = NULL;
+    l->steps++;
+    bt_loop_took(l, bt_now_ns() - began_ns);
+    if (result == BT_DECODE_OK) {
+        r->fed += r->chunks->list[i].n;
+        r->retries = 0;
+        return;
+    }
+    r->fed = trim(l, seq, r->fed);
+    give_up(l, r, result);
+}
+
+static void stand(struct bt_loop *l, int image) {
     bool in_it[BT_SEQUENCES_MAX] = {false};
+    if (image >= 0)
+        in_it[image] = true;
     for (int i = 0; i < l->plan.n_decode; i++)
         in_it[l->plan.decode[i]] = true;
     for (int i = 0; i < l->plan.n_prefill; i++)
@@ -227,10 +268,11 @@ bool bt_loop_step(struct bt_loop *l) {
     struct bt_plan *plan = &l->plan;
     view_all(l);
     bt_plan_step(l->views, l->sequences, l->chunk, PREFILL_BUDGET, l->lost_steps, plan);
-    if (plan->n_decode == 0 && plan->n_prefill == 0)
+    int image = next_image(l);
+    if (plan->n_decode == 0 && plan->n_prefill == 0 && image < 0)
         return false;
     l->lost_steps = plan->holes ? l->lost_steps + 1 : 0;
-    stand(l);
+    stand(l, image);
     if (plan->move_from >= 0) {
         move(l, plan->move_from, plan->move_to);
         return true;
@@ -241,9 +283,11 @@ bool bt_loop_step(struct bt_loop *l) {
             one[plan->decode[i]] = 1;
         call(l, plan->decode, plan->n_decode, one);
     }
-    if (plan->n_decode > 0 && plan->n_prefill > 0)
+    if (plan->n_decode > 0 && (plan->n_prefill > 0 || image >= 0))
         bt_loop_flush(l); /* nobody's token waits for a neighbour's prompt */
     if (plan->n_prefill > 0 && !l->ending)
         call(l, plan->prefill, plan->n_prefill, plan->share);
+    if (image >= 0 && !l->ending && l->seqs[image].request && until_image(l->seqs[image].request) == 0)
+        see(l, image);
     return true;
 }

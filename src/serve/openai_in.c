@@ -151,7 +151,24 @@ static bool check_single(struct bt_in *x) {
     return true;
 }
 
-/* "content" of a message: a string, or an array of text parts, which are joined by newlines. */
+/* One part of a content; texts are joined by newlines, images stand where they come. */
+static bool take_part(struct bt_in *x, size_t at, size_t i, const json_t *part, struct bt_buf *joined) {
+    char param[64];
+    const json_t *text = json_object_get(part, "text");
+    const char *type = json_string_value(json_object_get(part, "type"));
+    snprintf(param, sizeof param, "messages[%zu].content[%zu]", at, i);
+    if (type && strcmp(type, "image_url") == 0)
+        return bt_in_image(x, param, part, at, joined->len);
+    if (type && strcmp(type, "text") != 0)
+        return bt_in_unsupported(x, param, part, "only parts of type text and image_url are");
+    if (!type || !json_is_string(text))
+        return bt_in_expected(x, param, part, "{\"type\":\"text\",\"text\":\"...\"}");
+    bt_buf_adds(joined, joined->len ? "\n" : "");
+    bt_buf_adds(joined, json_string_value(text));
+    return true;
+}
+
+/* "content" of a message: a string, or an array of parts. */
 static bool take_content(struct bt_in *x, size_t at, const json_t *v, const char **content) {
     char param[64];
     struct bt_buf joined = BT_BUF_INIT;
@@ -163,19 +180,11 @@ static bool take_content(struct bt_in *x, size_t at, const json_t *v, const char
     if (!json_is_array(v))
         return v ? bt_in_expected(x, param, v, "a string or an array of {\"type\":\"text\"} parts")
                  : bt_in_fail(x, 400, "missing_field", param, "%s is missing", param);
-    for (size_t i = 0; i < json_array_size(v); i++) {
-        const json_t *part = json_array_get(v, i), *text = json_object_get(part, "text");
-        const char *type = json_string_value(json_object_get(part, "type"));
-        snprintf(param, sizeof param, "messages[%zu].content[%zu]", at, i);
-        if (!type || strcmp(type, "text") != 0 || !json_is_string(text)) {
+    for (size_t i = 0; i < json_array_size(v); i++)
+        if (!take_part(x, at, i, json_array_get(v, i), &joined)) {
             bt_buf_free(&joined);
-            return type && strcmp(type, "text") != 0
-                       ? bt_in_unsupported(x, param, part, "only parts of type text are")
-                       : bt_in_expected(x, param, part, "{\"type\":\"text\",\"text\":\"...\"}");
+            return false;
         }
-        bt_buf_adds(&joined, i ? "\n" : "");
-        bt_buf_adds(&joined, json_string_value(text));
-    }
     bt_buf_add(&joined, "", 1);
     if (joined.failed) {
         bt_buf_free(&joined);
@@ -304,6 +313,7 @@ void bt_openai_request_free(struct bt_openai_request *r) {
         free(r->owned[i]);
     free(r->owned);
     free(r->submit.messages);
+    bt_in_images_free(&r->submit);
     free(r->submit.tokens);
     *r = (struct bt_openai_request){0};
 }

@@ -30,6 +30,7 @@ struct bt_api_error {
 /* What a model allows. */
 struct bt_openai_model {
     int vocab_size;
+    bool vision; /* messages may have images */
 };
 
 /* Which model a name means, NULL where the request has none. NULL: there is none, and why[size] says what there is. */

@@ -11,6 +11,7 @@ void bt_served_init(struct bt_served *m, struct bt_front *front, const char *nam
     size_t n = 0;
     m->front = front;
     m->openai.vocab_size = r->info.vocab_size;
+    m->openai.vision = r->info.vision;
     snprintf(m->file_name, sizeof m->file_name, "%s", slash ? slash + 1 : model_path ? model_path : "");
     if (name) {
         m->names[0] = name;

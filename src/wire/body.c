@@ -40,6 +40,12 @@ void bt_submit_encode(struct bt_buf *b, const struct bt_submit *s) {
         put_text(b, s->messages[i].role, strlen(s->messages[i].role));
         put_text(b, s->messages[i].content, strlen(s->messages[i].content));
     }
+    put_u32(b, (uint32_t)s->n_images);
+    for (size_t i = 0; i < s->n_images; i++) {
+        put_u64(b, s->images[i].message);
+        put_u64(b, s->images[i].offset);
+        put_text(b, s->images[i].bytes, s->images[i].len);
+    }
     put_tokens(b, s->tokens, s->n_tokens);
     put_tokens(b, s->resume, s->n_resume);
     put_u32(b, s->resume_held);
@@ -135,6 +141,25 @@ static baton_status get_messages(struct reader *r, struct bt_chat_message **mess
     return BATON_OK;
 }
 
+static baton_status get_images(struct reader *r, struct bt_image **images, size_t *n) {
+    size_t count = get_count(r, 21); /* two numbers and a text of at least five bytes */
+    r->bad |= count > BT_IMAGES_MAX;
+    if (count == 0 || r->bad)
+        return BATON_OK;
+    *images = calloc(count, sizeof **images);
+    if (!*images)
+        return BATON_NO_MEMORY;
+    for (*n = 0; *n < count; ++*n) {
+        struct bt_image *image = &(*images)[*n];
+        image->message = get_u64(r);
+        image->offset = get_u64(r);
+        struct bt_text bytes = get_text(r);
+        image->bytes = bytes.data;
+        image->len = bytes.len;
+    }
+    return BATON_OK;
+}
+
 static baton_status get_bias(struct reader *r, struct bt_sampling *s) {
     size_t n = get_count(r, 8);
     if (n == 0)
@@ -191,8 +216,8 @@ static baton_status get_submit(struct reader *r, struct bt_submit *s) {
     s->what = (enum bt_what)get_small(r, BT_WHAT_END);
     s->kind = (enum bt_prompt_kind)get_small(r, BT_PROMPT_STATE + 1);
     s->text = get_text(r);
-    if (get_messages(r, &s->messages, &s->n_messages) || get_tokens(r, &s->tokens, &s->n_tokens) ||
-        get_tokens(r, &s->resume, &s->n_resume))
+    if (get_messages(r, &s->messages, &s->n_messages) || get_images(r, &s->images, &s->n_images) ||
+        get_tokens(r, &s->tokens, &s->n_tokens) || get_tokens(r, &s->resume, &s->n_resume))
         return BATON_NO_MEMORY;
     s->resume_held = get_u32(r);
     s->resume_unread = get_u32(r);
@@ -238,11 +263,14 @@ static void free_inputs(struct bt_frame_input **inputs, size_t *n) {
 
 void bt_submit_free(struct bt_submit *s) {
     free(s->messages);
+    free(s->images);
     free(s->tokens);
     free(s->resume);
     free((void *)s->sampling.bias);
     free_inputs(&s->inputs, &s->n_inputs);
     s->messages = NULL;
+    s->images = NULL;
+    s->n_images = 0;
     s->tokens = s->resume = NULL;
     s->sampling.bias = NULL;
     s->n_messages = s->n_tokens = s->n_resume = s->sampling.n_bias = 0;

@@ -66,6 +66,7 @@ void bt_put_ready(struct bt_buf *b, const struct bt_frame_ready *r) {
     put_u64(b, r->info.bytes);
     put_u8(b, r->info.recurrent);
     put_u8(b, r->info.has_chat_template);
+    put_u8(b, r->info.vision);
     put_text(b, r->versions.data, r->versions.len);
     put_text(b, r->device, strlen(r->device));
     put_details(b, &r->details);

@@ -25,7 +25,7 @@
 #include "native/native.h"
 
 enum {
-    BT_IPC_VERSION = 3,
+    BT_IPC_VERSION = 4,
     BT_FRAME_HEADER = 5,
     BT_FRAME_MAX = 16 << 20,
     BT_PIECE = 256 << 10, /* the most bytes of a body or a result that one frame brings */
@@ -70,8 +70,8 @@ struct bt_frame_input {
     size_t n;
 };
 
-/* What is asked. Encoding copies everything; decoding borrows from the body, but for `messages`, `inputs` and the
- * arrays inside, which bt_submit_free gives back. */
+/* What is asked. Encoding copies everything; decoding borrows from the body, but for `messages`, `images`, `inputs` and
+ * the arrays inside, which bt_submit_free gives back. */
 struct bt_submit {
     uint64_t id;
     uint32_t attempt;
@@ -81,6 +81,8 @@ struct bt_submit {
     struct bt_text text;              /* BT_PROMPT_TEXT */
     struct bt_chat_message *messages; /* BT_PROMPT_CHAT */
     size_t n_messages;
+    struct bt_image *images; /* in the chat */
+    size_t n_images;
     bt_token *tokens; /* BT_PROMPT_TOKENS */
     size_t n_tokens;
     bt_token *resume; /* tokens of the answer that an earlier attempt has delivered */

@@ -54,6 +54,7 @@ baton_status bt_get_ready(const struct bt_frame *f, struct bt_frame_ready *out) 
     out->info.bytes = get_u64(&r);
     out->info.recurrent = get_bool(&r);
     out->info.has_chat_template = get_bool(&r);
+    out->info.vision = get_bool(&r);
     out->versions = get_text(&r);
     get_name(&r, out->device, sizeof out->device);
     get_details(&r, &out->details);

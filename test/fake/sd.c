@@ -1,0 +1,554 @@
+/* The binding for libstable-diffusion on a stand-in (test/standin), which finds overlapping calls and leaks of context.
+ * Each test ends with nothing alive and no overlap. */
+#include <dlfcn.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <string.h>
+#include <sys/prctl.h>
+
+#include "baton/sd.h"
+#include "harness.h"
+
+static int standin(const char *what) {
+    void *handle = dlopen(BATON_SD_LIBRARY, RTLD_NOW | RTLD_NOLOAD);
+    int (*count)(void) = handle ? (int (*)(void))dlsym(handle, what) : NULL;
+    int n = count ? count() : 0;
+    if (handle)
+        dlclose(handle);
+    return n;
+}
+
+static int nothing_is_left(void **state) {
+    (void)state;
+    assert_int_equal(standin("standin_overlaps"), 0);
+    assert_int_equal(standin("standin_alive"), 0);
+    return 0;
+}
+
+static baton_sd *open_sd(const baton_policy *policy, const char *model, const char *upscaler) {
+    baton_sd_params p = BATON_SD_PARAMS;
+    baton_sd *sd;
+    baton_error err;
+    p.model = model;
+    p.upscaler = upscaler;
+    p.policy = policy;
+    if (baton_sd_open(&sd, &p, &err))
+        fail_msg("%s", err.text);
+    return sd;
+}
+
+static baton_sd_ask short_ask(const char *prompt) {
+    baton_sd_ask ask = BATON_SD_ASK;
+    ask.prompt = prompt;
+    ask.width = ask.height = 16;
+    ask.steps = 4;
+    ask.seed = 1;
+    return ask;
+}
+
+/* A request on a thread of its own, which may be held inside its first step. */
+struct painter {
+    baton_sd *sd;
+    baton_sd_ask ask;
+    bool held;
+    sem_t inside, leave;
+    pthread_t thread;
+    baton_status status;
+    baton_error err;
+    baton_sd_result result;
+};
+
+static bool stay(void *arg, int step, int steps) {
+    struct painter *p = arg;
+    (void)steps;
+    if (step == 1 && p->held) {
+        sem_post(&p->inside);
+        sem_wait(&p->leave);
+        p->held = false;
+    }
+    return true;
+}
+
+static void *paint(void *arg) {
+    struct painter *p = arg;
+    prctl(PR_SET_NAME, "the-painter");
+    p->status = baton_sd_generate_image(p->sd, &p->ask, &p->result, &p->err);
+    return NULL;
+}
+
+static void paint_start(struct painter *p, baton_sd *sd, const baton_sd_ask *ask, bool held) {
+    memset(p, 0, sizeof *p);
+    p->sd = sd;
+    p->ask = *ask;
+    p->ask.on_progress = stay;
+    p->ask.arg = p;
+    p->held = held;
+    sem_init(&p->inside, 0, 0);
+    sem_init(&p->leave, 0, 0);
+    assert_int_equal(pthread_create(&p->thread, NULL, paint, p), 0);
+    if (held)
+        sem_wait(&p->inside);
+}
+
+static baton_status paint_end(struct painter *p) {
+    sem_post(&p->leave);
+    pthread_join(p->thread, NULL);
+    sem_destroy(&p->inside);
+    sem_destroy(&p->leave);
+    return p->status;
+}
+
+static void same(const baton_sd_result *a, const baton_sd_result *b) {
+    assert_int_equal(a->n, b->n);
+    for (size_t i = 0; i < a->n; i++)
+        assert_memory_equal(a->images[i].data, b->images[i].data, 16 * 16 * 3);
+}
+
+static void images_are_the_requests_own(void **state) {
+    baton_sd *sd = open_sd(NULL, "a.gguf", NULL);
+    baton_sd_ask ask = short_ask("a lighthouse");
+    baton_sd_result a, b;
+    baton_sd_info info = {.size = sizeof info};
+    (void)state;
+    ask.count = 3;
+    assert_int_equal(baton_sd_generate_image(sd, &ask, &a, NULL), BATON_OK);
+    assert_int_equal(a.n, 3);
+    assert_int_equal(a.images[2].width, 16);
+    assert_int_equal(a.images[2].channels, 3);
+    assert_memory_not_equal(a.images[0].data, a.images[1].data, 16 * 16 * 3);
+    assert_int_equal(baton_sd_generate_image(sd, &ask, &b, NULL), BATON_OK);
+    same(&a, &b);
+    baton_sd_result_free(&b);
+    ask.seed = 2;
+    assert_int_equal(baton_sd_generate_image(sd, &ask, &b, NULL), BATON_OK);
+    assert_memory_not_equal(a.images[0].data, b.images[0].data, 16 * 16 * 3);
+    baton_sd_get_info(sd, &info);
+    assert_true(info.images && !info.videos && !info.control_net && info.upscale == 0);
+    assert_non_null(baton_sd_version());
+    baton_sd_close(&sd);
+    assert_null(sd);
+    assert_int_equal(a.n, 3); /* outlives the model */
+    baton_sd_result_free(&a);
+    baton_sd_result_free(&a);
+    baton_sd_result_free(&b);
+}
+
+static void one_context_per_process(void **state) {
+    baton_sd_params p = BATON_SD_PARAMS;
+    baton_sd *sd = open_sd(NULL, "a.gguf", NULL), *second;
+    baton_error err;
+    (void)state;
+    p.model = "b.gguf";
+    assert_int_equal(baton_sd_open(&second, &p, &err), BATON_BUSY);
+    assert_non_null(strstr(err.text, "in this process already"));
+    assert_null(second);
+    baton_sd_close(&sd);
+    assert_int_equal(baton_sd_open(&second, &p, &err), BATON_OK);
+    baton_sd_close(&second);
+}
+
+static void what_cannot_be_is_said_at_once(void **state) {
+    baton_policy policy = BATON_POLICY;
+    baton_sd_params p = BATON_SD_PARAMS;
+    baton_sd *sd;
+    baton_error err;
+    baton_sd_result r;
+    (void)state;
+    assert_int_equal(baton_sd_open(&sd, &p, &err), BATON_INVALID);
+    p.model = "nowhere.gguf";
+    assert_int_equal(baton_sd_open(&sd, &p, &err), BATON_BAD_MODEL);
+    assert_non_null(strstr(err.text, "there is no such file")); /* the library's own reason */
+    p.model = "a.gguf";
+    p.upscaler = "nowhere.gguf";
+    assert_int_equal(baton_sd_open(&sd, &p, &err), BATON_BAD_MODEL);
+    p.upscaler = NULL;
+    p.policy = &policy;
+    policy.contexts = 2;
+    assert_int_equal(baton_sd_open(&sd, &p, &err), BATON_INVALID);
+    policy.contexts = 1;
+    policy.owner = BATON_OWNER_THREAD;
+    assert_int_equal(baton_sd_open(&sd, &p, &err), BATON_UNSUPPORTED);
+    sd = open_sd(NULL, "a.gguf", NULL);
+    baton_sd_ask ask = short_ask(NULL);
+    assert_int_equal(baton_sd_generate_image(sd, &ask, &r, &err), BATON_INVALID);
+    ask = short_ask("x");
+    ask.width = 9000;
+    assert_int_equal(baton_sd_generate_image(sd, &ask, &r, &err), BATON_INVALID);
+    assert_non_null(strstr(err.text, "width is 9000"));
+    ask = short_ask("x");
+    ask.sampler = "none such";
+    assert_int_equal(baton_sd_generate_image(sd, &ask, &r, &err), BATON_INVALID);
+    assert_non_null(strstr(err.text, "none such"));
+    ask = short_ask("x");
+    ask.init =
+        (baton_sd_image){4, 4, 4, (unsigned char *)"0123456789012345678901234567890123456789012345678901234567890123"};
+    assert_int_equal(baton_sd_generate_image(sd, &ask, &r, &err), BATON_INVALID);
+    assert_non_null(strstr(err.text, "4 channels"));
+    ask = short_ask("x");
+    assert_int_equal(baton_sd_generate_video(sd, &ask, &r, &err), BATON_UNSUPPORTED);
+    ask = short_ask("fail");
+    assert_int_equal(baton_sd_generate_image(sd, &ask, &r, &err), BATON_FAILED);
+    assert_non_null(strstr(err.text, "cannot allocate the buffer"));
+    assert_int_equal(r.n, 0);
+    baton_sd_close(&sd);
+}
+
+/* Each call that needs the context is refused while another thread is inside, by name; the others go through. */
+static void probe_P01_two_threads_refuse(void **state) {
+    static struct painter holder;
+    baton_sd *sd = open_sd(NULL, "a.gguf", "up.gguf");
+    baton_sd_ask ask = short_ask("first"), second = short_ask("second");
+    baton_sd_result r;
+    baton_sd_image image = {1, 1, 3, (unsigned char *)"rgb"};
+    baton_sd_info info = {.size = sizeof info};
+    baton_snapshot shot = {.size = sizeof shot};
+    baton_error err[4];
+    (void)state;
+    paint_start(&holder, sd, &ask, true);
+    assert_int_equal(baton_sd_generate_image(sd, &second, &r, &err[0]), BATON_BUSY);
+    assert_int_equal(baton_sd_upscale(sd, NULL, &image, 0, &r, &err[1]), BATON_BUSY);
+    assert_int_equal(baton_sd_load_control_net(sd, NULL, "net", &err[2]), BATON_BUSY);
+    assert_int_equal(baton_sd_unload_control_net(sd, NULL, &err[3]), BATON_BUSY);
+    for (int i = 0; i < 4; i++) {
+        assert_non_null(strstr(err[i].text, "the-painter"));
+        assert_non_null(strstr(err[i].text, "generate image"));
+        assert_non_null(strstr(err[i].text, "wait in a queue"));
+    }
+    baton_sd_get_info(sd, &info);
+    assert_int_equal(baton_sd_snapshot(sd, &shot, NULL), BATON_OK);
+    assert_true(shot.context[0].inside && shot.context[0].op == BATON_OP_DRAW);
+    baton_snapshot_free(&shot);
+    assert_false(baton_sd_cancel(sd, 4711));
+    assert_int_equal(paint_end(&holder), BATON_OK);
+    baton_sd_result_free(&holder.result);
+    assert_int_equal(baton_sd_generate_image(sd, &second, &r, &err[0]), BATON_OK);
+    baton_sd_result_free(&r);
+    baton_sd_close(&sd);
+}
+
+/* What each public function is, so that a new one is thought of: refused above, free, or begin and end of the handle.
+ */
+static void probe_P01_every_call_of_the_header_is_known(void **state) {
+    static const char *const names[] = {"open",
+                                        "close",
+                                        "get_info",
+                                        "version",
+                                        "cancel",
+                                        "snapshot",
+                                        "upscale",
+                                        "load_control_net",
+                                        "unload_control_net",
+                                        "result_free",
+                                        "generate_image",
+                                        "generate_video"};
+    char path[512], line[512], name[128];
+    size_t calls = 0;
+    (void)state;
+    snprintf(path, sizeof path, "%s/../include/baton/sd.h", getenv("BATON_TOOLS"));
+    FILE *f = fopen(path, "r");
+    assert_non_null(f);
+    while (fgets(line, sizeof line, f)) {
+        const char *at = strncmp(line, "BATON_API", 9) == 0 ? strstr(line, "baton_sd_") : NULL;
+        if (!at || sscanf(at, "baton_sd_%127[a-z_]", name) != 1)
+            continue;
+        size_t i = 0;
+        while (i < sizeof names / sizeof names[0] && strcmp(names[i], name) != 0)
+            i++;
+        if (i == sizeof names / sizeof names[0])
+            fail_msg("baton_sd_%s: say here what it does while the context is in use", name);
+        calls++;
+    }
+    fclose(f);
+    assert_int_equal(calls, sizeof names / sizeof names[0]);
+}
+
+static void probe_P02_several_wait_and_each_gets_its_own(void **state) {
+    enum { N = 6 };
+    static struct painter alone[N], together[N];
+    baton_policy policy = BATON_POLICY;
+    char prompts[N][16];
+    (void)state;
+    policy.when_full = BATON_WAIT;
+    baton_sd *sd = open_sd(&policy, "a.gguf", NULL);
+    for (int i = 0; i < N; i++) {
+        snprintf(prompts[i], sizeof prompts[i], "number %d", i);
+        baton_sd_ask ask = short_ask(prompts[i]);
+        ask.steps = 40;
+        paint_start(&alone[i], sd, &ask, false);
+        assert_int_equal(paint_end(&alone[i]), BATON_OK);
+    }
+    for (int i = 0; i < N; i++)
+        paint_start(&together[i], sd, &alone[i].ask, false);
+    for (int i = 0; i < N; i++) {
+        assert_int_equal(paint_end(&together[i]), BATON_OK);
+        same(&alone[i].result, &together[i].result);
+        baton_sd_result_free(&alone[i].result);
+        baton_sd_result_free(&together[i].result);
+    }
+    baton_sd_close(&sd);
+}
+
+static void *close_it(void *arg) {
+    baton_sd_close(arg);
+    return NULL;
+}
+
+static void probe_P03_made_here_used_there_closed_elsewhere(void **state) {
+    static struct painter p;
+    pthread_t thread;
+    (void)state;
+    baton_sd *sd = open_sd(NULL, "a.gguf", NULL);
+    baton_sd_ask ask = short_ask("far away");
+    paint_start(&p, sd, &ask, false);
+    assert_int_equal(paint_end(&p), BATON_OK);
+    baton_sd_result_free(&p.result);
+    assert_int_equal(pthread_create(&thread, NULL, close_it, &sd), 0);
+    pthread_join(thread, NULL);
+    assert_null(sd);
+}
+
+struct reentry {
+    baton_sd *sd;
+    baton_status status[3];
+    int previews;
+    bool closed;
+};
+
+static bool reenter(void *arg, int step, int steps) {
+    struct reentry *r = arg;
+    baton_sd_ask ask = short_ask("inner");
+    baton_request wait = BATON_REQUEST;
+    baton_sd_result result;
+    (void)steps;
+    if (step != 1)
+        return true;
+    wait.when_full = BATON_WAIT;
+    r->status[0] = baton_sd_generate_image(r->sd, &ask, &result, NULL);
+    ask.request = &wait;
+    r->status[1] = baton_sd_generate_image(r->sd, &ask, &result, NULL);
+    r->status[2] = baton_sd_load_control_net(r->sd, &wait, "net", NULL);
+    return true;
+}
+
+static void probe_P04_a_callback_into_its_own_context(void **state) {
+    struct reentry r = {.sd = open_sd(NULL, "a.gguf", NULL)};
+    baton_sd_ask ask = short_ask("outer");
+    baton_sd_result alone, result;
+    (void)state;
+    assert_int_equal(baton_sd_generate_image(r.sd, &ask, &alone, NULL), BATON_OK);
+    ask.on_progress = reenter;
+    ask.arg = &r;
+    assert_int_equal(baton_sd_generate_image(r.sd, &ask, &result, NULL), BATON_OK);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(r.status[i], BATON_REENTRANT);
+    same(&alone, &result);
+    baton_sd_result_free(&alone);
+    baton_sd_result_free(&result);
+    baton_sd_close(&r.sd);
+}
+
+static bool stop_at_two(void *arg, int step, int steps) {
+    (void)arg, (void)steps;
+    return step < 2;
+}
+
+static void count_previews(void *arg, int step, const baton_sd_image *images, size_t n, bool noisy) {
+    struct reentry *r = arg;
+    (void)noisy;
+    assert_int_equal(n, 1);
+    assert_non_null(images[0].data);
+    assert_int_equal(step % 2, 0);
+    r->previews++;
+}
+
+/* Error, callback that stops, timeout, cancel: the next one finds the context free, and no stop of the last one's. */
+static void probe_P05_every_way_out_releases(void **state) {
+    static struct painter p;
+    struct reentry r = {.sd = open_sd(NULL, "a.gguf", NULL)};
+    baton_request request = BATON_REQUEST;
+    baton_sd_result result;
+    baton_error err;
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        baton_sd_ask ask = short_ask("fail");
+        assert_int_equal(baton_sd_generate_image(r.sd, &ask, &result, &err), BATON_FAILED);
+        ask = short_ask("stopped");
+        ask.on_progress = stop_at_two;
+        assert_int_equal(baton_sd_generate_image(r.sd, &ask, &result, &err), BATON_CANCELLED);
+        assert_int_equal(result.n, 0);
+        ask = short_ask("timed");
+        ask.steps = 1000;
+        ask.request = &request;
+        request.id = 0;
+        request.run_ms = 20;
+        paint_start(&p, r.sd, &ask, true);
+        nanosleep(&(struct timespec){0, 40000000}, NULL); /* longer than its time */
+        assert_int_equal(paint_end(&p), BATON_RUN_TIMEOUT);
+        baton_sd_result_free(&p.result);
+        ask.request = &request;
+        request.run_ms = 0;
+        request.id = 99;
+        ask.count = 2;
+        paint_start(&p, r.sd, &ask, true);
+        assert_true(baton_sd_cancel(r.sd, 99));
+        assert_int_equal(paint_end(&p), BATON_CANCELLED);
+        baton_sd_result_free(&p.result);
+        ask = short_ask("well");
+        ask.preview = BATON_SD_PREVIEW_FAST;
+        ask.preview_every = 2;
+        ask.on_preview = count_previews;
+        ask.arg = &r;
+        assert_int_equal(baton_sd_generate_image(r.sd, &ask, &result, &err), BATON_OK);
+        assert_int_equal(result.n, 1);
+        baton_sd_result_free(&result);
+    }
+    assert_int_equal(r.previews, 6);
+    baton_sd_close(&r.sd);
+}
+
+/* A cancel of one who waits touches not the one who runs. */
+static void probe_P20_cancel_touches_no_other(void **state) {
+    static struct painter holder, waiting;
+    baton_request request = BATON_REQUEST;
+    baton_sd_ask ask = short_ask("first"), second = short_ask("second");
+    baton_snapshot shot = {.size = sizeof shot};
+    (void)state;
+    baton_sd *sd = open_sd(NULL, "a.gguf", NULL);
+    request.id = 7;
+    request.when_full = BATON_WAIT;
+    second.request = &request;
+    paint_start(&holder, sd, &ask, true);
+    paint_start(&waiting, sd, &second, false);
+    while (!baton_sd_cancel(sd, 7))
+        ;
+    assert_int_equal(paint_end(&waiting), BATON_CANCELLED);
+    assert_int_equal(paint_end(&holder), BATON_OK);
+    assert_int_equal(holder.result.n, 1);
+    baton_sd_result_free(&holder.result);
+    assert_int_equal(baton_sd_snapshot(sd, &shot, NULL), BATON_OK);
+    assert_false(shot.context[0].held);
+    baton_snapshot_free(&shot);
+    baton_sd_close(&sd);
+}
+
+static bool close_inside(void *arg, int step, int steps) {
+    struct reentry *r = arg;
+    (void)steps;
+    if (step == 2 && !r->closed) {
+        r->closed = true;
+        baton_sd_close(&r->sd);
+    }
+    return true;
+}
+
+/* Close while one is inside and another waits; from a callback; twice. */
+static void probe_P25_close_while_busy(void **state) {
+    static struct painter holder, waiting;
+    baton_policy policy = BATON_POLICY;
+    baton_sd_ask ask = short_ask("first");
+    pthread_t closer;
+    baton_sd_result result;
+    (void)state;
+    policy.when_full = BATON_WAIT;
+    baton_sd *sd = open_sd(&policy, "a.gguf", NULL), *copy = sd;
+    ask.steps = 1000;
+    paint_start(&holder, sd, &ask, true);
+    paint_start(&waiting, sd, &ask, false);
+    for (int queued = 0; queued < 1;) {
+        baton_snapshot shot = {.size = sizeof shot};
+        assert_int_equal(baton_sd_snapshot(sd, &shot, NULL), BATON_OK);
+        queued = shot.queued;
+        baton_snapshot_free(&shot);
+    }
+    assert_int_equal(pthread_create(&closer, NULL, close_it, &copy), 0);
+    assert_int_equal(paint_end(&waiting), BATON_CLOSED);
+    baton_status held = paint_end(&holder); /* it may be done before it is told */
+    assert_true(held == BATON_CANCELLED || held == BATON_OK);
+    pthread_join(closer, NULL);
+    baton_sd_result_free(&holder.result);
+    baton_sd_close(&copy);
+    struct reentry r = {.sd = open_sd(NULL, "a.gguf", NULL)};
+    ask.on_progress = close_inside;
+    ask.arg = &r;
+    assert_int_equal(baton_sd_generate_image(r.sd, &ask, &result, NULL), BATON_CANCELLED);
+    assert_null(r.sd);
+    baton_sd_result_free(&result);
+}
+
+static void control_nets_come_and_go(void **state) {
+    baton_sd *sd = open_sd(NULL, "a.gguf", NULL);
+    baton_sd_ask ask = short_ask("a face");
+    unsigned char pixels[16 * 16 * 3] = {1, 2, 3};
+    baton_sd_info info = {.size = sizeof info};
+    baton_sd_result with, without;
+    baton_error err;
+    (void)state;
+    ask.control = (baton_sd_image){16, 16, 3, pixels};
+    assert_int_equal(baton_sd_generate_image(sd, &ask, &without, NULL), BATON_OK);
+    assert_int_equal(baton_sd_load_control_net(sd, NULL, "nowhere", &err), BATON_BAD_MODEL);
+    assert_non_null(strstr(err.text, "no such control net"));
+    assert_int_equal(baton_sd_load_control_net(sd, NULL, "net", NULL), BATON_OK);
+    baton_sd_get_info(sd, &info);
+    assert_true(info.control_net);
+    assert_int_equal(baton_sd_generate_image(sd, &ask, &with, NULL), BATON_OK);
+    assert_memory_not_equal(with.images[0].data, without.images[0].data, 16 * 16 * 3);
+    assert_int_equal(baton_sd_unload_control_net(sd, NULL, NULL), BATON_OK);
+    baton_sd_get_info(sd, &info);
+    assert_false(info.control_net);
+    baton_sd_result_free(&with);
+    baton_sd_result_free(&without);
+    baton_sd_close(&sd);
+}
+
+static void videos_and_larger_images(void **state) {
+    baton_sd *sd = open_sd(NULL, "video.gguf", "up.gguf");
+    baton_sd_ask ask = short_ask("waves");
+    baton_sd_result r;
+    (void)state;
+    ask.frames = 5;
+    ask.fps = 12;
+    assert_int_equal(baton_sd_generate_video(sd, &ask, &r, NULL), BATON_OK);
+    assert_int_equal(r.n, 5);
+    assert_int_equal(r.fps, 12);
+    assert_int_equal(r.n_samples, 100);
+    assert_int_equal(r.channels, 2);
+    baton_sd_image small = r.images[0];
+    baton_sd_result large;
+    assert_int_equal(baton_sd_upscale(sd, NULL, &small, 0, &large, NULL), BATON_OK);
+    assert_int_equal(large.images[0].width, 64);
+    baton_sd_result_free(&large);
+    ask.on_progress = stop_at_two;
+    baton_sd_result_free(&r);
+    assert_int_equal(baton_sd_generate_video(sd, &ask, &r, NULL), BATON_CANCELLED);
+    assert_int_equal(baton_sd_generate_image(sd, &ask, &large, NULL), BATON_UNSUPPORTED);
+    baton_sd_close(&sd);
+    sd = open_sd(NULL, NULL, "up.gguf");
+    unsigned char pixel[3] = {9, 9, 9};
+    small = (baton_sd_image){1, 1, 3, pixel};
+    assert_int_equal(baton_sd_upscale(sd, NULL, &small, 2, &large, NULL), BATON_OK);
+    assert_int_equal(large.images[0].width, 2);
+    baton_sd_result_free(&large);
+    assert_int_equal(baton_sd_generate_image(sd, &ask, &large, NULL), BATON_UNSUPPORTED);
+    baton_sd_close(&sd);
+}
+
+#define SD_TEST(name) cmocka_unit_test_teardown(name, nothing_is_left)
+
+int main(int argc, char **argv) {
+    const struct CMUnitTest tests[] = {
+        SD_TEST(images_are_the_requests_own),
+        SD_TEST(one_context_per_process),
+        SD_TEST(what_cannot_be_is_said_at_once),
+        SD_TEST(probe_P01_two_threads_refuse),
+        SD_TEST(probe_P01_every_call_of_the_header_is_known),
+        SD_TEST(probe_P02_several_wait_and_each_gets_its_own),
+        SD_TEST(probe_P03_made_here_used_there_closed_elsewhere),
+        SD_TEST(probe_P04_a_callback_into_its_own_context),
+        SD_TEST(probe_P05_every_way_out_releases),
+        SD_TEST(probe_P20_cancel_touches_no_other),
+        SD_TEST(probe_P25_close_while_busy),
+        SD_TEST(control_nets_come_and_go),
+        SD_TEST(videos_and_larger_images),
+    };
+    return bt_test_run(tests, argc, argv);
+}
