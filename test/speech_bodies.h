@@ -326,6 +326,33 @@ static inline void probe_P03_hand_off_is_right_and_the_old_lease_is_stale(void *
     assert_null(w);
 }
 
+/* Being inside by hand, and doing nothing there, changes nothing. */
+static inline void a_stay_by_hand_leaves_a_state_as_it_was(void **state) {
+    (void)state;
+    baton_whisper *w = speech_open(NULL);
+    baton_whisper_info info = {.size = sizeof info};
+    baton_whisper_get_info(w, &info);
+    size_t size = (size_t)info.vocab_size * sizeof(float);
+    float *first = malloc(size), *second = malloc(size);
+    assert_true(first && second);
+    for (int stay = 0; stay <= 1; stay++) {
+        void *context;
+        baton_lease lease = encoded(w, 1);
+        if (stay) {
+            assert_int_equal(baton_lease_begin(&lease, BATON_OP_USER, &context, NULL), BATON_OK);
+            baton_lease_end(&lease);
+        }
+        assert_int_equal(
+            baton_whisper_decode(&lease, (int32_t[]){info.start, 1, 2}, 3, 0, 0, stay ? second : first, NULL),
+            BATON_OK);
+        assert_int_equal(baton_lease_release(&lease, BATON_RESET, NULL), BATON_OK);
+    }
+    assert_memory_equal(first, second, size);
+    free(first);
+    free(second);
+    baton_whisper_close(&w);
+}
+
 /* With BATON_RESET nothing of one holder is left to the next, with BATON_KEEP all of it. */
 static inline void probe_P03_what_a_lease_leaves_behind(void **state) {
     (void)state;

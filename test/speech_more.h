@@ -454,6 +454,7 @@ static inline void languages_are_told_apart_and_metadata_need_no_state(void **st
         cmocka_unit_test(probe_P02_those_who_wait_come_in_order_and_are_right),                                        \
         cmocka_unit_test(probe_P03_hand_off_is_right_and_the_old_lease_is_stale),                                      \
         cmocka_unit_test(probe_P03_what_a_lease_leaves_behind),                                                        \
+        cmocka_unit_test(a_stay_by_hand_leaves_a_state_as_it_was),                                                     \
         cmocka_unit_test(probe_P04_a_callback_into_its_own_state_is_told_so),                                          \
         cmocka_unit_test(probe_P04_who_holds_an_idle_lease_and_asks_again),                                            \
         cmocka_unit_test(probe_P05_every_way_out_gives_the_state_back),                                                \

@@ -44,10 +44,12 @@ static inline int children(pid_t *list, int n) {
     return found;
 }
 
+/* It is gone, and reaped, when this returns: what is asked after it goes to the next one. */
 static inline void kill_the_owner(void) {
     pid_t pid = 0;
     assert_int_equal(children(&pid, 1), 1);
     assert_int_equal(kill(pid, SIGKILL), 0);
+    overlap_wait_until(kill(pid, 0) != 0);
 }
 
 static inline void owners_hear_what_a_caller_does(void **state) {

@@ -7,8 +7,8 @@
  *   owner = thread  each context has a thread of baton's that batches `sequences` requests; callers wait for text.
  *                   Contexts cannot be touched from outside; baton_llama_run runs your function there.
  *   owner = process as owner = thread, in a process per context that has no rights but to compute (SECURITY.md); an
- *                   answer under way when it ends goes on in the next one. Contexts cannot be touched at all: baton_llama_run is
- * BATON_UNSUPPORTED. What is said of an owner thread below holds for it otherwise.
+ *                   answer under way when it ends goes on in the next one. Contexts cannot be touched at all:
+ *                   baton_llama_run is BATON_UNSUPPORTED. What is said of an owner thread below holds for it otherwise.
  * Tokens, text and metadata need no context: with owner = caller those functions never wait; otherwise the owner is
  * asked, beside what it computes.
  *

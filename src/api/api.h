@@ -94,6 +94,12 @@ baton_status bt_llama_verdict(baton_llama *llama, baton_status status, baton_err
 baton_status bt_llama_acquire(baton_llama *llama, const baton_request *theirs, baton_request *mine,
                               struct bt_lease *lease, baton_error *err) BATON_TRY_ACQUIRE(0, lease);
 
+/* All but its size. */
+static inline void bt_give_counts(const struct bt_counts *c, baton_counts *out) {
+    *out = (baton_counts){0,          c->slots,     c->running,   c->queued,    c->accepted,
+                          c->refused, c->completed, c->cancelled, c->timed_out, c->failed};
+}
+
 /* NUL-terminated; the buffer's bytes become the caller's, or are freed. len may be NULL. */
 baton_status bt_give_text(struct bt_buf *b, char **text, size_t *len, baton_error *err);
 

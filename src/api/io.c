@@ -314,10 +314,12 @@ bool bt_io_cancel(struct bt_io *io, uint64_t id) {
 }
 
 static void count(struct bt_io *io, void *arg) {
-    bt_front_counts(io->front, arg);
+    struct bt_front_counts all;
+    bt_front_counts(io->front, &all);
+    *(struct bt_counts *)arg = all.requests;
 }
 
-void bt_io_counts(struct bt_io *io, struct bt_front_counts *counts) {
+void bt_io_counts(struct bt_io *io, struct bt_counts *counts) {
     memset(counts, 0, sizeof *counts);
     bt_io_run(io, count, counts);
 }
@@ -388,7 +390,7 @@ bool bt_io_wait(pthread_cond_t *changed, pthread_mutex_t *lock, int64_t deadline
 baton_status bt_io_stream_data(struct bt_io_stream *s, size_t want, struct bt_buf *out) {
     baton_status status = BATON_OK;
     pthread_mutex_lock(&s->lock);
-    while (s->data.len < want && !s->over)
+    while (s->data.len < want && !s->over && !s->data.failed) /* what is lost does not come */
         bt_io_wait(&s->changed, &s->lock, BT_NEVER_NS);
     if (s->data.failed)
         status = BATON_NO_MEMORY;

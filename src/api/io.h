@@ -32,7 +32,7 @@ baton_status bt_io_submit(struct bt_io *io, struct bt_submit *s, const struct bt
                           struct bt_io_stream **stream, baton_error *err);
 
 bool bt_io_cancel(struct bt_io *io, uint64_t id);
-void bt_io_counts(struct bt_io *io, struct bt_front_counts *counts);
+void bt_io_counts(struct bt_io *io, struct bt_counts *counts);
 
 /* Runs `run` on the owner thread of the least loaded context, between its native calls. BATON_REENTRANT when this
  * thread is an owner of this model. */

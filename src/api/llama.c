@@ -450,17 +450,13 @@ baton_status baton_llama_run(baton_llama *llama, const baton_request *request,
 void baton_llama_get_counts(const baton_llama *llama, baton_counts *counts) {
     size_t size = counts->size;
     baton_counts mine;
+    struct bt_counts c;
     BT_IN_CALL(llama);
-    if (llama->io) {
-        struct bt_front_counts c;
+    if (llama->io)
         bt_io_counts(llama->io, &c);
-        mine = (baton_counts){size,      c.slots,     c.running,   c.queued,    c.accepted,
-                              c.refused, c.completed, c.cancelled, c.timed_out, c.failed};
-    } else {
-        struct bt_caller_counts c;
+    else
         bt_caller_counts(llama->caller, &c);
-        mine = (baton_counts){size,      c.slots,     c.running,   c.queued,    c.accepted,
-                              c.refused, c.completed, c.cancelled, c.timed_out, c.failed};
-    }
+    bt_give_counts(&c, &mine);
+    mine.size = size;
     memcpy(counts, &mine, BT_MIN(size, sizeof mine));
 }

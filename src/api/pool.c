@@ -1,5 +1,5 @@
 /* Pools and leases to programs: validates, then forwards to lease/, whose memory the public types are. No state. */
-#include "api/api.h"
+#include "api/whisper_int.h"
 
 #include <stddef.h>
 
@@ -129,6 +129,14 @@ void baton_ticket_drop(baton_ticket **ticket) {
     bt_ticket_drop((struct bt_ticket **)ticket);
 }
 
+/* The device that a context of baton's own takes its turn on; of other pools there is none. */
+static struct bt_device *device_of(const struct bt_pool *pool, void *context) {
+    bt_native_of *native = bt_pool_native(pool);
+    if (native == bt_caller_native)
+        return ((const struct bt_context *)context)->device;
+    return native == bt_hear_native ? bt_hear_device(context) : NULL;
+}
+
 BATON_NO_ANALYSIS baton_status baton_lease_begin(const baton_lease *lease, baton_op op, void **context,
                                                  baton_error *err) {
     TEXT_PLACE(err);
@@ -138,7 +146,7 @@ BATON_NO_ANALYSIS baton_status baton_lease_begin(const baton_lease *lease, baton
     bt_native_of *native = bt_pool_native(in(lease)->pool);
     if (!native) /* no context of baton's own */
         return BATON_OK;
-    struct bt_device *device = ((struct bt_context *)*context)->device;
+    struct bt_device *device = device_of(in(lease)->pool, *context);
     *context = native(*context);
     if (*context) {
         bt_device_enter(device);
@@ -149,10 +157,9 @@ BATON_NO_ANALYSIS baton_status baton_lease_begin(const baton_lease *lease, baton
 }
 
 BATON_NO_ANALYSIS void baton_lease_end(const baton_lease *lease) {
-    const struct bt_context *ours =
-        lease && lease->pool && bt_pool_native(in(lease)->pool) ? bt_lease_context(in(lease)) : NULL;
+    void *ours = lease && lease->pool && bt_pool_native(in(lease)->pool) ? bt_lease_context(in(lease)) : NULL;
     if (ours)
-        bt_device_leave(ours->device);
+        bt_device_leave(device_of(in(lease)->pool, ours));
     if (BT_UNLIKELY(!bt_lease_end(in(lease))))
         bt_misuse(NULL, BATON_MISUSE, "baton_lease_end without a baton_lease_begin on this thread (request %llu)",
                   lease ? (unsigned long long)lease->id : 0ULL);

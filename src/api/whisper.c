@@ -48,6 +48,11 @@ void *bt_hear_native(void *context) {
     return h->state->ops->native(h->state);
 }
 
+struct bt_device *bt_hear_device(const void *context) {
+    const struct bt_hearer *h = context;
+    return h->state->model->device;
+}
+
 /* The pools' memory stays theirs while the model is referenced: who comes late finds them closed, not reused. */
 static baton_status open_pools(baton_whisper *w, baton_error *err) {
     void *contexts[BT_WHISPER_STATES_MAX], *turn = w;

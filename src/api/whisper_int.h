@@ -46,6 +46,7 @@ struct baton_whisper {
 void bt_hear_ref(baton_whisper *w);
 void bt_hear_unref(baton_whisper *w);
 void *bt_hear_native(void *context); /* what the pool `states` shows of a context */
+struct bt_device *bt_hear_device(const void *context);
 
 /* A request from its ask to its outcome. Belongs to the thread that asks, then to the one that runs it. */
 struct bt_hearing {

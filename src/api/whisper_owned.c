@@ -179,10 +179,11 @@ baton_status bt_owned_finish(struct bt_hearing *h, float *probabilities, struct 
 }
 
 void bt_owned_counts(const baton_whisper *w, baton_counts *counts) {
-    struct bt_front_counts c;
+    struct bt_counts c;
+    size_t size = counts->size;
     bt_io_counts(w->io, &c);
-    *counts = (baton_counts){counts->size, c.slots,     c.running,   c.queued,    c.accepted,
-                             c.refused,    c.completed, c.cancelled, c.timed_out, c.failed};
+    bt_give_counts(&c, counts);
+    counts->size = size;
 }
 
 baton_status bt_owned_unsupported(const baton_whisper *w, const char *cure, baton_error *err) {

@@ -90,6 +90,7 @@ static baton_status all_parts(struct bt_demo *d, struct bt_demo_row *rows, int *
 
 int bt_cmd_demo(int argc, char **argv) {
     struct bt_model_settings model = BT_MODEL_SETTINGS;
+    model.pooling = BT_POOL_OFF; /* its questions want an answer in words */
     struct options o = {.trials = 36};
     const struct bt_option_group groups[] = {
         {"The demo", OPTIONS, BT_COUNT(OPTIONS), &o},

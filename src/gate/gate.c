@@ -181,12 +181,13 @@ void bt_gate_settle(struct bt_gate *g, uint64_t free_slots) {
 
 static int count_busy(const struct bt_gate *g) {
     int n = 0;
-    for (int slot = 0; slot < BT_GATE_SLOTS_MAX; slot++)
-        if (g->busy[slot / 64] >> (slot % 64) & 1) {
-            if (slot >= g->slots)
-                return -1;
-            n++;
-        }
+    for (int word = 0; word < BT_GATE_SLOTS_MAX / 64; word++) {
+        int slots = BT_MIN(BT_MAX(g->slots - word * 64, 0), 64);
+        uint64_t possible = slots == 64 ? ~UINT64_C(0) : (UINT64_C(1) << slots) - 1;
+        if (g->busy[word] & ~possible)
+            return -1;
+        n += __builtin_popcountll(g->busy[word]);
+    }
     return n;
 }
 

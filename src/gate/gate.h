@@ -47,6 +47,14 @@ struct bt_gate {
     uint64_t granted_total, contended_total, refused_total, expired_total, cancelled_total;
 };
 
+/* What a shell counts of its requests: now, and since it began. */
+#define BT_COUNTS_FIELDS                                                                                               \
+    int slots, running, queued;                                                                                        \
+    uint64_t accepted, refused, completed, cancelled, timed_out, failed
+struct bt_counts {
+    BT_COUNTS_FIELDS;
+};
+
 /* 1 <= slots <= BT_GATE_SLOTS_MAX, queue_max >= 0. */
 void bt_gate_init(struct bt_gate *g, int slots, int queue_max);
 

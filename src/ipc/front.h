@@ -150,8 +150,13 @@ int64_t bt_front_tick(struct bt_front *f);
 
 /* Running and queued now, and since the start. */
 struct bt_front_counts {
-    int running, queued, slots, dead_contexts;
-    uint64_t accepted, refused, completed, cancelled, timed_out, failed;
+    union {
+        struct bt_counts requests;
+        struct {
+            BT_COUNTS_FIELDS;
+        };
+    };
+    int dead_contexts;
     uint64_t quarantined, restarts;
 };
 void bt_front_counts(const struct bt_front *f, struct bt_front_counts *counts);

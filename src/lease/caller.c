@@ -173,15 +173,15 @@ void bt_caller_count(struct bt_caller *c, baton_status outcome) {
     atomic_fetch_add_explicit(counter, 1, memory_order_relaxed);
 }
 
-void bt_caller_counts(const struct bt_caller *c, struct bt_caller_counts *counts) {
+void bt_caller_counts(const struct bt_caller *c, struct bt_counts *counts) {
     enum { MOST = 64 };
     struct bt_holding held[MOST];
-    *counts = (struct bt_caller_counts){.accepted = c->accepted,
-                                        .refused = c->refused,
-                                        .completed = c->completed,
-                                        .cancelled = c->cancelled,
-                                        .timed_out = c->timed_out,
-                                        .failed = c->failed};
+    *counts = (struct bt_counts){.accepted = c->accepted,
+                                 .refused = c->refused,
+                                 .completed = c->completed,
+                                 .cancelled = c->cancelled,
+                                 .timed_out = c->timed_out,
+                                 .failed = c->failed};
     counts->slots = bt_pool_holders(c->pool, held, MOST);
     for (int i = 0; i < counts->slots; i++)
         counts->running += held[i].held;

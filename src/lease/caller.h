@@ -37,12 +37,7 @@ struct bt_caller_info {
 };
 void bt_caller_info(const struct bt_caller *c, struct bt_caller_info *info);
 
-/* Now, and since the open. */
-struct bt_caller_counts {
-    int slots, running, queued;
-    uint64_t accepted, refused, completed, cancelled, timed_out, failed;
-};
-void bt_caller_counts(const struct bt_caller *c, struct bt_caller_counts *counts);
+void bt_caller_counts(const struct bt_caller *c, struct bt_counts *counts);
 
 const struct bt_model *bt_caller_model(const struct bt_caller *c);
 struct bt_pool *bt_caller_pool(const struct bt_caller *c);

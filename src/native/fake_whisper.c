@@ -5,6 +5,8 @@
  * State: the process-wide counters and the hook. */
 #include "native/fake_whisper.h"
 
+#include "native/device.h"
+
 #include <errno.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -15,6 +17,7 @@
 /* One X-macro over the knobs: name, default, what it does. */
 #define BT_FAKE_WHISPER_KNOBS(X)                                                                                       \
     X(window_us, 0, "time of a window")                                                                                \
+    X(device, 0, "1: on one of which nothing is promised for two at once")                                             \
     X(english, 0, "1: no other language")                                                                              \
     X(fail_at, 0, "that run of the model fails after its first window")                                                \
     X(hang_at, 0, "that run never ends, unless cancelled")                                                             \
@@ -92,6 +95,7 @@ static struct fake_state *state_of(const struct bt_whisper_state *base) {
 
 static struct fake_state *enter(struct bt_whisper_state *base) {
     struct fake_state *s = state_of(base);
+    bt_device_enter(base->model->device);
     if (atomic_fetch_add(&s->inside, 1) != 0)
         counters.overlaps++;
     int64_t now = atomic_fetch_add(&counters.running, 1) + 1, most = atomic_load(&counters.most);
@@ -102,6 +106,7 @@ static struct fake_state *enter(struct bt_whisper_state *base) {
 static void leave(struct fake_state *s) {
     counters.running--;
     atomic_fetch_sub(&s->inside, 1);
+    bt_device_leave(s->base.model->device);
 }
 
 static uint64_t mix(uint64_t a, uint64_t b) {
@@ -408,8 +413,9 @@ static void state_reset(struct bt_whisper_state *base) {
 }
 
 static void state_free(struct bt_whisper_state *base) {
-    struct fake_state *s = enter(base); /* and never leaves: any later use is an overlap */
-    counters.running--;
+    struct fake_state *s = state_of(base);
+    if (atomic_fetch_add(&s->inside, 1) != 0) /* and never leaves: any later use is an overlap */
+        counters.overlaps++;
     model_of(base->model)->states--;
     counters.states--;
     free(s);
@@ -550,6 +556,8 @@ baton_status bt_whisper_open_fake(const struct bt_whisper_model_params *params, 
     for (int i = 0; i < BT_FAKE_WHISPER_END; i++)
         snprintf(m->pieces[i], PIECE_MAX, " w%u", (unsigned)i % BT_FAKE_WHISPER_END);
     baton_status status = set_knobs(m, params->path + strlen("fake:"), err);
+    if (!status && m->device && !(m->base.device = bt_device_of("fake-ear")))
+        status = bt_fail(err, BATON_NO_MEMORY, "no memory for a device");
     if (!status && m->load_fail)
         status = bt_fail(err, BATON_BAD_MODEL, "%s: the knob load_fail says that it cannot be loaded", params->path);
     if (status) {

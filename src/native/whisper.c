@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "native/device.h"
 #include "native/whisper_internal.h"
 
 static pthread_once_t started = PTHREAD_ONCE_INIT;
@@ -149,6 +150,8 @@ baton_status bt_whisper_open_native(const struct bt_whisper_model_params *params
         if (start_error.status)
             status = bt_fail(err, start_error.status, "%s", start_error.text);
     }
+    if (!status)
+        status = bt_llama_device(params->gpu, &w->base.device, err);
     if (!status)
         status = load(w, params, err);
     if (status) {

@@ -13,6 +13,7 @@
 #define BT_WHISPER_H
 
 #include "base/base.h"
+#include "native/native.h"
 
 struct bt_whisper;
 struct bt_whisper_state;
@@ -154,6 +155,7 @@ struct bt_whisper_state_ops {
 /* Every implementation's objects begin with these. */
 struct bt_whisper {
     const struct bt_whisper_ops *ops;
+    struct bt_device *device; /* its states take turns on it by themselves (native.h); NULL: they need not */
 };
 struct bt_whisper_state {
     const struct bt_whisper_state_ops *ops;

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "native/device.h"
 #include "native/whisper_internal.h"
 
 _Static_assert(BT_WHISPER_THREADS_MAX == GGML_MAX_N_THREADS, "what ggml takes");
@@ -214,14 +215,44 @@ static void state_reset(struct bt_whisper_state *base) {
     s->mel_frames = 0;
 }
 
+/* Each call that computes takes its turn where the device needs it. */
+static baton_status turn_full(struct bt_whisper_state *s, const struct bt_audio *audio,
+                              const struct bt_whisper_params *params, struct bt_whisper_result *result,
+                              baton_error *err) {
+    bt_device_enter(s->model->device);
+    baton_status status = bt_whisper_state_full(s, audio, params, result, err);
+    bt_device_leave(s->model->device);
+    return status;
+}
+static baton_status turn_detect(struct bt_whisper_state *s, const struct bt_audio *audio, int offset_ms, int threads,
+                                int *language, float *probabilities, baton_error *err) {
+    bt_device_enter(s->model->device);
+    baton_status status = state_detect(s, audio, offset_ms, threads, language, probabilities, err);
+    bt_device_leave(s->model->device);
+    return status;
+}
+static baton_status turn_encode(struct bt_whisper_state *s, int first_frame, int threads, baton_error *err) {
+    bt_device_enter(s->model->device);
+    baton_status status = state_encode(s, first_frame, threads, err);
+    bt_device_leave(s->model->device);
+    return status;
+}
+static baton_status turn_decode(struct bt_whisper_state *s, const int32_t *tokens, int n, int past, int threads,
+                                float *logits, baton_error *err) {
+    bt_device_enter(s->model->device);
+    baton_status status = state_decode(s, tokens, n, past, threads, logits, err);
+    bt_device_leave(s->model->device);
+    return status;
+}
+
 static const struct bt_whisper_state_ops state_ops = {
     .free = state_free,
-    .full = bt_whisper_state_full,
-    .detect = state_detect,
+    .full = turn_full,
+    .detect = turn_detect,
     .mel = state_mel,
     .set_mel = state_set_mel,
-    .encode = state_encode,
-    .decode = state_decode,
+    .encode = turn_encode,
+    .decode = turn_decode,
     .native = state_native,
     .reset = state_reset,
 };

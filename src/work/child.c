@@ -54,7 +54,7 @@ baton_status bt_words_split(const char *command, char ***argv, baton_error *err)
 /* The environment with that number of workers in it; freed as one. */
 static char **environment(int workers) {
     static const char *const names[] = {"RUNQY_PYTHON_WORKERS=", "BATON_WORKERS="};
-    enum { TEXT = 48 };
+    static const size_t TEXT = 48;
     size_t n = 0, k = 0;
     while (environ[n])
         n++;

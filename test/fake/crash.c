@@ -172,6 +172,42 @@ static void probe_P40_deadlines_and_cancels_hold_across_restarts_and_waiters_not
     bt_front_close(&f);
 }
 
+/* What it has not read yet counts in the next owner, too. */
+static void probe_P13_a_slow_reader_is_given_no_more_because_owners_die(void **state) {
+    (void)state;
+    struct bt_front_params p = crash_params("fake:len=100000", 1, 1);
+    struct bt_front *f = crash_open(&p);
+    struct bt_submit s = ask_text("slowly", 400, 0, 0);
+    struct bt_buf lone = BT_BUF_INIT;
+    struct bt_front_health h;
+    struct answer a;
+    pid_t pid = 0;
+    lone_text("fake:len=100000", &s, 512, &lone);
+    assert_int_equal(answer_ask(&a, f, &s), BATON_OK);
+    a.slow = true;
+    for (uint32_t kills = 0; kills < 3; kills++) {
+        while (a.pieces < BT_WINDOW)
+            bt_front_run_once(f, 1000);
+        assert_int_equal(owners_alive(&pid, 1), 1);
+        assert_int_equal(kill(pid, SIGKILL), 0);
+        do {
+            bt_front_run_once(f, 1000);
+            bt_front_health(f, 0, &h);
+        } while (h.restarts <= kills || !h.ready);
+        for (int i = 0; i < 20; i++)
+            bt_front_run_once(f, 1);
+        assert_int_equal(a.pieces, BT_WINDOW);
+    }
+    a.slow = false;
+    bt_request_consumed(a.request, BT_WINDOW);
+    answers_wait(f, &a, 1);
+    assert_int_equal(a.outcome.status, BATON_OK);
+    assert_same_text(&a.text, &lone);
+    answer_free(&a);
+    bt_buf_free(&lone);
+    bt_front_close(&f);
+}
+
 static void probe_P44_an_owner_that_is_stopped_is_not_ready_and_then_not_kept(void **state) {
     (void)state;
     struct bt_front_params p = crash_params("fake:len=60", 1, 2);
@@ -203,6 +239,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(probe_P41_a_fault_that_does_not_come_again_convicts_nobody),
         cmocka_unit_test(probe_P40_without_resume_a_crash_is_told_with_the_text_so_far_and_the_last_words),
         cmocka_unit_test(probe_P40_deadlines_and_cancels_hold_across_restarts_and_waiters_notice_nothing),
+        cmocka_unit_test(probe_P13_a_slow_reader_is_given_no_more_because_owners_die),
         cmocka_unit_test(probe_P44_an_owner_that_is_stopped_is_not_ready_and_then_not_kept),
         cmocka_unit_test(probe_P42_who_faults_its_owner_alone_is_quarantined_and_seven_neighbours_finish),
     };

@@ -366,6 +366,85 @@ static baton_status try_rerank(baton_error *err) {
     return status;
 }
 
+/* Of an owner thread, which may be gone afterwards: whatever was OK is what it always was. */
+static bool gone(baton_status status) {
+    return failed && (status == BATON_CRASHED || status == BATON_CLOSED || status == BATON_STALE);
+}
+static baton_status try_embed_thread(baton_error *err) {
+    baton_llama *m = open_with(BATON_OWNER_THREAD, 1, BATON_POOLING_MEAN);
+    static float first[32];
+    baton_embeddings e, again;
+    baton_status status = TRY(baton_llama_embed_batch(m, NULL, texts, 2, true, &e, err));
+    baton_status later = baton_llama_embed_batch(m, NULL, texts, 2, true, &again, NULL);
+    assert_true(later == BATON_OK || gone(later));
+    if (!later && first[0] == 0)
+        memcpy(first, again.values, 2 * (size_t)again.dim * sizeof *first);
+    if (!later)
+        assert_memory_equal(again.values, first, 2 * (size_t)again.dim * sizeof *first);
+    if (!status && first[0] != 0)
+        assert_memory_equal(e.values, first, 2 * (size_t)e.dim * sizeof *first);
+    if (status)
+        assert_null(e.values);
+    baton_embeddings_free(&e);
+    baton_embeddings_free(&again);
+    baton_llama_close(&m);
+    return status;
+}
+static baton_status try_embed_each_thread(baton_error *err) {
+    baton_llama *m = open_with(BATON_OWNER_THREAD, 1, BATON_POOLING_MEAN);
+    int i = 0;
+    baton_status status = TRY(baton_llama_embed_each(m, NULL, next_text, on_vector, &i, true, err));
+    baton_llama_close(&m);
+    return status;
+}
+static baton_status try_rerank_thread(baton_error *err) {
+    baton_llama *m = open_with(BATON_OWNER_THREAD, 1, BATON_POOLING_RANK);
+    float scores[2];
+    baton_status status = TRY(baton_llama_rerank(m, NULL, "which", texts, 2, scores, err));
+    baton_llama_close(&m);
+    return status;
+}
+static baton_status try_words_thread(baton_error *err) {
+    baton_llama *m = open_with(BATON_OWNER_THREAD, 1, BATON_POOLING_OFF);
+    int32_t *tokens = NULL;
+    char *text = NULL, *value = NULL;
+    size_t n = 0, len;
+    arm();
+    baton_status status = baton_llama_tokenize(m, "a lease", 7, true, &tokens, &n, err);
+    if (!status)
+        status = baton_llama_detokenize(m, tokens, n, &text, &len, err);
+    if (!status)
+        status = baton_llama_metadata_get(m, "fake.vocab", &value, err);
+    if (!status)
+        status = baton_llama_reset(m, NULL, err);
+    disarm();
+    if (!status)
+        assert_string_equal(text, "a lease");
+    baton_free(tokens);
+    baton_free(text);
+    baton_free(value);
+    baton_llama_close(&m);
+    return status;
+}
+static baton_status try_save_state_thread(baton_error *err) {
+    baton_llama *m = open_with(BATON_OWNER_THREAD, 1, BATON_POOLING_OFF);
+    baton_llama_ask ask = question();
+    baton_stream *s;
+    baton_delta d;
+    void *state;
+    size_t size;
+    assert_int_equal(baton_llama_stream(m, &ask, &s, err), BATON_OK);
+    while (baton_stream_next(s, -1, &d) == BATON_OK)
+        ;
+    baton_status status = TRY(baton_llama_save_state(s, &state, &size, err));
+    (void)baton_stream_close(&s, NULL);
+    if (status)
+        assert_null(state);
+    baton_free(state);
+    baton_llama_close(&m);
+    return status;
+}
+
 static baton_status try_pool(baton_error *err) {
     static int things[2];
     void *contexts[] = {&things[0], &things[1]};
@@ -467,6 +546,11 @@ static const struct trial trials[] = {
     {"llama_embed_batch embeddings_free", try_embed, false},
     {"llama_embed_each", try_embed_each, false},
     {"llama_rerank", try_rerank, false},
+    {"llama_embed_batch", try_embed_thread, true},
+    {"llama_embed_each", try_embed_each_thread, true},
+    {"llama_rerank", try_rerank_thread, true},
+    {"llama_tokenize llama_detokenize llama_metadata_get llama_reset", try_words_thread, true},
+    {"llama_save_state", try_save_state_thread, true},
     {"lease_acquire lease_ask lease_poll lease_begin lease_end lease_release lease_give lease_take ticket_drop",
      try_ticket, false},
     {"pool_snapshot snapshot_json snapshot_free", try_snapshot, false},

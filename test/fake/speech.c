@@ -58,7 +58,7 @@ static const char *fake_lang_str(const struct bt_whisper *w, int id) {
 
 static const struct bt_whisper_ops model_ops = {.info = fake_info, .lang_str = fake_lang_str};
 static const struct bt_whisper_state_ops state_ops = {.full = fake_full, .detect = fake_detect};
-static struct bt_whisper model = {&model_ops};
+static struct bt_whisper model = {.ops = &model_ops};
 
 enum { STATES = 4, SECONDS = 9 };
 static float samples[SECONDS * BT_WHISPER_RATE];

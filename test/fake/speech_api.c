@@ -310,6 +310,43 @@ static void probe_P02_many_ask_in_every_way(void **state) {
     no_overlaps();
 }
 
+/* On a device of which nothing is promised for two at once the states of all models take turns, call by call. */
+static void probe_P02_states_on_one_device_take_turns(void **state) {
+    (void)state;
+    const char *path = on.path;
+    enum { N = 4 };
+    static struct speaker s[N];
+    struct bt_fake_whisper_stats stats;
+    on.path = "fake:device=1,window_us=2000";
+    baton_whisper *two = speech_open_states(2, BATON_REFUSE), *other = speech_open_states(2, BATON_REFUSE);
+    bt_fake_whisper_stats_reset();
+    for (int i = 0; i < N; i++) {
+        speaker_init(&s[i], i < 2 ? two : other, i, 0);
+        speaker_start(&s[i]);
+    }
+    for (int i = 0; i < N; i++)
+        assert_int_equal(speaker_end(&s[i]), BATON_OK);
+    bt_fake_whisper_stats(&stats);
+    assert_int_equal(stats.most, 1);
+    baton_lease lease;
+    void *context;
+    assert_int_equal(baton_whisper_acquire(two, NULL, &lease, NULL), BATON_OK);
+    assert_int_equal(baton_lease_begin(&lease, BATON_OP_USER, &context, NULL), BATON_OK); /* a turn by hand */
+    struct speaker waits;
+    speaker_init(&waits, other, 0, 0);
+    speaker_start(&waits);
+    overlap_wait_until(speech_counts(other).running == 1);
+    bt_fake_whisper_stats(&stats);
+    assert_int_equal(stats.running, 0);
+    baton_lease_end(&lease);
+    assert_int_equal(speaker_end(&waits), BATON_OK);
+    assert_int_equal(baton_lease_release(&lease, BATON_RESET, NULL), BATON_OK);
+    baton_whisper_close(&two);
+    baton_whisper_close(&other);
+    on.path = path;
+    no_overlaps();
+}
+
 static int set_up(void **state) {
     (void)state;
     on.path = "fake:";
@@ -336,6 +373,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(probe_P20_a_cancel_between_two_waits_is_not_lost),
         cmocka_unit_test(an_open_that_cannot_be_is_refused_with_the_cure),
         cmocka_unit_test(probe_P02_many_ask_in_every_way),
+        cmocka_unit_test(probe_P02_states_on_one_device_take_turns),
     };
     bt_test_filter(argc, argv);
     return cmocka_run_group_tests(tests, set_up, tear_down);

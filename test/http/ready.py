@@ -75,6 +75,31 @@ def probe_P41_who_ends_its_owner_alone_is_told_so_and_the_rest_are_answered():
         assert "FAKE_ASSERT" in ready(s)[1]["models"][0]["owners"][0]["last_end"]
 
 
+def gone(pid):
+    """Ended; whoever inherits it may not have looked yet."""
+    try:
+        with open(f"/proc/{pid}/stat") as f:
+            return f.read().rsplit(")", 1)[1].split()[0] in "ZX"
+    except FileNotFoundError:
+        return True
+
+
+@test
+def probe_P45_a_killed_server_leaves_no_owner_though_it_hangs():
+    server = Server("fake:die=hang@20,len=60", "--contexts", "2", "--sequences", "1", "--hang-limit", "1h")
+    server.__enter__()
+    pids = owners(server)
+    equal(len(pids), 2)
+    with server.connect() as c:
+        c.ask("POST", "/v1/completions", {"prompt": "hi", "max_tokens": 60, "stream": True})
+        c.until(b"data: ")  # it has begun, and will not get beyond its tenth token
+        server.process.kill()
+        server.process.wait()
+    server.process.stdout.close()
+    for pid in pids:
+        poll(lambda: gone(pid), f"the end of owner {pid}")
+
+
 @test
 def ready_tells_strangers_neither_names_nor_last_words():
     import tempfile

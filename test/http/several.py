@@ -157,6 +157,30 @@ def stopping_ends_what_runs_in_every_model():
         equal(s.process.wait(BOUND), 0, "the server's exit code")
 
 
+def owners(s):
+    """The server's child processes."""
+    with open(f"/proc/{s.process.pid}/task/{s.process.pid}/children") as f:
+        return [int(pid) for pid in f.read().split()]
+
+
+@test
+def probe_P40_a_model_whose_owner_dies_is_no_matter_of_the_others():
+    models = "".join(f"[model {m}]\nfile = fake:len=60,step_us=5000\nowner = process\n" for m in ("a", "b"))
+    with serving(models) as s:
+        def restarts():
+            text = s.ask("GET", "/metrics").body.decode()
+            return [int(n) for n in re.findall(r"^baton_context_restarts_total\{model=\"[ab]\"\} (\d+)$", text, re.M)]
+        expected = {m: s.complete("x", model=m).text() for m in ("a", "b")}
+        equal((len(owners(s)), restarts()), (2, [0, 0]))
+        streams = [s.connect().ask("POST", "/v1/completions", {"prompt": "x", "temperature": 0, "model": m,
+                                                               "stream": True}) for m in ("a", "b")]
+        s.until(running=2)
+        os.kill(owners(s)[0], signal.SIGKILL)
+        equal([c.reply().text() for c in streams], [expected["a"], expected["b"]])
+        poll(lambda: sorted(restarts()) == [0, 1], "one of them was started again, and only one")
+        equal({m["meta"]["state"] for m in s.ask("GET", "/v1/models").json()["data"]}, {"ready"})
+
+
 @test
 def the_built_in_model_stands_beside_others():
     if SANITIZER == "thread":

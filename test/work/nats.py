@@ -40,6 +40,7 @@ class Nats:
             if w.process.poll() is None:
                 w.process.kill()
                 w.process.wait()
+            assert "Sanitizer" not in w.said(), w.said()[-4000:]
             if kind:
                 print(w.said()[-3000:], file=sys.stderr)
         self.process.kill()
