@@ -72,12 +72,13 @@ static inline void elpis_idle(const char *model) {
         size_t len = 0;
         be_idle();
         endless_init(&e, m, model);
-        e.ask.max_tokens = 600; /* more than an owner thread makes for somebody who does not read */
+        e.ask.max_tokens = 600;
         assert_int_equal(baton_llama_generate(m, &e.ask, &r, NULL), BATON_OK);
         assert_int_equal(baton_llama_stream(m, &e.ask, &s, NULL), BATON_OK);
         elpis_read(s, text, sizeof text, &len, 3);
         be_idle();
-        assert_int_equal(counts_of(m).running, 1);
+        if (policy.owner == BATON_OWNER_CALLER) /* an owner thread may be through: three reads can take many tokens */
+            assert_int_equal(counts_of(m).running, 1);
         elpis_read(s, text, sizeof text, &len, -1);
         be_idle();
         assert_int_equal(baton_stream_close(&s, NULL), BATON_OK);
