@@ -47,7 +47,7 @@ asan ubsan: deps
 # Without the tests that need libllama (label real): ThreadSanitizer cannot see into an uninstrumented library.
 tsan: deps
 	@$(BUILD) tsan
-	@$(call CTEST,tsan) --label-regex 'fake|http'
+	@$(call CTEST,tsan) --label-regex 'fake|http|work'
 
 tsa: deps ## clang's thread safety analysis over src/
 	@tools/tsa $(JOBS)

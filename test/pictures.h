@@ -18,13 +18,13 @@ static inline void put_be32(unsigned char *to, size_t v) {
 }
 
 static inline void png_chunk(struct picture *p, const char *type, const void *body, size_t len) {
-    unsigned char *at = p->bytes + p->size;
+    unsigned char *to = p->bytes + p->size;
     assert_true(p->size + len + 12 <= sizeof p->bytes);
-    put_be32(at, len);
-    memcpy(at + 4, type, 4);
+    put_be32(to, len);
+    memcpy(to + 4, type, 4);
     if (len)
-        memcpy(at + 8, body, len);
-    put_be32(at + 8 + len, crc32(crc32(0, NULL, 0), at + 4, (uInt)(len + 4)));
+        memcpy(to + 8, body, len);
+    put_be32(to + 8 + len, crc32(crc32(0, NULL, 0), to + 4, (uInt)(len + 4)));
     p->size += len + 12;
 }
 
@@ -63,16 +63,16 @@ static inline void make_jpeg(struct picture *p, unsigned grey) {
                                            0xff, 0xc4, 0, 20, 0x10, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0};
     static const unsigned char frame[] = {0xff, 0xc0, 0, 11, 8, 0, 8, 0, 8, 1, 1, 0x11, 0};
     static const unsigned char scan[] = {0xff, 0xda, 0, 8, 1, 1, 0x00, 0, 63, 0};
-    unsigned char *at = p->bytes;
-    at = (unsigned char *)mempcpy(at, "\xff\xd8\xff\xdb\0\x43\0", 7);
-    memset(at, 8, 64);
-    at = (unsigned char *)mempcpy(at + 64, frame, sizeof frame);
-    at = (unsigned char *)mempcpy(at, tables, 22);
-    at = (unsigned char *)mempcpy(at, tables + 22, 22);
-    at = (unsigned char *)mempcpy(at, scan, sizeof scan);
-    *at++ = (unsigned char)((grey & 127) & 0x7f); /* code 0, seven bits */
-    *at++ = 0x7f;                                 /* code 0, and ones to the end of the byte */
-    p->size = (size_t)(at - p->bytes);
+    unsigned char *to = p->bytes;
+    to = (unsigned char *)mempcpy(to, "\xff\xd8\xff\xdb\0\x43\0", 7);
+    memset(to, 8, 64);
+    to = (unsigned char *)mempcpy(to + 64, frame, sizeof frame);
+    to = (unsigned char *)mempcpy(to, tables, 22);
+    to = (unsigned char *)mempcpy(to, tables + 22, 22);
+    to = (unsigned char *)mempcpy(to, scan, sizeof scan);
+    *to++ = (unsigned char)((grey & 127) & 0x7f); /* code 0, seven bits */
+    *to++ = 0x7f;                                 /* code 0, and ones to the end of the byte */
+    p->size = (size_t)(to - p->bytes);
     memcpy(p->bytes + p->size, "\xff\xd9", 2);
     p->size += 2;
 }

@@ -13,9 +13,9 @@ A mutant is a file test/mutants/NAME.mutant:
     --- new
     what stands there instead
 
-Everything happens in a copy of the tree under build/mutants. First the named tests must pass there as they are, and
-must have run at least one test under that filter. Then each mutant must apply, compile, and make its test fail: by
-an assertion, a crash, or a hang of 20 s.
+Everything happens in copies of the tree under build/mutants, one for each mutant that is tried at the same time. First
+the named tests must pass there as they are, and must have run at least one test under that filter. Then each mutant must
+apply, compile, and make its test fail: by an assertion, a crash, or a hang of 20 s.
 
 Exit: 0 all were killed; 1 one survived, does not apply or does not compile; 2 bad usage.
 """
@@ -29,6 +29,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 HANG_S = 20      # of a mutated test; a healthy one takes less than half of it
@@ -106,8 +107,8 @@ def sync(root, tree):
 class Bench:
     """The copy of the tree, configured, with the tests that ctest knows in it."""
 
-    def __init__(self, root, jobs):
-        self.tree = os.path.join(root, "build", "mutants", "tree")
+    def __init__(self, root, number, jobs):
+        self.tree = os.path.join(root, "build", "mutants", "tree" if number == 0 else f"tree{number}")
         self.build = os.path.join(self.tree, "build", "dev")
         self.jobs = jobs
         sync(root, self.tree)
@@ -186,16 +187,67 @@ def check_healthy(bench, test, filters):
         raise Bad(f"{wanted} runs no test:\n{tail(output)}")
 
 
-def unhealthy(bench, mutants):
-    """(test, filters) -> why a failure of it would prove nothing; only those of which that is so"""
-    bench.make()
-    faults = {}
-    for test, filters in sorted({(m.test, tuple(m.filter)) for m in mutants}):
-        try:
-            check_healthy(bench, test, filters)
-        except Bad as bad:
-            faults[test, filters] = bad
-    return faults
+class Run:
+    """The benches side by side, each in a thread of its own, and what came of the mutants so far."""
+
+    def __init__(self, root, mutants, jobs, benches):
+        self.lock = threading.Lock()
+        self.queue = list(reversed(mutants))  # under the lock; so is what follows
+        self.faults = {}  # (test, filters) -> why a failure of it would prove nothing
+        self.killed = self.survived = self.errors = 0
+        self.benches = self.each(range(benches), lambda n: Bench(root, n, max(1, jobs // benches)))
+
+    def each(self, things, call):
+        """call(thing) of each in a thread of its own; their results, or the first fault."""
+        results = {}
+
+        def one(key, thing):
+            try:
+                results[key] = call(thing)
+            except Bad as bad:
+                results[key] = bad
+
+        threads = [threading.Thread(target=one, args=pair) for pair in enumerate(things)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        for result in results.values():
+            if isinstance(result, Bad):
+                raise result
+        return [results[key] for key in sorted(results)]
+
+    def go(self):
+        pairs = sorted({(m.test, tuple(m.filter)) for m in self.queue}, reverse=True)
+        self.each(self.benches, lambda bench: bench.make())
+        self.each(self.benches, lambda bench: self.check(bench, pairs))
+        self.each(self.benches, self.work)
+
+    def next(self, things):
+        with self.lock:
+            return things.pop() if things else None
+
+    def check(self, bench, pairs):
+        while (pair := self.next(pairs)) is not None:
+            try:
+                check_healthy(bench, *pair)
+            except Bad as bad:
+                with self.lock:
+                    self.faults[pair] = bad
+
+    def work(self, bench):
+        while (mutant := self.next(self.queue)) is not None:
+            try:
+                if (mutant.test, tuple(mutant.filter)) in self.faults:
+                    raise self.faults[mutant.test, tuple(mutant.filter)]
+                killed = attempt(bench, mutant)
+                with self.lock:
+                    self.killed += killed
+                    self.survived += not killed
+            except Bad as bad:
+                print(f"ERROR     {mutant.name}: {bad}", flush=True)
+                with self.lock:
+                    self.errors += 1
 
 
 def ending(status):
@@ -227,8 +279,8 @@ def attempt(bench, mutant):
         with open(path, "w", encoding="utf-8") as file:
             file.write(text)
     if status == 0:
-        print(f"SURVIVED  {mutant.name}: {mutant.test} {' '.join(mutant.filter)} passes without it: {mutant.why}")
-        print(tail(output), flush=True)
+        print(f"SURVIVED  {mutant.name}: {mutant.test} {' '.join(mutant.filter)} passes without it: {mutant.why}\n"
+              + tail(output), flush=True)
         return False
     print(f"killed    {mutant.name:<40} {mutant.test} {ending(status)}", flush=True)
     return True
@@ -252,6 +304,8 @@ def main():
     parser.add_argument("names", nargs="*", metavar="NAME", help="only mutants whose file name contains it")
     parser.add_argument("--list", action="store_true", help="only list them")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 2, help="compile jobs")
+    parser.add_argument("--benches", type=int, default=max(1, (os.cpu_count() or 2) // 2 + 1),
+                        help="mutants tried at the same time; few at once for few mutants")
     parser.add_argument("--root", default=os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."))
     args = parser.parse_args()
     root = os.path.abspath(args.root)
@@ -263,26 +317,17 @@ def main():
     if not mutants:
         print("mutants: none of that name" if args.names else "mutants: there are none in test/mutants")
         return 2 if args.names else 1
-    began, killed, survived = time.monotonic(), 0, 0
+    began = time.monotonic()
     try:
-        bench = Bench(root, args.jobs)
-        faults = unhealthy(bench, mutants)
+        run = Run(root, mutants, args.jobs, max(1, min(args.benches, len(mutants) // 8)))
+        run.errors = errors
+        run.go()
     except Bad as bad:
         print(f"ERROR     {bad}")
         return 1
-    for mutant in mutants:
-        try:
-            if (mutant.test, tuple(mutant.filter)) in faults:
-                raise faults[mutant.test, tuple(mutant.filter)]
-            if attempt(bench, mutant):
-                killed += 1
-            else:
-                survived += 1
-        except Bad as bad:
-            print(f"ERROR     {mutant.name}: {bad}", flush=True)
-            errors += 1
-    print(f"mutants: {killed} killed, {survived} survived, {errors} in error, {time.monotonic() - began:.0f} s")
-    return 1 if survived or errors else 0
+    print(f"mutants: {run.killed} killed, {run.survived} survived, {run.errors} in error, "
+          f"{time.monotonic() - began:.0f} s")
+    return 1 if run.survived or run.errors else 0
 
 
 if __name__ == "__main__":

@@ -7,13 +7,14 @@
 struct asking {
     int context;
     struct bt_call *call;
-    baton_status status; /* of the asking; then of the reply */
+    baton_status asked; /* the reply may come before whoever asks has looked at this */
     baton_error *err;
     struct bt_buf *result;
     pthread_mutex_t lock;
     pthread_cond_t changed;
     /* under lock */
     bool over;
+    baton_status status; /* of the reply */
 };
 
 static void on_data(void *arg, const char *bytes, size_t len) {
@@ -33,7 +34,7 @@ static void on_reply(void *arg, baton_status status, const char *text) {
 static void ask(struct bt_io *io, void *arg) {
     struct asking *a = arg;
     const struct bt_call_handler handler = {on_data, on_reply, a};
-    a->status = bt_front_call(io->front, a->context, a->call, &handler, a->err);
+    a->asked = bt_front_call(io->front, a->context, a->call, &handler, a->err);
 }
 
 static void drop(struct bt_io *io, void *arg) {
@@ -66,7 +67,7 @@ baton_status bt_io_call(struct bt_io *io, int context, struct bt_call *call, int
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_cond_init(&a.changed, &monotonic);
     pthread_condattr_destroy(&monotonic);
-    status = bt_io_run(io, ask, &a) ? a.status : closed(err);
+    status = bt_io_run(io, ask, &a) ? a.asked : closed(err);
     if (!status && !wait_for(&a, deadline_ns)) {
         /* closing, the I/O thread tells everybody before it ends */
         if (!bt_io_run(io, drop, &a) || a.over)

@@ -33,6 +33,7 @@ enum {
     SCOPE_BOTH = 3,        /* 6: abstract sockets, signals */
     CREATE_RULESET_VERSION = 1,
     RULE_PATH_BENEATH = 1,
+    NVIDIA_CARDS = 32,
 };
 
 struct ruleset {
@@ -78,11 +79,22 @@ static void allow_core(int ruleset, uint64_t handled) {
 }
 
 static void allow_gpu(int ruleset, uint64_t handled) {
-    static const char *const devices[] = {"/dev", "/tmp"};
+    /* not all of /dev, where disks are, too */
+    static const char *const devices[] = {"/dev/dri",         "/dev/kfd",
+                                          "/dev/accel",       "/dev/nvidiactl",
+                                          "/dev/nvidia-uvm",  "/dev/nvidia-uvm-tools",
+                                          "/dev/nvidia-caps", "/dev/nvidia-modeset",
+                                          "/dev/shm",         "/dev/null",
+                                          "/dev/zero",        "/dev/urandom"};
     static const char *const libraries[] = {"/usr", "/lib", "/lib64", "/opt", "/etc", "/nix/store"};
     static const char *const facts[] = {"/sys", "/proc"};
     for (size_t i = 0; i < BT_COUNT(devices); i++)
         allow_path(ruleset, devices[i], handled & (READ_FILE | WRITE_FILE | READ_DIR | IOCTL_DEV));
+    for (int i = 0; i < NVIDIA_CARDS; i++) {
+        char path[32];
+        snprintf(path, sizeof path, "/dev/nvidia%d", i);
+        allow_path(ruleset, path, handled & (READ_FILE | WRITE_FILE | IOCTL_DEV));
+    }
     for (size_t i = 0; i < BT_COUNT(libraries); i++)
         allow_path(ruleset, libraries[i], handled & (READ_FILE | READ_DIR | EXECUTE));
     for (size_t i = 0; i < BT_COUNT(facts); i++)

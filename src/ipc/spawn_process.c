@@ -409,7 +409,9 @@ static void point(struct processes *s) {
 static baton_status prepare(struct processes *s, const struct bt_spawn_params *params, baton_error *err) {
     const struct bt_model_params *m = &params->model;
     const char *path = m->path, *chat_template = m->chat_template ? m->chat_template : "";
-    baton_status status = path || params->hears ? BATON_OK : bt_builtin_model(&path, err);
+    if (!path && params->hears)
+        return bt_fail(err, BATON_INVALID, "there is no built-in model that hears: give the path of one");
+    baton_status status = path ? BATON_OK : bt_builtin_model(&path, err);
     if (!status)
         status = bt_owner_program(s->program, err);
     if (!status && params->hears)

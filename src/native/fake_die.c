@@ -51,13 +51,17 @@ bool bt_fake_set_death(struct bt_fake_model *m, const char *name, size_t len, co
     return true;
 }
 
+static void print_to(int fd, const char *line) {
+    ssize_t n = write(fd, line, strlen(line));
+    (void)n;
+}
+
 static void flood(void) {
     enum { LINES = 64 << 10 };
     static const char line[] = "fake native: a line of a flood that says nothing, of 64 bytes.\n";
     for (int i = 0; i < LINES; i++) {
-        ssize_t n = write(STDOUT_FILENO, line, sizeof line - 1);
-        n = write(STDERR_FILENO, line, sizeof line - 1);
-        (void)n;
+        print_to(STDOUT_FILENO, line);
+        print_to(STDERR_FILENO, line);
     }
 }
 
@@ -107,10 +111,8 @@ void bt_fake_maybe_die(struct bt_fake_model *m, int64_t number, const struct bt_
     if (m->prints)
         bt_fake_print(m->prints);
     if (m->print) {
-        static const char out[] = "fake native: a decode\n", err[] = "fake native: a decode, on stderr\n";
-        ssize_t n = write(STDOUT_FILENO, out, sizeof out - 1);
-        n = write(STDERR_FILENO, err, sizeof err - 1);
-        (void)n;
+        print_to(STDOUT_FILENO, "fake native: a decode\n");
+        print_to(STDERR_FILENO, "fake native: a decode, on stderr\n");
     }
     if (m->death == BT_FAKE_LIVES || m->immortal)
         return;

@@ -99,7 +99,7 @@ baton_status bt_life_arrive(struct bt_life *l, struct bt_task *t, int64_t now_ns
         if (!bt_life_withdraw(l, same))
             bt_life_answered(l, same);
     }
-    t->waiter.flow = bt_sum64(t->is.queue.data, t->is.queue.len);
+    t->waiter.flow = t->is.queue.len > 0 ? bt_sum64(t->is.queue.data, t->is.queue.len) : 0;
     t->waiter.priority = 1;
     t->waiter.deadline_ns = BT_NEVER_NS; /* as in the parent's pipe */
     baton_status status = bt_gate_ask(&l->gate, &t->waiter, BT_WAIT, now_ns);

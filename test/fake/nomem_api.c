@@ -3,6 +3,8 @@
  * read from the headers, so that a new one without an entry here fails. */
 #include "nomem_api.h"
 
+#include "pictures.h"
+
 static baton_status open_as(baton_owner owner, baton_error *err) {
     baton_llama_lora lora = {"fake:7", 1};
     baton_policy policy = BATON_POLICY;
@@ -47,6 +49,41 @@ static baton_status try_generate(baton_error *err) {
 }
 static baton_status try_generate_thread(baton_error *err) {
     return generate_as(BATON_OWNER_THREAD, err);
+}
+
+/* With an image. */
+static baton_status see_as(baton_owner owner, baton_error *err) {
+    static struct picture picture;
+    baton_llama_params params = BATON_LLAMA_PARAMS;
+    baton_policy policy = BATON_POLICY;
+    baton_message message = {"user", "What is this?"};
+    baton_llama_ask ask = BATON_LLAMA_ASK;
+    baton_llama *m;
+    baton_result r;
+    policy.when_full = BATON_WAIT; /* an owner thread is told of an end before its slot is free */
+    policy.owner = owner;
+    params.policy = &policy;
+    params.mmproj = "fake";
+    assert_int_equal(baton_llama_open(&m, path, &params, NULL), BATON_OK);
+    make_png(&picture, 9, 7, 1);
+    baton_image image = {picture.bytes, picture.size, 0, 0};
+    ask.messages = &message;
+    ask.n_messages = 1;
+    ask.images = &image;
+    ask.n_images = 1;
+    ask.max_tokens = 8;
+    baton_status status = TRY(baton_llama_generate(m, &ask, &r, err));
+    assert_int_equal(r.outcome.status, status);
+    baton_result_free(&r);
+    answers_as_ever(m, owner);
+    baton_llama_close(&m);
+    return status;
+}
+static baton_status try_see(baton_error *err) {
+    return see_as(BATON_OWNER_CALLER, err);
+}
+static baton_status try_see_thread(baton_error *err) {
+    return see_as(BATON_OWNER_THREAD, err);
 }
 
 static baton_status stream_as(baton_owner owner, baton_error *err) {
@@ -492,6 +529,8 @@ static const struct trial trials[] = {
     {"llama_open llama_close", try_open_thread, true},
     {"llama_generate result_free", try_generate, false},
     {"llama_generate", try_generate_thread, true},
+    {"llama_generate", try_see, false},
+    {"llama_generate", try_see_thread, true},
     {"llama_stream stream_next stream_close", try_stream, false},
     {"llama_stream stream_next stream_close", try_stream_thread, true},
     {"llama_generate_cb", try_generate_cb, false},

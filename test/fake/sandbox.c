@@ -2,6 +2,7 @@
  * core file. That a real owner process has them all is test/fake/process.c's. */
 #include "harness.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -126,6 +127,25 @@ static void seccomp_alone_leaves_computing(void **state) {
     close(handed);
 }
 
+static int read_the_disk(void) {
+    DIR *dev = opendir("/dev");
+    return dev ? 0 : errno;
+}
+static int open_null(void) {
+    return open("/dev/null", O_RDWR) < 0 ? errno : 0;
+}
+
+static void drivers_get_their_devices_and_not_all_of_dev(void **state) {
+    (void)state;
+    struct bt_sandbox s = {.gpu = true};
+    if (!landlock_is_here())
+        skip();
+    assert_int_equal(inside(&s, open_null), 0);
+    assert_int_equal(inside(&s, read_the_disk), EACCES);
+    assert_int_equal(inside(&s, signal_the_parent), EPERM);
+    assert_int_equal(inside(&s, connect_tcp), 100 + EPERM);
+}
+
 static bool has_core(const char *dir) {
     char path[64];
     struct stat st;
@@ -182,6 +202,7 @@ int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(landlock_alone_leaves_what_was_handed),
         cmocka_unit_test(seccomp_alone_leaves_computing),
+        cmocka_unit_test(drivers_get_their_devices_and_not_all_of_dev),
         cmocka_unit_test(a_core_file_is_left_by_option_only),
         cmocka_unit_test(what_is_missing_is_said),
     };

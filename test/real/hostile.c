@@ -121,6 +121,12 @@ static baton_status offer(const char *path, baton_error *err) {
     return BATON_OK;
 }
 
+static void say_nothing(void *arg, baton_log_level level, const char *line) {
+    (void)arg;
+    (void)level;
+    (void)line;
+}
+
 static void probe_P43_fuzzed_headers_are_answered(void **state) {
     const char *const args[] = {"--arch", "llama",   "--layers", "1",      "--width", "32", "--heads",
                                 "2",      "--vocab", "300",      "--type", "f16",     NULL};
@@ -134,7 +140,7 @@ static void probe_P43_fuzzed_headers_are_answered(void **state) {
     struct bt_buf good = read_file(model);
     size_t header = header_size(&good);
     snprintf(path, sizeof path, "made/hostile-%d.bad", (int)getpid());
-    bt_log_set_level(BATON_LOG_ERROR);
+    bt_log_set_handler(say_nothing, NULL);
     for (int i = from; i < from + n; i++) {
         struct rng r = {seed, (uint64_t)i << 20};
         struct bt_buf bad = BT_BUF_INIT;
@@ -157,7 +163,7 @@ static void probe_P43_fuzzed_headers_are_answered(void **state) {
         if (seen[s])
             print_message("%s: %d\n", baton_status_name((baton_status)s), seen[s]);
     assert_true(loaded < n);
-    bt_log_set_level(BATON_LOG_INFO);
+    bt_log_set_handler(NULL, NULL);
     bt_buf_free(&good);
     remove(path);
     remove(model);

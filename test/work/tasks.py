@@ -298,6 +298,22 @@ def several_models_by_name_and_by_role():
 
 
 @test
+def a_model_marked_sequential_stays_so():
+    with tempfile.NamedTemporaryFile("w", suffix=".ini") as file:
+        file.write("[work]\nworkers = 3\nevents = all\n[model large]\nfile = fake:len=20,step_us=1000\nsequential = yes\n"
+                   "[model small]\nfile = fake:len=20,step_us=1000\n")
+        file.flush()
+        with Parent("--config", file.name) as p:
+            for model in ("large", "small"):
+                ids = [f"{model}{i}" for i in range(3)]
+                for i in ids:
+                    p.send(i, complete(i, model=model))
+                for i in ids:
+                    p.take(i)
+                assert (overlaps(p, ids) == 2) == (model == "large"), (model, overlaps(p, ids))
+
+
+@test
 def a_cancel_ends_its_task_and_no_other():
     model = "fake:len=300,step_us=500"
     expected = lone(model, [complete("b", max_tokens=200)])[0]
