@@ -32,6 +32,12 @@ static inline baton_llama *api_open(const char *path, const baton_policy *policy
     return m;
 }
 
+static inline baton_counts counts_of(const baton_llama *m) {
+    baton_counts c = {.size = sizeof c};
+    baton_llama_get_counts(m, &c);
+    return c;
+}
+
 struct api_asker {
     baton_llama *m;
     pthread_t thread;

@@ -78,12 +78,6 @@ static inline void tell_start(struct teller *t, baton_llama *m, const baton_llam
     *t = (struct teller){.m = m, .ask = *ask};
     assert_int_equal(pthread_create(&t->thread, NULL, tell, t), 0);
 }
-static inline baton_counts counts_of(const baton_llama *m) {
-    baton_counts c = {.size = sizeof c};
-    baton_llama_get_counts(m, &c);
-    return c;
-}
-
 static inline void probe_P01(const char *model) {
     baton_policy policy = BATON_POLICY;
     baton_llama *m = api_open(model, &policy, PROBE_CTX);

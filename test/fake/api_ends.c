@@ -4,19 +4,7 @@
 
 #include <time.h>
 
-#include "native/fake.h"
-
-static int setup(void **state) {
-    (void)state;
-    bt_fake_stats_reset();
-    return 0;
-}
-static int teardown(void **state) {
-    struct bt_fake_stats s;
-    (void)state;
-    bt_fake_stats(&s);
-    return s.overlaps || s.contexts || s.models || s.samplers;
-}
+#include "fake_left.h"
 
 static baton_llama *open_one(int contexts, baton_pooling pooling) {
     baton_policy policy = BATON_POLICY;

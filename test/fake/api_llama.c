@@ -5,19 +5,7 @@
 #include <poll.h>
 #include <stdatomic.h>
 
-#include "native/fake.h"
-
-static int setup(void **state) {
-    (void)state;
-    bt_fake_stats_reset();
-    return 0;
-}
-static int teardown(void **state) {
-    struct bt_fake_stats s;
-    (void)state;
-    bt_fake_stats(&s);
-    return s.overlaps || s.contexts || s.models || s.samplers;
-}
+#include "fake_left.h"
 
 static void an_answer_is_the_same_under_every_policy(void **state) {
     (void)state;

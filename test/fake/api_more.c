@@ -1,19 +1,7 @@
 /* Grammars, callbacks, states, adapters, vectors, resets of the public API, over the fake native. */
 #include "api_vectors.h"
 
-#include "native/fake.h"
-
-static int setup(void **state) {
-    (void)state;
-    bt_fake_stats_reset();
-    return 0;
-}
-static int teardown(void **state) {
-    struct bt_fake_stats s;
-    (void)state;
-    bt_fake_stats(&s);
-    return s.overlaps || s.contexts || s.models || s.samplers;
-}
+#include "fake_left.h"
 
 static void grammars(void **state) {
     (void)state;

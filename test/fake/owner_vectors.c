@@ -1,21 +1,9 @@
 /* Vectors under owner = thread, for programs: refused, queued, cancelled, closed, and never anybody else's. */
 #include "api_vectors.h"
 
-#include "native/fake.h"
+#include "fake_left.h"
 
 enum { WIDTH = 16, ASKERS = 8 };
-
-static int setup(void **state) {
-    (void)state;
-    bt_fake_stats_reset();
-    return 0;
-}
-static int teardown(void **state) {
-    struct bt_fake_stats s;
-    (void)state;
-    bt_fake_stats(&s);
-    return s.overlaps || s.contexts || s.models || s.samplers;
-}
 
 static baton_llama *open_as(const char *model, int contexts, int sequences, baton_when_full when_full, int exact) {
     baton_policy policy = BATON_POLICY;
@@ -57,12 +45,6 @@ static void ask_start(struct asker *a, baton_llama *m, uint64_t id, const char *
     *a = (struct asker){.m = m, .id = id};
     snprintf(a->text, sizeof a->text, "%s", text);
     assert_int_equal(pthread_create(&a->thread, NULL, ask_vector, a), 0);
-}
-
-static baton_counts counts_of(const baton_llama *m) {
-    baton_counts c = {.size = sizeof c};
-    baton_llama_get_counts(m, &c);
-    return c;
 }
 
 static void until_running(const baton_llama *m, int running, int queued) {
