@@ -2,7 +2,11 @@
 #ifndef BT_VISION_PROBES_H
 #define BT_VISION_PROBES_H
 
+#include <math.h>
+#include <signal.h>
+
 #include "api_probes.h"
+#include "owner_pids.h"
 #include "pictures.h"
 
 /* Where the model and its projector are; NULL: the built-in model. */
@@ -24,6 +28,12 @@ static inline int with_a_thread(void **state) {
 static inline int with_a_thread_of_three(void **state) {
     with_a_thread(state);
     vision_policy.sequences = 3;
+    return 0;
+}
+
+static inline int with_a_process(void **state) {
+    with_a_thread_of_three(state);
+    vision_policy.owner = BATON_OWNER_PROCESS;
     return 0;
 }
 
@@ -312,13 +322,64 @@ static inline void a_model_without_a_projector_says_so(void **state) {
     l.ask.prompt = "text";
     assert_int_equal(vision_refusal(m, &l.ask, "images stand in messages"), BATON_MISUSE);
     baton_llama_close(&m);
-    policy.owner = BATON_OWNER_PROCESS;
     params.policy = &policy;
     params.mmproj = vision_mmproj;
-    assert_int_equal(baton_llama_open(&none, vision_model, &params, &err), BATON_UNSUPPORTED);
-    policy.owner = BATON_OWNER_CALLER;
     params.pooling = BATON_POOLING_MEAN;
     assert_int_equal(baton_llama_open(&none, vision_model, &params, &err), BATON_UNSUPPORTED);
+}
+
+/* More than are sent ahead of a reader: an owner rests in the middle of an answer that nobody reads. */
+enum { VISION_LONG = 300 };
+static inline void look_long(struct look *l, const baton_llama *m) {
+    static baton_logit_bias never[8];
+    static baton_sampling sampling = BATON_SAMPLING;
+    baton_llama_info info = {.size = sizeof info};
+    baton_llama_get_info(m, &info);
+    sampling.bias = never;
+    sampling.n_bias = 0;
+    for (int32_t t = 0; t < info.vocab_size && sampling.n_bias < 8; t++)
+        if (baton_llama_is_end(m, t))
+            never[sampling.n_bias++] = (baton_logit_bias){t, -INFINITY};
+    l->ask.sampling = &sampling;
+    l->ask.max_tokens = VISION_LONG;
+}
+
+/* The images of a request are kept as long as its text: the next owner sees what the dead one saw. */
+static inline void probe_P40_a_killed_owner_is_followed_by_one_that_sees(void **state) {
+    enum { N = 3 };
+    static struct look looks[N];
+    char alone[N][4096];
+    pid_t owner = 0;
+    baton_llama *m = vision_open(NULL, 512);
+    for (int i = 0; i < N; i++) {
+        look_init(&looks[i], 31 + (uint64_t)i, "What is this?");
+        look_long(&looks[i], m);
+        vision_answer(m, &looks[i].ask, alone[i], NULL);
+    }
+    assert_string_not_equal(alone[0], alone[1]);
+    baton_llama_close(&m);
+    with_a_process(state);
+    m = vision_open(NULL, 512);
+    for (int i = 0; i < N; i++) {
+        baton_stream *s;
+        baton_delta d;
+        baton_outcome outcome;
+        baton_error err;
+        char text[4096] = "";
+        if (baton_llama_stream(m, &looks[i].ask, &s, &err))
+            fail_msg("%s", err.text);
+        assert_int_equal(baton_stream_next(s, -1, &d), BATON_OK);
+        strncat(text, d.text, sizeof text - 1);
+        assert_int_equal(owners(&owner), 1);
+        assert_int_equal(kill(owner, SIGKILL), 0);
+        while (baton_stream_next(s, -1, &d) == BATON_OK)
+            strncat(text, d.text, sizeof text - strlen(text) - 1);
+        assert_int_equal(baton_stream_close(&s, &outcome), BATON_OK);
+        assert_int_equal(outcome.answer_tokens, VISION_LONG);
+        assert_string_equal(text, alone[i]);
+    }
+    baton_llama_close(&m);
+    assert_int_equal(owners(&owner), 0);
 }
 
 #define VISION_PROBES(owner)                                                                                           \

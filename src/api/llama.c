@@ -74,17 +74,13 @@ void bt_llama_fill_info(baton_llama *l) {
              l->io ? bt_io_info(l->io)->ready.device : bt_device_use(l->model->device).name);
 }
 
-static baton_status check_uses(const baton_llama_params *p, const baton_policy *policy, baton_error *err) {
+static baton_status check_uses(const baton_llama_params *p, baton_error *err) {
     if ((unsigned)p->pooling > BATON_POOLING_RANK)
         return bt_fail(err, BATON_INVALID, "pooling is %d, which is none", (int)p->pooling);
     if (p->pooling == BATON_POOLING_NONE)
         return bt_fail(err, BATON_UNSUPPORTED,
                        "a vector per token is not in this version: pool them with "
                        "BATON_POOLING_MEAN, _CLS or _LAST");
-    if (p->mmproj && policy->owner == BATON_OWNER_PROCESS)
-        return bt_fail(err, BATON_UNSUPPORTED,
-                       "an owner process takes no images in this version: open a model with a projector with "
-                       "BATON_OWNER_CALLER or BATON_OWNER_THREAD");
     if (p->mmproj && p->pooling != BATON_POOLING_OFF)
         return bt_fail(err, BATON_UNSUPPORTED, "a handle that embeds takes no images: open it without mmproj");
     return BATON_OK;
@@ -117,7 +113,7 @@ baton_status baton_llama_open(baton_llama **llama, const char *path, const baton
                          "BATON_POLICY");
     baton_status status = bt_check_policy(&policy, p.pooling != BATON_POOLING_OFF, err);
     if (!status)
-        status = check_uses(&p, &policy, err);
+        status = check_uses(&p, err);
     if (status)
         return status;
     baton_llama *l = bt_llama_new(&policy, p.pooling, err);

@@ -46,19 +46,34 @@ static baton_status load_libraries(const struct bt_start *start, baton_error *er
     return strncmp(start->path.data, "fake:", 5) == 0 ? BATON_OK : status;
 }
 
-static void enter_sandbox(const struct bt_start *start) {
+/* A lone model is read from its descriptor and the projector by a path. Without Landlock that would let whoever took
+ * over the parser read every file of this user's, where a model alone could read none: that is not done unasked. */
+static baton_status enter_sandbox(const struct bt_start *start, baton_error *err) {
     struct bt_buf told = BT_BUF_INIT;
+    int files[BT_FILES_MAX + 1];
+    size_t n = start->n_files;
+    bool closed = true;
+    memcpy(files, start->files, n * sizeof *files);
+    if (start->has_mmproj)
+        files[n++] = start->mmproj_file;
     if (start->flags & BT_START_NO_SANDBOX)
         bt_buf_adds(&told, "none: switched off");
     else
-        bt_sandbox_enter(&(struct bt_sandbox){.files = start->files,
-                                              .n_files = start->n_files,
-                                              .gpu = start->gpu_layers != 0,
-                                              .core = (start->flags & BT_START_CORE) != 0},
-                         &told);
+        closed = bt_sandbox_enter(&(struct bt_sandbox){.files = files,
+                                                       .n_files = n,
+                                                       .gpu = start->gpu_layers != 0,
+                                                       .core = (start->flags & BT_START_CORE) != 0},
+                                  &told);
     bt_buf_adds(&told, "\n");
     report(&told);
     bt_buf_free(&told);
+    if (start->has_mmproj && start->n_files == 1 && start->gpu_layers == 0 && !closed)
+        return bt_fail(err, BATON_UNSUPPORTED,
+                       "this kernel has no Landlock, without which an owner process that loads the projector %s could "
+                       "open other files: switch Landlock on, or, with files that you trust, the sandbox off, or take "
+                       "an owner thread",
+                       start->mmproj.data);
+    return BATON_OK;
 }
 
 /* A front that closes while a model is loading is not kept waiting. */
@@ -88,6 +103,9 @@ static baton_status open_model(const struct bt_start *start, struct bt_model **m
                                          .files = start->files,
                                          .n_files = start->n_files,
                                          .lora_files = lora_files,
+                                         .mmproj = start->has_mmproj ? start->mmproj.data : NULL,
+                                         .mmproj_file = start->has_mmproj ? &start->mmproj_file : NULL,
+                                         .threads = start->context.threads,
                                          .starts = (int)(start->flags >> BT_START_BEFORE_SHIFT)};
         status = bt_model_open(&params, model, err);
     } else {
@@ -131,8 +149,9 @@ static int own(const struct bt_start *start) {
     if (status)
         return give_up(&err);
     bt_native_last_words(BT_START_REPORT);
-    enter_sandbox(start);
-    status = bt_child_watch(&err);
+    status = enter_sandbox(start, &err);
+    if (!status)
+        status = bt_child_watch(&err);
     if (!status)
         status = start->library == BT_LIBRARY_WHISPER ? hear(start, &err) : generate(start, &err);
     return status ? give_up(&err) : 0;

@@ -42,19 +42,21 @@ static void tell(struct bt_buf *told, const char *what, bool holds, const char *
         bt_buf_addf(missing, "; no %s (%s)", what, why);
 }
 
-void bt_sandbox_enter(const struct bt_sandbox *s, struct bt_buf *told) {
+bool bt_sandbox_enter(const struct bt_sandbox *s, struct bt_buf *told) {
     struct bt_buf missing = BT_BUF_INIT;
     const char *why = "switched off";
     set_limits(s);
-    bool holds = prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0;
+    bool closed, holds = prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0;
     tell(told, "no_new_privs", holds, "the kernel refuses it", &missing);
-    holds = !s->no_landlock && bt_landlock_enter(s, &why);
+    holds = closed = !s->no_landlock && bt_landlock_enter(s, &why);
     tell(told, "landlock", holds, why, &missing);
     why = "switched off";
     holds = !s->no_seccomp && bt_seccomp_enter(s, &why);
+    closed = closed || (holds && !bt_seccomp_opens(s));
     tell(told, "seccomp", holds, why, &missing);
     bt_buf_add(told, missing.data, missing.len);
     if (s->gpu)
         bt_buf_adds(told, "; open to GPU devices and their drivers");
     bt_buf_free(&missing);
+    return closed;
 }

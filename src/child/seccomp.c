@@ -121,7 +121,7 @@ static const struct rule COMPUTING[] = {
 #endif
 };
 
-/* Files that were handed over are opened anew by libllama, for reading; Landlock sees to which. */
+/* Files that were handed over are opened anew by libllama and libmtmd, for reading; Landlock sees to which. */
 enum { WRITING = O_WRONLY | O_RDWR | O_CREAT | O_TRUNC };
 static const struct rule OPENING[] = {
     CALL_IF(openat, HAS_NO, 2, WRITING),
@@ -222,6 +222,10 @@ static void add_rules(struct code *c, const struct rule *rules, size_t n) {
         add_rule(c, &rules[i]);
 }
 
+bool bt_seccomp_opens(const struct bt_sandbox *s) {
+    return s->n_files > 1 || s->gpu;
+}
+
 static void build(struct code *c, const struct bt_sandbox *s) {
     const struct rule own_signals = CALL_IF(tgkill, EQUAL, 0, (uint32_t)getpid()); /* abort sends itself one */
     load(c, offsetof(struct seccomp_data, arch));
@@ -230,7 +234,7 @@ static void build(struct code *c, const struct bt_sandbox *s) {
     load(c, offsetof(struct seccomp_data, nr));
     add_rules(c, COMPUTING, BT_COUNT(COMPUTING));
     add_rule(c, &own_signals);
-    if (s->n_files > 1 || s->gpu)
+    if (bt_seccomp_opens(s))
         add_rules(c, OPENING, BT_COUNT(OPENING));
     if (s->gpu)
         add_rules(c, DEVICES, BT_COUNT(DEVICES));

@@ -52,7 +52,7 @@ baton_status bt_child_start(struct bt_buf *in, struct bt_start *start, baton_err
 }
 
 void bt_child_close_rest(const struct bt_start *start) {
-    unsigned first = BT_START_FILES + (unsigned)(start->n_files + start->n_loras);
+    unsigned first = BT_START_FILES + (unsigned)(start->n_files + start->n_loras) + start->has_mmproj;
 #ifdef __NR_close_range
     if (syscall(__NR_close_range, first, ~0U, 0) == 0)
         return;

@@ -31,7 +31,7 @@ static const struct bt_option MODEL_OPTIONS[] = {
     {"lora", 0, BT_OPTION_TEXT, MODEL(lora), .value = "LIST",
      .help = "LoRA adapters of the model, as a.gguf,b.gguf:0.5 with\na scale behind the colon (1); none by default"},
     {"mmproj", 0, BT_OPTION_TEXT, MODEL(mmproj), .value = "FILE",
-     .help = "the model's projector: chats may then have images.\nNeeds --owner thread"},
+     .help = "the model's projector: chats may then have images"},
 };
 
 static const struct bt_option POLICY_OPTIONS[] = {

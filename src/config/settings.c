@@ -67,9 +67,6 @@ baton_status bt_model_settings_complete(struct bt_model_settings *m, baton_error
         return bt_fail(err, BATON_INVALID, "lora is for models of kind = text");
     if (m->mmproj && (m->kind != BT_MODEL_TEXT || pooled))
         return bt_fail(err, BATON_INVALID, "mmproj is for models of kind = text that generate");
-    if (m->mmproj && m->owner == BT_OWNER_PROCESS)
-        return bt_fail(err, BATON_UNSUPPORTED,
-                       "mmproj: an owner process takes no images in this version. Set the owner to thread");
     if (m->hang_limit >= 0 && m->hang_limit < BT_HANG_MIN_MS)
         return bt_fail(err, BATON_INVALID,
                        "the hang limit is %lld ms: at least %d, because an owner is heard of once a second",

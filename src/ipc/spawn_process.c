@@ -43,11 +43,11 @@ struct process {
 struct processes {
     struct bt_spawn base;
     /* fixed by the opening */
-    struct bt_buf strings; /* path, template and paths of adapters, each with its NUL */
+    struct bt_buf strings; /* path, template, paths of adapters and of the projector, each with its NUL */
     struct bt_start start;
     char program[PATH_MAX], name[64];
     char **environment;
-    int files[BT_FILES_MAX], *lora_files;
+    int files[BT_FILES_MAX], *lora_files, mmproj_file; /* -1: none */
     size_t n_files, n_loras;
     int n;
     /* changing */
@@ -67,7 +67,7 @@ static void shut(int *fd) {
 /* Descriptors on their way to a child: the i-th becomes its descriptor at[i]. All are close-on-exec here, and lie above
  * every number that the child has, so that giving one its number cannot close another. */
 struct cargo {
-    int fd[BT_FILES_MAX * 2 + 8], at[BT_FILES_MAX * 2 + 8];
+    int fd[BT_FILES_MAX * 2 + 9], at[BT_FILES_MAX * 2 + 9];
     int n, least;
 };
 
@@ -109,6 +109,8 @@ static bool pack_all(struct cargo *c, const struct processes *s, int socket, int
         ok = pack(c, open_again(s->files[i]), at++);
     for (size_t i = 0; i < s->n_loras && ok; i++)
         ok = pack(c, open_again(s->lora_files[i]), at++);
+    if (s->mmproj_file >= 0 && ok)
+        ok = pack(c, open_again(s->mmproj_file), at);
     return ok;
 }
 
@@ -212,7 +214,7 @@ static baton_status load_cargo(const struct processes *s, struct process *p, int
 static baton_status processes_start(struct bt_spawn *base, int context, int *fd, baton_error *err) {
     struct processes *s = of(base);
     struct process *p = &s->owners[context];
-    struct cargo cargo = {.n = 0, .least = BT_START_FILES + (int)(s->n_files + s->n_loras)};
+    struct cargo cargo = {.n = 0, .least = BT_START_FILES + (int)(s->n_files + s->n_loras) + 1};
     int pair[2];
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair))
         return bt_fail(err, BATON_IO, "no socket pair for an owner: %s", strerror(errno));
@@ -354,6 +356,7 @@ static void processes_close(struct bt_spawn *base) {
         close(s->files[i]);
     for (size_t i = 0; i < s->n_loras; i++)
         close(s->lora_files[i]);
+    shut(&s->mmproj_file);
     free(s->lora_files);
     free(s->start.loras);
     bt_owner_environment_free(s->environment);
@@ -393,6 +396,24 @@ static baton_status open_loras(struct processes *s, const struct bt_model_params
     return BATON_OK;
 }
 
+static baton_status open_mmproj(struct processes *s, const char *path, baton_error *err) {
+    if (!path)
+        return BATON_OK;
+    baton_status status = BATON_OK;
+    int fd = -1;
+    if (s->n_files == 0) /* the fake reads none */
+        fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    else
+        status = bt_mmproj_file_open(path, &fd, err);
+    if (fd >= 0 && !status)
+        s->mmproj_file = fd;
+    s->start.has_mmproj = true;
+    s->start.mmproj_file = BT_START_FILES + (int)(s->n_files + s->n_loras);
+    s->start.mmproj.len = strlen(path);
+    bt_buf_add(&s->strings, path, s->start.mmproj.len + 1);
+    return status;
+}
+
 /* Everything that is borrowed lies in `strings` when it has stopped growing. */
 static void point(struct processes *s) {
     const char *at = (const char *)s->strings.data;
@@ -404,6 +425,7 @@ static void point(struct processes *s) {
         s->start.loras[i].path.data = at;
         at += s->start.loras[i].path.len + 1;
     }
+    s->start.mmproj.data = at;
 }
 
 static baton_status prepare(struct processes *s, const struct bt_spawn_params *params, baton_error *err) {
@@ -435,6 +457,8 @@ static baton_status prepare(struct processes *s, const struct bt_spawn_params *p
     bt_buf_add(&s->strings, path, s->start.path.len + 1);
     bt_buf_add(&s->strings, chat_template, s->start.chat_template.len + 1);
     status = open_loras(s, m, err);
+    if (!status)
+        status = open_mmproj(s, m->mmproj, err);
     s->environment = bt_owner_environment(params->contexts, bt_native_threads(params->context.threads));
     if (!status && (s->strings.failed || !s->environment))
         status = bt_fail(err, BATON_NO_MEMORY, "no memory for the owners of %s", path);
@@ -448,6 +472,7 @@ baton_status bt_spawn_processes(const struct bt_spawn_params *params, struct bt_
     if (!s)
         return bt_fail(err, BATON_NO_MEMORY, "no memory for %d owners", params->contexts);
     s->base.ops = &process_ops;
+    s->mmproj_file = -1;
     for (s->n = 0; s->n < params->contexts; s->n++)
         s->owners[s->n].pidfd = s->owners[s->n].log = s->owners[s->n].report = -1;
     baton_status status = prepare(s, params, err);

@@ -22,13 +22,17 @@ baton_status bt_llama_check_file(const char *path, int fd, baton_error *err) {
     return BATON_OK;
 }
 
-static baton_status open_file(const char *path, int *fd, baton_error *err) {
+static const char a_model[] = "model";
+
+static baton_status open_file(const char *what, const char *path, int *fd, baton_error *err) {
+    bool model = what == a_model;
     *fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe would wait for a writer */
     if (*fd < 0 && (errno == ENOENT || errno == ENOTDIR))
-        return bt_fail(err, BATON_NOT_FOUND,
-                       "there is no model file %s: give the path of a GGUF file, or none for the built-in model", path);
+        return bt_fail(err, BATON_NOT_FOUND, "there is no %s file %s: give the path of %s", what, path,
+                       model ? "a GGUF file, or none for the built-in model"
+                             : "the model's projector (\"mmproj\"), a GGUF file");
     if (*fd < 0)
-        return bt_fail(err, BATON_IO, "the model file %s cannot be opened: %s", path, strerror(errno));
+        return bt_fail(err, BATON_IO, "the %s file %s cannot be opened: %s", what, path, strerror(errno));
     baton_status status = bt_llama_check_file(path, *fd, err);
     if (status)
         close(*fd);
@@ -37,10 +41,14 @@ static baton_status open_file(const char *path, int *fd, baton_error *err) {
 
 baton_status bt_llama_check_path(const char *path, baton_error *err) {
     int fd;
-    baton_status status = open_file(path, &fd, err);
+    baton_status status = open_file(a_model, path, &fd, err);
     if (!status)
         close(fd);
     return status;
+}
+
+baton_status bt_mmproj_file_open(const char *path, int *fd, baton_error *err) {
+    return open_file("projector", path, fd, err);
 }
 
 /* NAME-00001-of-00003.gguf: which piece of how many; false: it is not called so. */
@@ -78,7 +86,7 @@ baton_status bt_model_files_open(const char *path, int *fds, size_t max, size_t 
         if (split && snprintf(name, sizeof name, "%.*s-%05zu-of-%05d.gguf", prefix, path, *n + 1, pieces) >= PATH_MAX)
             status = bt_fail(err, BATON_TOO_LONG, "the path %.80s... is too long", path);
         else
-            status = open_file(split ? name : path, &fds[*n], err);
+            status = open_file(a_model, split ? name : path, &fds[*n], err);
         *n += status == BATON_OK;
     }
     if (status) {

@@ -23,6 +23,7 @@ struct bt_llama_model {
     bool learned_positions; /* they end where training did, and the process with them */
     bool borrowed;          /* the program's: not freed here */
     char *mmproj;           /* path of its projector; NULL: none */
+    int mmproj_file;        /* borrowed from whoever opened the model, for its life; < 0: the path is opened */
     bool on_gpu;            /* where the projector runs */
     struct bt_llama_eye *eye;
     /* libllama keeps the adapters of a model in a set that it does not guard */

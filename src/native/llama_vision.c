@@ -5,8 +5,8 @@
  * the first context that asks: one context costs one projector. */
 #include "native/llama_internal.h"
 
-#include <errno.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -70,6 +70,7 @@ static void eye_free(struct bt_llama_eye *eye) {
 }
 
 static baton_status eye_open(const struct bt_llama_model *m, int threads, struct bt_llama_eye **out, baton_error *err) {
+    char handed[32]; /* libmtmd takes a projector by path only */
     *out = NULL;
     struct bt_llama_eye *eye = calloc(1, sizeof *eye);
     if (!eye)
@@ -83,7 +84,8 @@ static baton_status eye_open(const struct bt_llama_model *m, int threads, struct
     p.cb_eval_user_data = eye;
     struct bt_buf causes = BT_BUF_INIT;
     bt_llama_listen(&causes);
-    eye->ctx = mtmd_init_from_file(m->mmproj, m->model, p);
+    snprintf(handed, sizeof handed, "/proc/self/fd/%d", m->mmproj_file);
+    eye->ctx = mtmd_init_from_file(m->mmproj_file < 0 ? m->mmproj : handed, m->model, p);
     const char *cause = bt_llama_heard(&causes);
     baton_status status = BATON_OK;
     if (!eye->ctx)
@@ -108,12 +110,12 @@ baton_status bt_llama_vision_open(struct bt_llama_model *m, const struct bt_mode
     if (params->facts_only)
         return BATON_OK;
     pthread_once(&logging, start_logging);
-    if (access(m->mmproj, F_OK) != 0 && errno == ENOENT)
-        return bt_fail(
-            err, BATON_NOT_FOUND,
-            "there is no projector file %s: give the path of the model's projector (\"mmproj\"), a GGUF file",
-            m->mmproj);
-    baton_status status = bt_llama_check_path(m->mmproj, err);
+    m->mmproj_file = params->mmproj_file ? *params->mmproj_file : -1;
+    int fd = -1;
+    baton_status status = params->mmproj_file ? bt_llama_check_file(m->mmproj, m->mmproj_file, err)
+                                              : bt_mmproj_file_open(m->mmproj, &fd, err);
+    if (fd >= 0 && !status)
+        close(fd);
     return status ? status : eye_open(m, params->threads, &m->eye, err);
 }
 

@@ -47,6 +47,8 @@ struct bt_model_params {
     const int *files;
     size_t n_files;        /* 0: open path */
     const int *lora_files; /* the same for each adapter; NULL: open their paths */
+    const int
+        *mmproj_file; /* the same for the projector, which is opened anew as /proc/self/fd/N; NULL: open its path */
     int starts; /* how many owners of the context, each with this model, came before: the fake's knob lives counts it */
 };
 
@@ -288,6 +290,8 @@ baton_status bt_fake_open(const struct bt_model_params *params, struct bt_model 
  * nothing for a fake model. *n descriptors, read-only and close-on-exec, in fds[]. _NOT_FOUND, _IO, _BAD_MODEL (no GGUF
  * file, or a piece that is not the first), _TOO_LONG (more pieces than max). */
 baton_status bt_model_files_open(const char *path, int *fds, size_t max, size_t *n, baton_error *err);
+/* The same for a projector. */
+baton_status bt_mmproj_file_open(const char *path, int *fd, baton_error *err);
 baton_status bt_llama_adopt(void *const *natives, int n, const char *chat_template, struct bt_model **model,
                             struct bt_context **contexts, baton_error *err); /* as bt_native_adopt, on no device */
 
@@ -317,9 +321,10 @@ baton_status bt_native_adopt(void *const *natives, int n, const char *chat_templ
 void bt_native_own(struct bt_context *c); /* of an adopted one: the library's context is freed with it after all */
 int bt_native_rows(const struct bt_context *c); /* of an adopted one: tokens that one decode takes */
 
-/* What a model and its contexts will take, from the file's header alone, which is read here and not by libllama: weights,
- * and the caches of all contexts as 16-bit keys and values (0: the file does not say its shape; sliding windows and
- * recurrent states take less). Both are 0 for a fake model. _NOT_FOUND, _IO, _BAD_MODEL, _TOO_LONG, _NO_MEMORY. */
+/* What a model and its contexts will take, from the file's header alone, which is read here and not by libllama:
+ * weights, and the caches of all contexts as 16-bit keys and values (0: the file does not say its shape; sliding
+ * windows and recurrent states take less). Both are 0 for a fake model. _NOT_FOUND, _IO, _BAD_MODEL, _TOO_LONG,
+ * _NO_MEMORY. */
 baton_status bt_model_estimate(const char *path, const struct bt_context_params *context, int contexts,
                                uint64_t *weight_bytes, uint64_t *context_bytes, baton_error *err);
 

@@ -158,5 +158,8 @@ void bt_put_start(struct bt_buf *b, const struct bt_start *s) {
         put_float(b, s->loras[i].scale);
         put_text(b, s->loras[i].path.data, s->loras[i].path.len);
     }
+    put_u8(b, s->has_mmproj);
+    put_u32(b, (uint32_t)s->mmproj_file);
+    put_text(b, s->mmproj.data, s->mmproj.len);
     end(b, at);
 }

@@ -25,7 +25,7 @@
 #include "native/native.h"
 
 enum {
-    BT_IPC_VERSION = 4,
+    BT_IPC_VERSION = 5,
     BT_FRAME_HEADER = 5,
     BT_FRAME_MAX = 16 << 20,
     BT_PIECE = 256 << 10, /* the most bytes of a body or a result that one frame brings */
@@ -218,6 +218,9 @@ struct bt_start {
         struct bt_text path; /* to be shown */
     } * loras;               /* decoding: malloc, bt_start_free */
     size_t n_loras;
+    bool has_mmproj; /* a projector, by its descriptor; its path is to be shown */
+    int mmproj_file;
+    struct bt_text mmproj;
 };
 
 /* What becomes of a request inside its owner. One that is in no list has touched nothing native yet. */

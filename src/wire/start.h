@@ -8,7 +8,7 @@ enum {
     BT_START_SOCKET = 3,
     BT_START_REPORT = 4, /* a pipe to the front: one line of what the sandbox is, then last words, a line each */
     BT_START_PARENT = 5, /* a pidfd of the front's process */
-    BT_START_FILES = 6,  /* the first of the model's files, then the adapters' */
+    BT_START_FILES = 6,  /* the first of the model's files, then the adapters', then the projector's */
 };
 
 /* bt_start.flags */

@@ -186,6 +186,9 @@ static baton_status get_start(struct reader *r, struct bt_start *s) {
     while (s->n_files < files && !r->bad)
         s->files[s->n_files++] = get_i32(r);
     baton_status status = get_loras(r, s);
+    s->has_mmproj = get_bool(r);
+    s->mmproj_file = get_i32(r);
+    s->mmproj = get_ctext(r);
     return status ? status : finish(r);
 }
 

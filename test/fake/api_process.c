@@ -2,40 +2,13 @@
  * blocks all signals and forks. Its owners are killed in mid-answer; the answers are whole, and nothing is left behind.
  */
 #include "api_bodies.h"
+#include "owner_pids.h"
 
-#include <ctype.h>
-#include <dirent.h>
 #include <errno.h>
 #include <signal.h>
 #include <sys/wait.h>
 
 enum { ASKERS = 4, KILLS = 3 };
-
-/* The owner processes of this one: how many; *any is one of them. */
-static int owners(pid_t *any) {
-    int n = 0;
-    struct dirent *e;
-    DIR *proc = opendir("/proc");
-    assert_non_null(proc);
-    while ((e = readdir(proc))) {
-        char path[300], comm[64] = "", state = ' ';
-        int parent = 0;
-        if (!isdigit((unsigned char)e->d_name[0]))
-            continue;
-        snprintf(path, sizeof path, "/proc/%s/stat", e->d_name);
-        FILE *f = fopen(path, "r");
-        if (!f)
-            continue;
-        if (fscanf(f, "%*d (%63[^)]) %c %d", comm, &state, &parent) == 3 && parent == (int)getpid() && state != 'Z' &&
-            strncmp(comm, "baton-owner", 11) == 0) {
-            n++;
-            *any = (pid_t)strtol(e->d_name, NULL, 10);
-        }
-        fclose(f);
-    }
-    closedir(proc);
-    return n;
-}
 
 static void nothing_to_host(void) {
 }

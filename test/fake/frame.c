@@ -138,7 +138,10 @@ static void put_start(struct bt_buf *b) {
                          .files = {3, 4},
                          .n_files = 2,
                          .loras = loras,
-                         .n_loras = 2};
+                         .n_loras = 2,
+                         .has_mmproj = true,
+                         .mmproj_file = 9,
+                         .mmproj = {"eye.gguf", 8}};
     bt_put_start(b, &s);
 }
 
@@ -156,6 +159,8 @@ static void a_start_comes_out_as_it_went_in(void **state) {
                 s.context.exact && s.context.pooling == BT_POOL_LAST);
     assert_true(s.n_files == 2 && s.files[1] == 4 && s.n_loras == 2 && s.loras[1].fd == 6 && s.loras[0].scale == 0.5f);
     assert_string_equal(s.loras[1].path.data, "b.gguf");
+    assert_true(s.has_mmproj && s.mmproj_file == 9);
+    assert_string_equal(s.mmproj.data, "eye.gguf");
     bt_start_free(&s);
     size_t whole = f.len;
     for (f.len = 0; f.len < whole; f.len++)

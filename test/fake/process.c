@@ -50,6 +50,8 @@ static void answers_equal_their_lone_run(void **state) {
     bt_front_close(&f);
 }
 
+static const char *attempt_to_see; /* its projector */
+
 /* What an attempt comes to, in a child like the server's, or in one without its sandbox. */
 static void attempt(enum bt_fake_attempt what, bool no_sandbox, char said[128]) {
     char model[64];
@@ -59,6 +61,7 @@ static void attempt(enum bt_fake_attempt what, bool no_sandbox, char said[128]) 
     snprintf(model, sizeof model, "fake:attempt=%d", (int)what);
     struct bt_spawn_params params = child_params(model);
     params.no_sandbox = no_sandbox;
+    params.model.mmproj = attempt_to_see;
     child_open_with(&c, &params);
     if (!child_ready(&c, &ready, &err))
         fail_msg("no READY: %s", err.text);
@@ -100,6 +103,12 @@ static void it_has_the_descriptors_and_variables_that_it_was_handed(void **state
     setenv("OMP_DYNAMIC", "false", 1);
     attempt(BT_FAKE_TELL_DESCRIPTORS, false, said);
     assert_string_equal(said, "0 1 2 3 4 5 ");
+    attempt_to_see = "fake"; /* a projector is one more */
+    attempt(BT_FAKE_TELL_DESCRIPTORS, false, said);
+    assert_string_equal(said, "0 1 2 3 4 5 6 ");
+    attempt(BT_FAKE_TRY_READ, false, said);
+    assert_string_equal(said, "EPERM");
+    attempt_to_see = NULL;
     attempt(BT_FAKE_TELL_ENVIRONMENT, false, said);
     print_message("environment: %s\n", said);
     assert_null(strstr(said, "SECRET"));

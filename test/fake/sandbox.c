@@ -127,6 +127,55 @@ static void seccomp_alone_leaves_computing(void **state) {
     close(handed);
 }
 
+static int start_a_program(void) {
+    char *argv[] = {NULL};
+    execve("/bin/true", argv, argv);
+    return errno;
+}
+
+/* What an owner of a lone model and its projector enters: the projector is opened by its path, and nothing else is. */
+static void a_projector_is_opened_and_nothing_else(void **state) {
+    (void)state;
+    int files[2] = {open("/proc/self/exe", O_RDONLY | O_CLOEXEC), open("/etc/hostname", O_RDONLY | O_CLOEXEC)};
+    struct bt_sandbox s = {.files = files, .n_files = 2};
+    if (!landlock_is_here() || files[1] < 0)
+        skip();
+    handed = files[1];
+    assert_int_equal(inside(&s, open_handed), 0);
+    assert_int_equal(inside(&s, open_handed_to_write), EPERM);
+    assert_int_equal(inside(&s, open_passwd), EACCES);
+    assert_int_equal(inside(&s, make_a_file), EPERM);
+    assert_int_equal(inside(&s, start_a_program), EPERM);
+    handed = open("/etc/passwd", O_RDONLY | O_CLOEXEC); /* open, and not handed over */
+    assert_int_equal(inside(&s, open_handed), EACCES);
+    close(handed);
+    close(files[0]);
+    close(files[1]);
+}
+
+/* Without Landlock two files would open all: that is told, so that a projector is not loaded there. */
+static int is_closed(bool no_landlock, bool no_seccomp, size_t n_files) {
+    int files[2] = {0, 0}, status;
+    pid_t child = fork();
+    if (child == 0) {
+        struct bt_sandbox s = {files, n_files, .no_landlock = no_landlock, .no_seccomp = no_seccomp};
+        struct bt_buf told = BT_BUF_INIT;
+        files[0] = files[1] = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+        _exit(bt_sandbox_enter(&s, &told));
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    return WEXITSTATUS(status);
+}
+static void who_could_open_others_is_told(void **state) {
+    (void)state;
+    if (landlock_is_here())
+        assert_int_equal(is_closed(false, false, 2), 1);
+    assert_int_equal(is_closed(true, false, 2), 0);
+    assert_int_equal(is_closed(true, false, 1), 1);
+    assert_int_equal(is_closed(true, true, 1), 0);
+}
+
 static int read_the_disk(void) {
     DIR *dev = opendir("/dev");
     return dev ? 0 : errno;
@@ -202,6 +251,8 @@ int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(landlock_alone_leaves_what_was_handed),
         cmocka_unit_test(seccomp_alone_leaves_computing),
+        cmocka_unit_test(a_projector_is_opened_and_nothing_else),
+        cmocka_unit_test(who_could_open_others_is_told),
         cmocka_unit_test(drivers_get_their_devices_and_not_all_of_dev),
         cmocka_unit_test(a_core_file_is_left_by_option_only),
         cmocka_unit_test(what_is_missing_is_said),

@@ -197,6 +197,8 @@ int main(int argc, char **argv) {
         VISION_PROBES_ALONE(with_the_caller),
         VISION_PROBES(with_a_thread),
         VISION_PROBES(with_a_thread_of_three),
+        VISION_PROBES(with_a_process),
+        cmocka_unit_test_setup(probe_P40_a_killed_owner_is_followed_by_one_that_sees, with_the_caller),
         cmocka_unit_test(images_that_go_together_must_fit_into_one_decode),
         cmocka_unit_test(images_on_a_device_that_takes_turns),
         cmocka_unit_test(probe_P21_cancel_while_an_image_is_computed),

@@ -205,12 +205,14 @@ static void an_undecodable_image_starts_no_program(void **state) {
     rmdir(folder);
 }
 
-static void a_file_that_is_no_projector_for_this_model(void **state) {
+static void is_no_projector_for(const baton_policy *policy) {
     baton_llama_params params = BATON_LLAMA_PARAMS;
     baton_llama *m;
     baton_error err;
     char script[512];
-    (void)state;
+    params.policy = policy;
+    params.mmproj = "made"; /* in a sandbox its rule would open all that is below */
+    assert_int_equal(baton_llama_open(&m, NULL, &params, &err), BATON_BAD_MODEL);
     params.mmproj = "made/nowhere.gguf";
     assert_int_equal(baton_llama_open(&m, NULL, &params, &err), BATON_NOT_FOUND);
     assert_non_null(strstr(err.text, "projector file made/nowhere.gguf"));
@@ -228,6 +230,13 @@ static void a_file_that_is_no_projector_for_this_model(void **state) {
     assert_int_equal(baton_llama_open(&m, NULL, &params, &err), BATON_BAD_MODEL);
 }
 
+static void a_file_that_is_no_projector_for_this_model(void **state) {
+    with_the_caller(state);
+    is_no_projector_for(&vision_policy);
+    with_a_process(state);
+    is_no_projector_for(&vision_policy);
+}
+
 /* Tokens that see each other: the same promises. */
 static void probe_P08_tokens_that_see_each_other(void **state) {
     with_the_caller(state);
@@ -242,6 +251,8 @@ int main(int argc, char **argv) {
         VISION_PROBES_ALONE(with_the_caller),
         VISION_PROBES(with_a_thread),
         VISION_PROBES(with_a_thread_of_three),
+        VISION_PROBES(with_a_process),
+        cmocka_unit_test_setup(probe_P40_a_killed_owner_is_followed_by_one_that_sees, with_the_caller),
         cmocka_unit_test(probe_P08_tokens_that_see_each_other),
         cmocka_unit_test(probe_P02_every_cut_of_the_prompt_gives_the_lone_answer),
         cmocka_unit_test(probe_P21_an_encoding_is_stopped_between_its_layers),
