@@ -119,7 +119,8 @@ static void faults(struct fake_context *c, const struct bt_row *rows, int n, int
     struct bt_buf text = BT_BUF_INIT;
     if (m->poison[0])
         carried_text(c, rows, n, &text);
-    bt_fake_maybe_die(m, number, &text);
+    if (!m->image_die)
+        bt_fake_maybe_die(m, number, &text);
     bt_buf_free(&text);
     if (number == m->crash_at)
         abort();
@@ -195,6 +196,8 @@ static enum bt_decode context_image(struct bt_context *base, const struct bt_chu
                                                                               : BT_DECODE_OK;
     c->n_rows = 0;
     bt_fake_raise(&bt_fake_counters.decoding_max, bt_fake_count(&bt_fake_counters.decoding, 1) + 1);
+    if (result == BT_DECODE_OK && c->model->image_die)
+        bt_fake_maybe_die(c->model, (int64_t)bt_fake_count(&c->model->images, 1) + 1, &(struct bt_buf)BT_BUF_INIT);
     if (result == BT_DECODE_OK && spend(c, c->model->step_us + c->model->token_us * n, false)) {
         result = BT_DECODE_ABORTED;
         n /= 2;

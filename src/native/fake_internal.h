@@ -33,7 +33,8 @@
     X(shown, 0, 0, "1: it has a native context to show, for code by hand that does not look into it")                  \
     X(lives, 0, 0, "the knob die works in that many owners of the context only, one after the other; 0: in all")       \
     X(image_tokens, 4, 1, "places of an image")                                                                        \
-    X(image_whole, 0, 0, "1: they must go through in one decode")
+    X(image_whole, 0, 0, "1: they must go through in one decode")                                                      \
+    X(image_die, 0, 0, "1: the knob die counts images, not decodes")
 
 /* The knob die=KIND@N: what happens at the N-th decode (of this process; @N left out: the first), or, with the knob
  * poison=TEXT, at the N-th that carries a row of a sequence with that text in it. */
@@ -64,6 +65,7 @@ struct bt_fake_model {
 #undef BT_FAKE_FIELD
     bool sees;                   /* it was opened with a projector */
     _Atomic int64_t decodes;     /* by all its contexts */
+    _Atomic int64_t images;      /* by all its contexts */
     struct bt_fake_place *place; /* the device that the knob device=NAME says; NULL: none */
     pthread_mutex_t adapters_lock;
     int adapters; /* alive; under the lock */

@@ -176,6 +176,38 @@ static void probe_P21_cancel_while_an_image_is_computed(void **state) {
     cancel_while_an_image_is_computed();
 }
 
+/* An encoder that falls over once convicts nobody; one that falls over each time ends the request that has the image,
+ * and no other. */
+static void probe_P41_a_crash_inside_an_image(void **state) {
+    static struct look l;
+    const char *model = vision_model;
+    baton_llama_ask text = BATON_LLAMA_ASK;
+    baton_result r;
+    baton_error err;
+    char alone[4096], answer[4096];
+    with_the_caller(state);
+    vision_model = "fake:len=20";
+    baton_llama *m = vision_open(NULL, 512);
+    look_init(&l, 41, "What is this?");
+    vision_answer(m, &l.ask, alone, NULL);
+    baton_llama_close(&m);
+    with_a_process(state);
+    vision_model = "fake:len=20,image_die=1,lives=1,die=segv@1";
+    m = vision_open(NULL, 512);
+    vision_answer(m, &l.ask, answer, NULL);
+    assert_string_equal(answer, alone);
+    baton_llama_close(&m);
+    vision_model = "fake:len=20,image_die=1,die=assert";
+    m = vision_open(NULL, 512);
+    assert_int_equal(baton_llama_generate(m, &l.ask, &r, &err), BATON_CRASHED);
+    baton_result_free(&r);
+    text.prompt = "who are you";
+    vision_answer(m, &text, answer, NULL);
+    assert_string_not_equal(answer, "");
+    baton_llama_close(&m);
+    vision_model = model;
+}
+
 /* The prompts that were prepared are gone, whatever became of them. */
 static void nothing_is_left(void **state) {
     struct bt_fake_stats stats;
@@ -202,6 +234,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(images_that_go_together_must_fit_into_one_decode),
         cmocka_unit_test(images_on_a_device_that_takes_turns),
         cmocka_unit_test(probe_P21_cancel_while_an_image_is_computed),
+        cmocka_unit_test(probe_P41_a_crash_inside_an_image),
         cmocka_unit_test(nothing_is_left),
     };
     vision_model = "fake:token_us=50";
