@@ -63,7 +63,9 @@ typedef struct baton_llama_params {
     baton_pooling pooling; /* other than OFF: the handle embeds or ranks, and does not generate. `sequences` texts then
                               go through a context together, unless it is exact */
     const char *mmproj; /* path of the model's projector, a GGUF file, which makes vectors of images: asks may then have
-                           images. Each context has one, and its memory. Not with an owner process. NULL: text alone */
+                           images. Each context has one, and its memory. An owner process is handed the open file, and
+                           loads it in its sandbox, for which the kernel must have Landlock (else
+                           BATON_UNSUPPORTED). NULL: text alone */
 } baton_llama_params;
 #define BATON_LLAMA_PARAMS                                                                                             \
     { sizeof(baton_llama_params), NULL, 0, 0, 0, -1, NULL, NULL, NULL, NULL, 0, BATON_POOLING_OFF, NULL }
