@@ -123,10 +123,12 @@ static const struct rule COMPUTING[] = {
 
 /* Files that were handed over are opened anew by libllama and libmtmd, for reading; Landlock sees to which. */
 enum { WRITING = O_WRONLY | O_RDWR | O_CREAT | O_TRUNC };
+/* A path alone says what exists, and Landlock lets anybody have one. */
+enum { NOT_READING = WRITING | O_PATH };
 static const struct rule OPENING[] = {
-    CALL_IF(openat, HAS_NO, 2, WRITING),
+    CALL_IF(openat, HAS_NO, 2, NOT_READING),
 #ifdef __NR_open
-    CALL_IF(open, HAS_NO, 1, WRITING),
+    CALL_IF(open, HAS_NO, 1, NOT_READING),
 #endif
 };
 

@@ -43,6 +43,9 @@ static int handed; /* a descriptor of a file that may be opened anew */
 static int open_passwd(void) {
     return open("/etc/passwd", O_RDONLY) < 0 ? errno : 0;
 }
+static int point_at_passwd(void) {
+    return open("/etc/passwd", O_PATH) < 0 ? errno : 0;
+}
 static int open_handed(void) {
     char path[32];
     snprintf(path, sizeof path, "/proc/self/fd/%d", handed);
@@ -144,6 +147,7 @@ static void a_projector_is_opened_and_nothing_else(void **state) {
     assert_int_equal(inside(&s, open_handed), 0);
     assert_int_equal(inside(&s, open_handed_to_write), EPERM);
     assert_int_equal(inside(&s, open_passwd), EACCES);
+    assert_int_equal(inside(&s, point_at_passwd), EPERM);
     assert_int_equal(inside(&s, make_a_file), EPERM);
     assert_int_equal(inside(&s, start_a_program), EPERM);
     handed = open("/etc/passwd", O_RDONLY | O_CLOEXEC); /* open, and not handed over */
