@@ -544,6 +544,36 @@ static void owners_tell_what_it_is_and_who_asked(void **state) {
     }
 }
 
+static baton_llama *_Atomic logged;
+static _Atomic int reentrant;
+
+static void look_from_the_log(void *arg, baton_log_level level, const char *line) {
+    (void)arg;
+    (void)level;
+    (void)line;
+    baton_snapshot s = {.size = sizeof s};
+    if (logged && baton_llama_snapshot(logged, &s, NULL) == BATON_REENTRANT)
+        reentrant++;
+    baton_snapshot_free(&s);
+}
+
+/* What an owner process prints is logged by the one thread that could answer. */
+static void a_snapshot_from_the_log_of_its_own_model_is_refused(void **state) {
+    (void)state;
+    baton_llama *m = open_owner("fake:len=20,print=1", BATON_OWNER_PROCESS, 1, BATON_POOLING_OFF);
+    baton_log_set(BATON_LOG_DEBUG, look_from_the_log, NULL);
+    logged = m;
+    baton_stream *stream = ask_for(m, 61, 1);
+    overlap_wait_until(reentrant);
+    (void)baton_stream_close(&stream, NULL);
+    baton_snapshot s = look_at(m); /* from here it is answered */
+    assert_true(s.owner[0].ready);
+    baton_snapshot_free(&s);
+    logged = NULL;
+    baton_llama_close(&m);
+    baton_log_set(BATON_LOG_INFO, NULL, NULL);
+}
+
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(who_holds_and_who_waits_in_the_order_of_service),
@@ -554,6 +584,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(owners_tell_who_runs_and_who_waits),
         cmocka_unit_test(a_process_that_ended_is_told_with_its_last_words),
         cmocka_unit_test(owners_tell_what_it_is_and_who_asked),
+        cmocka_unit_test(a_snapshot_from_the_log_of_its_own_model_is_refused),
     };
     return bt_test_run(tests, argc, argv);
 }
