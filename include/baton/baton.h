@@ -299,7 +299,8 @@ BATON_API void baton_ticket_drop(baton_ticket **ticket);
     X(RESET, 14, "reset")                                                                                              \
     X(GIVEN, 15, "hand-over, not taken yet")                                                                           \
     X(ENCODE, 16, "encode")                                                                                            \
-    X(DETECT, 17, "detect language")
+    X(DETECT, 17, "detect language")                                                                                   \
+    X(SCORE, 18, "score")
 
 typedef enum baton_op {
 #define BATON_OP_ENUM(name, number, text) BATON_OP_##name = number,
@@ -407,11 +408,35 @@ typedef struct baton_context_use {
     double utilisation;      /* share of the time since the open that it was held, 0 .. 1 */
 } baton_context_use;
 
+/* One request under way with an owner of its own (BATON_OWNER_THREAD, BATON_OWNER_PROCESS). */
+typedef struct baton_running {
+    uint64_t id, flow;
+    int context;     /* that it is in; -1: it has a place, and waits for an owner that is being started again */
+    baton_op op;     /* BATON_OP_GENERATE, _EMBED, _SCORE, _TRANSCRIBE */
+    bool inside;     /* in the native calls under way, as far as its owner has said */
+    unsigned tid;    /* who asked; 0: nobody waits for it any more */
+    char thread[16]; /* its name, "exited" when it is gone */
+    int64_t for_ms;  /* since it was granted its place */
+    uint32_t tokens; /* of its answer that have come */
+} baton_running;
+
+/* How the owner of a context is: a thread, or a process that is started again when it ends. */
+typedef struct baton_owner_health {
+    char state[16]; /* "ready", "silent" (no word for a while), "probation" (it tries out who may have ended the last
+                       one), "starting", "restarting", "ending", "hung", "given up", "closed" */
+    bool ready;     /* it has answered lately, and takes requests */
+    bool gone;      /* for good */
+    int running;    /* requests in it */
+    uint32_t restarts;
+    int64_t for_ms, heard_ms; /* since it is starting, up, or ending; since its last word */
+    char last_end[256];       /* how the one before ended, with its last words; "" */
+} baton_owner_health;
+
 /* One who waits. */
 typedef struct baton_waiting {
     uint64_t id, flow;
     int priority, position; /* position: 0 is next */
-    unsigned tid;           /* who asked */
+    unsigned tid;           /* who asked; 0: nobody waits for it any more */
     int64_t for_ms;
 } baton_waiting;
 
@@ -438,6 +463,14 @@ typedef struct baton_snapshot {
     unsigned device_tid;
     int64_t device_ms;
     int device_waiting;
+    /* With owners of their own; else 0 and NULL. Several requests may be in a context: they are listed here, and
+     * context[i] tells the oldest of them, with the thread that asked it; held_ms since the context was empty. `inside`
+     * is what the owner said last. A place is granted and held, not a context: granted and the histograms are of
+     * those, and grants of what was sent to that context, a second time after its owner's end, too. Waiting: the first
+     * 64, with their true positions */
+    int running; /* elements of run */
+    baton_running *run;
+    baton_owner_health *owner; /* as many as contexts */
 } baton_snapshot;
 
 /* Takes a snapshot, without any lock and without a word to those who acquire and release. What may be inconsistent:

@@ -457,9 +457,11 @@ BATON_API baton_status baton_llama_run(baton_llama *llama, const baton_request *
  * Threads: any. Blocks: never. Since: 0.1.0. */
 BATON_API void baton_llama_get_counts(const baton_llama *llama, baton_counts *counts);
 
-/* A snapshot of the model's contexts, as baton_pool_snapshot.
- * Returns: also BATON_UNSUPPORTED with an owner thread: nobody holds a context there; baton_llama_get_counts says how
- * busy it is. Threads: any. Blocks: never; it looks up the holders' names in /proc. Since: 0.1.0. */
+/* A snapshot of the model's contexts, as baton_pool_snapshot. With an owner thread or processes it is all of one
+ * instant, and tells each request under way and how each owner is.
+ * Returns: also BATON_CLOSED while the model is being closed, and BATON_REENTRANT on the thread that would have to
+ * answer, in a log handler. Threads: any. Blocks: never on native code; with owners of their own for the moment that
+ * the I/O thread takes to answer. It looks up threads' names in /proc. Since: 0.1.0. */
 BATON_API baton_status baton_llama_snapshot(const baton_llama *llama, baton_snapshot *snapshot,
                                             baton_error *err) BATON_MUST_USE;
 

@@ -348,10 +348,8 @@ BATON_API struct whisper_context *baton_whisper_context(const baton_whisper *whi
 /* Fills *counts, whose size the caller has set. Threads: any. Blocks: never. Since: 0.1.0. */
 BATON_API void baton_whisper_get_counts(const baton_whisper *whisper, baton_counts *counts);
 
-/* A snapshot of the model's states, as baton_pool_snapshot.
- * Returns: as baton_pool_snapshot; BATON_UNSUPPORTED with owners of their own. Threads: any. Blocks: never; it looks up
- * the holders' names in /proc. Since: 0.1.0.
- */
+/* A snapshot of the model's states, as baton_pool_snapshot; with owners of their own as baton_llama_snapshot.
+ * Returns: as baton_llama_snapshot. Threads: any. Blocks: as baton_llama_snapshot. Since: 0.1.0. */
 BATON_API baton_status baton_whisper_snapshot(const baton_whisper *whisper, baton_snapshot *snapshot,
                                               baton_error *err) BATON_MUST_USE;
 

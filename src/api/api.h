@@ -94,6 +94,10 @@ baton_status bt_llama_verdict(baton_llama *llama, baton_status status, baton_err
 baton_status bt_llama_acquire(baton_llama *llama, const baton_request *theirs, baton_request *mine,
                               struct bt_lease *lease, baton_error *err) BATON_TRY_ACQUIRE(0, lease);
 
+/* A snapshot of owners, with the model's name and the device that they take turns on; "": none. */
+baton_status bt_owners_snapshot(struct bt_io *io, const char *name, const char *device, baton_snapshot *snapshot,
+                                baton_error *err);
+
 /* All but its size. */
 static inline void bt_give_counts(const struct bt_counts *c, baton_counts *out) {
     *out = (baton_counts){0,          c->slots,     c->running,   c->queued,    c->accepted,

@@ -17,6 +17,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "baton/guard.h"
+
 /* On the stack of whoever waits for it. */
 struct command {
     struct bt_list link;
@@ -276,6 +278,7 @@ baton_status bt_io_submit(struct bt_io *io, struct bt_submit *ask, const struct 
     atomic_fetch_add(&io->refs, 1);
     s->io = io;
     s->fd = -1;
+    s->tid = baton_guard_self();
     bt_list_init(&s->news);
     pthread_mutex_init(&s->lock, NULL);
     pthread_condattr_init(&monotonic);

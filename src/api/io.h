@@ -33,6 +33,8 @@ baton_status bt_io_submit(struct bt_io *io, struct bt_submit *s, const struct bt
 
 bool bt_io_cancel(struct bt_io *io, uint64_t id);
 void bt_io_counts(struct bt_io *io, struct bt_counts *counts);
+/* As bt_front_snapshot, and the threads' names. _CLOSED; _REENTRANT on the I/O thread. */
+baton_status bt_io_snapshot(struct bt_io *io, baton_snapshot *s, baton_error *err);
 
 /* Runs `run` on the owner thread of the least loaded context, between its native calls. BATON_REENTRANT when this
  * thread is an owner of this model. */

@@ -27,6 +27,7 @@ struct bt_io {
 struct bt_io_stream {
     struct bt_io *io;
     uint64_t id;
+    unsigned tid; /* who asked */
     _Atomic int refs;
     /* the I/O thread's */
     struct bt_request *request; /* NULL: over */

@@ -5,21 +5,38 @@
 
 #include "api/api.h"
 
+/* A struct that ends before `owner` could not be freed of what it does not know. */
+static bool knows_owners(const baton_snapshot *s) {
+    return s->size >= offsetof(baton_snapshot, owner) + sizeof s->owner;
+}
+
+static void free_owners(baton_snapshot *s) {
+    free(s->run);
+    free(s->owner);
+    s->run = NULL;
+    s->owner = NULL;
+    s->running = 0;
+}
+
+/* What is known of the whole, to a struct of the program's size. */
+static void give(baton_snapshot *mine, struct bt_device_use use, baton_snapshot *snapshot) {
+    mine->size = snapshot->size;
+    snprintf(mine->device, sizeof mine->device, "%s", use.name);
+    mine->device_tid = use.tid;
+    mine->device_ms = use.for_ms;
+    mine->device_waiting = use.waiting;
+    if (!knows_owners(mine))
+        free_owners(mine);
+    memcpy(snapshot, mine, BT_MIN(mine->size, sizeof *mine));
+}
+
 static baton_status take(const struct bt_pool *pool, struct bt_device *device, baton_snapshot *snapshot,
                          baton_error *err) {
-    size_t size = snapshot->size;
     baton_snapshot mine;
     baton_status status = bt_pool_snapshot(pool, &mine, err);
-    if (status)
-        return status;
-    mine.size = size;
-    struct bt_device_use use = bt_device_use(device);
-    snprintf(mine.device, sizeof mine.device, "%s", use.name);
-    mine.device_tid = use.tid;
-    mine.device_ms = use.for_ms;
-    mine.device_waiting = use.waiting;
-    memcpy(snapshot, &mine, BT_MIN(size, sizeof mine));
-    return BATON_OK;
+    if (!status)
+        give(&mine, bt_device_use(device), snapshot);
+    return status;
 }
 
 /* A struct that is too short for the two pointers could not be freed. */
@@ -33,17 +50,27 @@ baton_status baton_pool_snapshot(const baton_pool *pool, baton_snapshot *snapsho
     return take((const struct bt_pool *)pool, NULL, snapshot, err);
 }
 
+baton_status bt_owners_snapshot(struct bt_io *io, const char *name, const char *device, baton_snapshot *snapshot,
+                                baton_error *err) {
+    baton_snapshot mine;
+    if (!has_size(snapshot))
+        return bt_misuse(err, BATON_MISUSE, "a snapshot needs its own size: baton_snapshot s = {sizeof s}");
+    baton_status status = bt_told(bt_io_snapshot(io, &mine, err), err);
+    if (status)
+        return status;
+    snprintf(mine.name, sizeof mine.name, "%s", name);
+    give(&mine, bt_device_named(device), snapshot);
+    return BATON_OK;
+}
+
 baton_status baton_llama_snapshot(const baton_llama *llama, baton_snapshot *snapshot, baton_error *err) {
     if (!llama || !has_size(snapshot))
         return bt_misuse(err, BATON_MISUSE,
                          "a snapshot needs a model, and its own size: baton_snapshot s = {sizeof s}");
     BT_IN_CALL(llama);
-    if (!llama->caller)
-        return bt_fail(
-            err, BATON_UNSUPPORTED,
-            "%s has owner threads: no caller ever holds a context of it. baton_llama_get_counts says how busy "
-            "it is",
-            llama->info.name);
+    if (llama->io) /* processes take no turns with this one */
+        return bt_owners_snapshot(llama->io, llama->info.name,
+                                  llama->policy.owner == BATON_OWNER_THREAD ? llama->info.device : "", snapshot, err);
     return take(bt_caller_pool(llama->caller), llama->model->device, snapshot, err);
 }
 
@@ -55,6 +82,8 @@ void baton_snapshot_free(baton_snapshot *snapshot) {
     snapshot->context = NULL;
     snapshot->waiting = NULL;
     snapshot->contexts = snapshot->listed = 0;
+    if (knows_owners(snapshot))
+        free_owners(snapshot);
 }
 
 static void histogram(struct bt_buf *b, const char *name, const uint64_t *counts) {
@@ -80,6 +109,40 @@ static void one_context(struct bt_buf *b, const baton_context_use *u) {
         bt_buf_addf(b, ",\"op_ms\":%lld,\"held_ms\":%lld", (long long)u->for_ms, (long long)u->held_ms);
     }
     bt_buf_adds(b, "}");
+}
+
+static void one_running(struct bt_buf *b, const baton_running *r) {
+    bt_buf_addf(b, "{\"request\":\"%llu\",\"flow\":\"%llu\",\"context\":%d,\"op\":", (unsigned long long)r->id,
+                (unsigned long long)r->flow, r->context);
+    bt_json_string(b, baton_op_text(r->op), strlen(baton_op_text(r->op)));
+    bt_buf_addf(b, ",\"inside\":%s,\"tid\":%u,\"thread\":", r->inside ? "true" : "false", r->tid);
+    bt_json_string(b, r->thread, strnlen(r->thread, sizeof r->thread));
+    bt_buf_addf(b, ",\"for_ms\":%lld,\"tokens\":%u}", (long long)r->for_ms, r->tokens);
+}
+
+static void one_owner(struct bt_buf *b, const baton_owner_health *o) {
+    bt_buf_adds(b, "{\"state\":");
+    bt_json_string(b, o->state, strnlen(o->state, sizeof o->state));
+    bt_buf_addf(b, ",\"ready\":%s,\"gone\":%s,\"running\":%d,\"restarts\":%u,\"for_ms\":%lld,\"heard_ms\":%lld,",
+                o->ready ? "true" : "false", o->gone ? "true" : "false", o->running, o->restarts, (long long)o->for_ms,
+                (long long)o->heard_ms);
+    bt_buf_adds(b, "\"last_end\":");
+    bt_json_string(b, o->last_end, strnlen(o->last_end, sizeof o->last_end));
+    bt_buf_adds(b, "}");
+}
+
+static void owners(struct bt_buf *b, const baton_snapshot *s) {
+    bt_buf_adds(b, ",\"running\":[");
+    for (int i = 0; i < s->running; i++) {
+        bt_buf_adds(b, i ? "," : "");
+        one_running(b, &s->run[i]);
+    }
+    bt_buf_adds(b, "],\"owners\":[");
+    for (int i = 0; i < s->contexts; i++) {
+        bt_buf_adds(b, i ? "," : "");
+        one_owner(b, &s->owner[i]);
+    }
+    bt_buf_adds(b, "]");
 }
 
 /* Ids are strings: a number of 64 bits does not survive every reader. */
@@ -115,6 +178,8 @@ baton_status baton_snapshot_json(const baton_snapshot *snapshot, char **text, ba
         bt_buf_addf(&b, ",\"tid\":%u,\"for_ms\":%lld,\"waiting\":%d}", s.device_tid, (long long)s.device_ms,
                     s.device_waiting);
     }
+    if (s.owner)
+        owners(&b, &s);
     bt_buf_add(&b, "}", 2);
     if (b.failed) {
         bt_buf_free(&b);

@@ -29,6 +29,12 @@ int64_t bt_now_ns(void);
 int64_t bt_now_coarse_ns(void); /* within a tick (4 ms), at a tenth of the price */
 int64_t bt_deadline(int64_t now_ns, int64_t delay_ms);
 
+/* The element of a histogram (baton_snapshot) that counts the value. */
+static inline int bt_bucket(uint64_t value) {
+    int bits = value ? 64 - __builtin_clzll(value) : 0;
+    return BT_MIN(bits, BATON_BUCKETS - 1);
+}
+
 /* "worker-b", from /proc; "exited" when the thread is gone. */
 void bt_thread_name(unsigned tid, char *name, size_t size);
 

@@ -15,6 +15,7 @@ void bt_dispatch_init(struct bt_dispatch *d, const struct bt_dispatch_params *pa
     d->ops = ops;
     d->arg = arg;
     d->due_ns = BT_NEVER_NS;
+    d->opened_ns = now_of(d);
     bt_gate_init(&d->gate, params->contexts * params->sequences, params->queue_max);
     bt_list_init(&d->pending);
     bt_list_init(&d->running);
@@ -137,7 +138,7 @@ static bool passed_its_trial(const struct bt_request *r, const struct bt_frame_d
 
 static void pass(struct bt_request *r) {
     struct bt_dispatch *d = r->dispatch;
-    d->contexts[r->context].load--;
+    bt_dispatch_load(d, r->context, -1);
     bt_request_cleared(r);
     bt_request_pend(r);
     if (r->cancelled) /* too late for this owner, in time for the answer, which is not complete */
@@ -302,7 +303,7 @@ static void interrupted(struct bt_dispatch *d, struct bt_request *r, enum bt_bla
     } else if (r->tokens.failed || r->mores > 0 || (r->suspect_of >= 0 && c->life.life == BT_LIFE_GONE)) {
         bt_request_doom(r, crashed, how); /* what was asked on top of it is not here to be asked again */
     } else {
-        c->load--;
+        bt_dispatch_load(d, r->context, -1);
         r->on_trial = false;
         bt_request_pend(r);
     }

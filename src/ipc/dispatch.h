@@ -103,6 +103,9 @@ struct bt_dispatch_context {
     int calls;             /* sent there */
     int load, suspects;
     baton_error error; /* what its owner said it died of; of the last one */
+    /* for snapshots */
+    uint64_t sent;             /* requests, each attempt */
+    int64_t busy_ns, since_ns; /* with a load: until the last time it was empty; since when */
 };
 
 struct bt_dispatch {
@@ -115,6 +118,8 @@ struct bt_dispatch {
     struct bt_list pending, running, doomed, calls;
     uint64_t grants;
     struct bt_front_counts counts;
+    int64_t opened_ns;
+    uint64_t wait_us[BATON_BUCKETS], hold_ms[BATON_BUCKETS]; /* as in baton_snapshot */
     bool closing, opening; /* opening: nothing is restarted, so that who opens hears of it */
     void (*on_ready)(void *arg, int context, const struct bt_frame_ready *ready); /* may be NULL */
     int64_t due_ns;                                                               /* when the next tick is due */
@@ -130,6 +135,10 @@ baton_status bt_dispatch_submit(struct bt_dispatch *d, struct bt_submit *s, cons
 struct bt_request *bt_dispatch_find(struct bt_dispatch *d, uint64_t id);
 
 void bt_dispatch_holders(const struct bt_dispatch *d, struct bt_buf *out); /* who has the slots */
+
+/* snapshot.c. As bt_front_snapshot, but for the owners, which are all 0. */
+baton_status bt_dispatch_snapshot(const struct bt_dispatch *d, unsigned (*asker)(const void *arg), baton_snapshot *s,
+                                  baton_error *err);
 
 /* What a context's owner said. Handlers are called. One that is condemned is not listened to. */
 bool bt_dispatch_listens(const struct bt_dispatch *d, int context);
@@ -169,6 +178,11 @@ baton_status bt_dispatch_call_data(struct bt_dispatch *d, int context, const str
 baton_status bt_dispatch_reply(struct bt_dispatch *d, int context, const struct bt_frame *frame);
 void bt_dispatch_bereave_calls(struct bt_dispatch *d, int context, const char *how);
 void bt_dispatch_end_calls(struct bt_dispatch *d, const char *how);
+
+/* snapshot.c: every change of a context's load; who was granted a slot; who gives it back. */
+void bt_dispatch_load(struct bt_dispatch *d, int context, int change);
+void bt_dispatch_granted(struct bt_dispatch *d, const struct bt_waiter *w);
+void bt_dispatch_released(struct bt_dispatch *d, int64_t held_ns);
 
 /* Between dispatch.c and request.c. */
 void bt_request_unsend(struct bt_request *r); /* nothing more of it goes to its context */

@@ -308,6 +308,26 @@ void bt_front_health(const struct bt_front *f, int context, struct bt_front_heal
         h->retry_ns = s->life == BT_LIFE_WAITING ? BT_MAX(s->start_ns, now) + BT_NS_PER_S : now + BT_NS_PER_S;
 }
 
+baton_status bt_front_snapshot(const struct bt_front *f, unsigned (*asker)(const void *arg), baton_snapshot *s,
+                               baton_error *err) {
+    baton_status status = bt_dispatch_snapshot(&f->dispatch, asker, s, err);
+    int64_t now = bt_now_ns();
+    for (int i = 0; i < s->contexts; i++) {
+        baton_owner_health *o = &s->owner[i];
+        struct bt_front_health h;
+        bt_front_health(f, i, &h);
+        *o = (baton_owner_health){.ready = h.ready,
+                                  .gone = h.gone,
+                                  .running = h.running,
+                                  .restarts = h.restarts,
+                                  .for_ms = BT_MAX(now - h.since_ns, 0) / BT_NS_PER_MS,
+                                  .heard_ms = BT_MAX(now - h.heard_ns, 0) / BT_NS_PER_MS};
+        snprintf(o->state, sizeof o->state, "%s", h.state);
+        snprintf(o->last_end, sizeof o->last_end, "%s", h.last_end);
+    }
+    return status;
+}
+
 bool bt_front_ready(const struct bt_front *f) {
     struct bt_front_health h;
     for (int i = 0; i < f->params.contexts; i++) {
@@ -350,6 +370,7 @@ static baton_status wait_ready(struct bt_front *f, baton_error *err) {
     }
     for (int i = 0; i < f->params.contexts; i++)
         f->dispatch.contexts[i].life.params.restarts = f->dispatch.params.restarts;
+    f->dispatch.opened_ns = bt_now_ns(); /* a load is no use of a context, nor the lack of one */
     return BATON_OK;
 }
 

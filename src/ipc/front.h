@@ -104,6 +104,10 @@ void bt_request_consumed(struct bt_request *r, uint32_t tokens);
 
 uint64_t bt_request_id(const struct bt_request *r);
 int bt_request_context(const struct bt_request *r); /* that it runs on; -1: none */
+/* All that is known, but its size, its name and the threads' names; freed with baton_snapshot_free. asker: the thread
+ * that a request's handler arg stands for. _NO_MEMORY. */
+baton_status bt_front_snapshot(const struct bt_front *f, unsigned (*asker)(const void *arg), baton_snapshot *s,
+                               baton_error *err);
 /* Who has the slots, appended as a text. */
 void bt_front_holders(const struct bt_front *f, struct bt_buf *out);
 int bt_request_position(const struct bt_request *r); /* in the queue: 0 is next; -1: running */

@@ -46,7 +46,7 @@ static void leave(struct bt_request *r) {
     bt_request_cleared(r);
     bt_request_unsend(r);
     if (r->at == BT_RUNNING)
-        d->contexts[r->context].load--;
+        bt_dispatch_load(d, r->context, -1);
     bt_list_remove(&r->link);
     bt_list_remove(&r->bucket);
     struct bt_waiter *next = bt_gate_give(&d->gate, &r->waiter, now_of(d));
@@ -76,6 +76,8 @@ void bt_request_conclude(struct bt_request *r, struct bt_outcome *outcome) {
     outcome->run_ns = now - granted;
     outcome->attempts = r->attempt;
     outcome->context = r->context;
+    if (r->at != BT_QUEUED)
+        bt_dispatch_released(d, outcome->run_ns);
     count(d, outcome);
     leave(r);
     request_free(r);
@@ -91,7 +93,7 @@ static void conclude_early(struct bt_request *r, baton_status status, const char
 /* Told when nobody stands in the middle of the books. */
 void bt_request_doom(struct bt_request *r, baton_status verdict, const char *why) {
     if (r->at == BT_RUNNING)
-        r->dispatch->contexts[r->context].load--;
+        bt_dispatch_load(r->dispatch, r->context, -1);
     bt_request_unsend(r);
     bt_request_cleared(r);
     bt_list_remove(&r->link);
@@ -116,6 +118,7 @@ void bt_request_pend(struct bt_request *r) {
     struct bt_dispatch *d = r->dispatch;
     if (r->at == BT_QUEUED) {
         r->order = d->grants++;
+        bt_dispatch_granted(d, &r->waiter);
         r->run_deadline_ns = bt_deadline(r->waiter.granted_ns, r->run_ms);
     }
     bt_request_unsend(r);
@@ -176,7 +179,8 @@ void bt_request_send(struct bt_request *r, int context) {
     r->context = context;
     r->seen = false;
     r->before = r->n_tokens;
-    c->load++;
+    c->sent++;
+    bt_dispatch_load(d, context, 1);
     r->on_trial = r->suspect_of >= 0;
     r->trial_end = r->n_tokens + BT_TRIAL_TOKENS;
     if (r->on_trial && r->max_tokens >= 0)

@@ -119,10 +119,6 @@ struct bt_wait {
 static inline void bt_meter_add(_Atomic uint64_t *counter, uint64_t n) {
     atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n, memory_order_relaxed);
 }
-static inline int bt_bucket(uint64_t value) {
-    int bits = value ? 64 - __builtin_clzll(value) : 0;
-    return BT_MIN(bits, BATON_BUCKETS - 1);
-}
 
 static inline bool bt_op_inside(unsigned op) {
     return op != BT_OP_IDLE && op != BT_OP_GIVEN;

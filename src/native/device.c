@@ -122,6 +122,13 @@ struct bt_device_use bt_device_use(struct bt_device *d) {
     return use;
 }
 
+struct bt_device_use bt_device_named(const char *name) {
+    pthread_mutex_lock(&devices_lock);
+    struct bt_device *d = find_locked(name);
+    pthread_mutex_unlock(&devices_lock);
+    return bt_device_use(d);
+}
+
 void bt_device_thread_ends(unsigned tid) {
     pthread_mutex_lock(&devices_lock);
     struct bt_device *first = devices;

@@ -312,6 +312,7 @@ struct bt_device_use {
     int waiting;
 };
 struct bt_device_use bt_device_use(struct bt_device *d);
+struct bt_device_use bt_device_named(const char *name);
 
 /* libllama's contexts that a program made (`natives`, n of them, of one model, one sequence each), as they are: neither
  * they nor their model are freed with `*model` and contexts[], which need them to live that long. Not BATON_OK: nothing

@@ -294,9 +294,9 @@ static baton_status lease_as(baton_owner owner, baton_error *err) {
             status = baton_lease_release(&lease, BATON_RESET, err);
         if (!status)
             status = baton_llama_reset(m, NULL, err);
-        if (!status)
-            status = baton_llama_snapshot(m, &shot, err);
     }
+    if (!status)
+        status = baton_llama_snapshot(m, &shot, err);
     if (!status)
         status = baton_llama_run(m, NULL, nothing, NULL, err);
     if (!status && baton_llama_cancel(m, 4711))
@@ -541,7 +541,7 @@ static const struct trial trials[] = {
     {"llama_tokenize", try_tokenize, false},
     {"llama_detokenize llama_piece llama_metadata llama_metadata_get", try_words, false},
     {"llama_acquire llama_reset llama_snapshot llama_run llama_cancel llama_get_counts", try_lease, false},
-    {"llama_run llama_cancel llama_get_counts", try_visit, true},
+    {"llama_snapshot llama_run llama_cancel llama_get_counts", try_visit, true},
     {"llama_embed", try_embed_one, false},
     {"llama_embed_batch embeddings_free", try_embed, false},
     {"llama_embed_each", try_embed_each, false},
