@@ -79,6 +79,19 @@ def probe_P52_audio_that_cannot_be_heard_is_told():
 
 
 @test
+def probe_P52_five_minutes_fit_into_a_line_and_seven_do_not():
+    second = sound(1)
+    with Parent(*EAR, "--workers", "2") as p:
+        p.send("long", transcribe(wav(second * 300), response_format="verbose_json"))
+        p.send("short", transcribe())
+        a = p.take("long").result
+        equal((a["duration"], len(a["segments"])), (300, 300))
+        equal(p.take("short").error, None)
+        a = p.do("longer", transcribe(wav(second * 420)))
+        equal((a.code(), a.retry), ("BATON_TOO_LONG", False))
+
+
+@test
 def any_bytes_are_no_more_than_an_error():
     draw = seed()
     good = wav(sound(0.2))
