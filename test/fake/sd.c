@@ -266,7 +266,7 @@ static void probe_P02_several_wait_and_each_gets_its_own(void **state) {
     enum { N = 6 };
     static struct painter alone[N], together[N];
     baton_policy policy = BATON_POLICY;
-    char prompts[N][16];
+    char prompts[N][32];
     (void)state;
     policy.when_full = BATON_WAIT;
     baton_sd *sd = open_sd(&policy, "a.gguf", NULL);
