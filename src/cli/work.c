@@ -27,15 +27,15 @@ static const struct bt_command COMMAND = {
     .name = "work",
     .operands = "",
     .about = "Works off tasks that come as JSON lines on stdin, answers as lines on stdout: runqy's stdio protocol.\n"
-             "Prints {\"status\":\"ready\"} when the models are loaded. payload.kind is chat, completion, embed or\n"
-             "score, the rest of the payload as in the HTTP API.",
+             "Prints {\"status\":\"ready\"} when the models are loaded. payload.kind is chat, completion, embed,\n"
+             "score or transcribe, the rest of the payload as in the HTTP API.",
     .notes = "Where nothing else is said, a model has as many sequences as there are workers.\n"
              "Exit codes: 0 after SIGTERM or the end of stdin, all tasks answered; 1 failed, or ended by a second\n"
              "signal; 2 asked wrongly.",
 };
 
-static const enum bt_config_group GROUPS[] = {BT_GROUP_MODEL, BT_GROUP_POOLING, BT_GROUP_POLICY, BT_GROUP_OWNER,
-                                              BT_GROUP_WORK};
+static const enum bt_config_group GROUPS[] = {BT_GROUP_MODEL,  BT_GROUP_KIND,  BT_GROUP_POOLING,
+                                              BT_GROUP_POLICY, BT_GROUP_OWNER, BT_GROUP_WORK};
 
 struct setup {
     struct bt_work_models_params models;

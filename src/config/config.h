@@ -113,7 +113,7 @@ enum bt_config_group {
     BT_GROUP_MODEL,   /* bt_model_settings: --model, --ctx, ...: every subcommand */
     BT_GROUP_POLICY,  /* bt_model_settings: --contexts, --sequences, --when-full, ... */
     BT_GROUP_POOLING, /* bt_model_settings: --pooling: of files and serve */
-    BT_GROUP_KIND,    /* bt_model_settings: kind, sequential: of files alone */
+    BT_GROUP_KIND,    /* bt_model_settings: --kind, --sequential: of files and work */
     BT_GROUP_OWNER,   /* bt_model_settings: --owner, --no-sandbox, ...: every subcommand */
     BT_GROUP_ADDRESS, /* bt_serve_settings */
     BT_GROUP_LIMITS,  /* bt_serve_settings */

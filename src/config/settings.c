@@ -73,6 +73,8 @@ baton_status bt_model_settings_complete(struct bt_model_settings *m, baton_error
                        (long long)m->hang_limit, BT_HANG_MIN_MS);
     if (m->file && strcmp(m->file, "builtin") == 0)
         m->file = NULL;
+    if (m->kind == BT_MODEL_SPEECH && !m->file)
+        return bt_fail(err, BATON_INVALID, "kind = speech needs a model's file: no built-in model hears");
     m->contexts = m->contexts > 0 ? m->contexts : 1;
     m->sequences = m->sequences > 0 ? m->sequences : one ? 1 : SEQUENCES_PRESET;
     if (m->exact == BT_EXACT_AUTO)
@@ -122,4 +124,7 @@ void bt_model_settings_front(const struct bt_model_settings *m, struct bt_front_
     };
     bt_model_settings_apply(m, &p->model, &p->context);
     bt_model_settings_owner(m, p);
+    p->hears = m->kind == BT_MODEL_SPEECH;
+    if (p->hears && p->model.gpu_layers != 0)
+        p->model.gpu_layers = 1; /* all or nothing there, on the first GPU: see struct bt_spawn_params */
 }

@@ -16,8 +16,7 @@ static int sextet(unsigned char c) {
                                   : -1;
 }
 
-/* Of a text without line breaks; *bytes is malloc'd. False: it is no base64, or *bytes is NULL. */
-static bool from_base64(const char *text, size_t len, unsigned char **bytes, size_t *n) {
+bool bt_in_base64(const char *text, size_t len, unsigned char **bytes, size_t *n) {
     uint32_t word = 0;
     *n = 0;
     *bytes = malloc(len / 4 * 3 + 4);
@@ -67,7 +66,7 @@ bool bt_in_image(struct bt_in *x, const char *param, const json_t *part, size_t 
         return bt_in_no_memory(x);
     unsigned char *bytes;
     size_t n;
-    bool sound = from_base64(data, json_string_length(url) - (size_t)(data - text), &bytes, &n);
+    bool sound = bt_in_base64(data, json_string_length(url) - (size_t)(data - text), &bytes, &n);
     if (!bytes)
         return bt_in_no_memory(x);
     s->images[s->n_images++] = (struct bt_image){.bytes = bytes, .len = n, .message = message, .offset = offset};

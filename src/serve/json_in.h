@@ -31,7 +31,9 @@ bool bt_in_real(struct bt_in *x, const char *key, double lo, double hi, float *o
 bool bt_in_int(struct bt_in *x, const char *key, json_int_t lo, json_int_t hi, json_int_t *out);
 bool bt_in_bool(struct bt_in *x, const char *key, bool *out); /* false when absent */
 
-/* image_in.c: one "image_url" part, in front of that byte of that message; its bytes are the request's. */
+/* image_in.c: of a text without line breaks; *bytes is malloc'd. False: it is no base64, or *bytes is NULL. */
+bool bt_in_base64(const char *text, size_t len, unsigned char **bytes, size_t *n);
+/* One "image_url" part, in front of that byte of that message; its bytes are the request's. */
 bool bt_in_image(struct bt_in *x, const char *param, const json_t *part, size_t message, size_t offset);
 void bt_in_images_free(struct bt_submit *s);
 

@@ -12,6 +12,8 @@
 #include "serve/embed_out.h"
 #include "serve/openai_out.h"
 #include "serve/served.h"
+#include "serve/speech_in.h"
+#include "serve/speech_out.h"
 #include "task/json.h"
 
 struct bt_work_models {
@@ -24,12 +26,21 @@ struct bt_work_models {
     struct bt_buf scratch;
 };
 
+/* Of a transcription; its text is in `out`. */
+struct speech {
+    struct bt_speech_out out;
+    bool verbose;
+    int64_t audio_ms;
+    baton_status lost; /* what came makes no sense, or there was no memory for it */
+};
+
 struct job {
     struct bt_work_models *models;
     struct bt_task *task;
     struct bt_request *request;
     struct bt_openai_out out;
     struct bt_embed_request *asked; /* vectors or scores; NULL: text */
+    struct speech *speech;          /* NULL: something else */
     const struct bt_served *model;
     struct bt_buf text;       /* or the records */
     uint32_t pieces, unacked; /* unacked: taken, and told to the front once the parent has made room */
@@ -42,6 +53,9 @@ static void job_free(struct job *j) {
     if (j->asked)
         bt_embed_request_free(j->asked);
     free(j->asked);
+    if (j->speech)
+        bt_speech_out_free(&j->speech->out);
+    free(j->speech);
     bt_openai_out_free(&j->out);
     bt_buf_free(&j->text);
     free(j);
@@ -77,8 +91,29 @@ static void on_data(void *arg, const char *bytes, size_t len) {
     bt_buf_add(&j->text, bytes, len);
 }
 
+/* Segments have no window as tokens have: there are no more than the audio has. */
+static void on_heard(void *arg, const char *bytes, size_t len) {
+    struct job *j = arg;
+    struct speech *s = j->speech;
+    struct bt_buf *b = &j->models->scratch;
+    if (s->lost)
+        return;
+    bt_speech_out_add(&s->out, bytes, len);
+    while (b->len = 0, (s->lost = bt_speech_out_next(&s->out, b)) == BATON_OK)
+        if (j->events)
+            bt_worker_event(j->models->worker, j->task, "segment", (struct bt_text){(const char *)b->data, b->len});
+    if (s->lost == BATON_AGAIN)
+        s->lost = BATON_OK;
+    else
+        bt_request_cancel(j->request, BATON_CANCELLED);
+}
+
 static baton_status put_answer(const struct job *j, const struct bt_outcome *o, struct bt_buf *b) {
     struct bt_text text = {(const char *)j->text.data, j->text.len};
+    if (j->speech) {
+        bt_speech_out_whole(&j->speech->out, j->speech->verbose, j->speech->audio_ms, b);
+        return BATON_OK;
+    }
     if (j->asked)
         return bt_embed_out(j->asked, j->model->names[0], bt_front_info(j->model->front)->ready.width, text, o, b);
     bt_openai_whole(&j->out, o, text.data, text.len, b);
@@ -97,15 +132,24 @@ static void answer_ok(struct job *j, const struct bt_outcome *o) {
     bt_worker_answer(j->models->worker, j->task, &a);
 }
 
+/* What there is of an answer's text. */
+static struct bt_text said(const struct job *j) {
+    const struct bt_buf *b = j->speech ? &j->speech->out.text : &j->text;
+    return (struct bt_text){(const char *)b->data, j->asked ? 0 : b->len};
+}
+
 static void on_done(void *arg, const struct bt_outcome *o) {
     struct job *j = arg;
     struct bt_work_models *m = j->models;
-    struct bt_answer cut = {
-        .status = o->status, .error = o->error, .partial = {(const char *)j->text.data, j->asked ? 0 : j->text.len}};
+    struct bt_answer cut = {.status = o->status, .error = o->error, .partial = said(j)};
     j->request = NULL;
     if (j->too_long) {
         cut.status = BATON_TOO_LONG;
         cut.error = "the answer does not fit into a line of 10 MiB: lower max_tokens";
+        bt_worker_answer(m->worker, j->task, &cut);
+    } else if (j->speech && j->speech->lost) {
+        cut.status = j->speech->lost == BATON_NO_MEMORY ? BATON_NO_MEMORY : BATON_FAILED;
+        cut.error = "what was heard could not be kept";
         bt_worker_answer(m->worker, j->task, &cut);
     } else if (o->status == BATON_OK) {
         answer_ok(j, o);
@@ -119,15 +163,17 @@ static void on_done(void *arg, const struct bt_outcome *o) {
     bt_worker_ended(m->worker, t);
 }
 
-enum kind { CHAT, COMPLETION, EMBED, SCORE };
+enum kind { CHAT, COMPLETION, EMBED, SCORE, TRANSCRIBE };
 
-#define KINDS "\"chat\", \"completion\", \"embed\" or \"score\""
+#define KINDS "\"chat\", \"completion\", \"embed\", \"score\" or \"transcribe\""
 
 /* What the payload asks for, or why it cannot be had. */
 static baton_status kind_of(const struct bt_task_line *is, enum kind *kind, baton_error *err) {
-    static const char *const names[] = {
-        [CHAT] = "chat", [COMPLETION] = "completion", [EMBED] = "embed", [SCORE] = "score"};
-    static const char *const others[] = {"transcribe", "image"};
+    static const char *const names[] = {[CHAT] = "chat",
+                                        [COMPLETION] = "completion",
+                                        [EMBED] = "embed",
+                                        [SCORE] = "score",
+                                        [TRANSCRIBE] = "transcribe"};
     if (is->payload.data[0] == 'n')
         return bt_fail(err, BATON_INVALID,
                        "payload is null: expected an object with kind (runqy sends null where the payload was no JSON, "
@@ -142,10 +188,9 @@ static baton_status kind_of(const struct bt_task_line *is, enum kind *kind, bato
             *kind = (enum kind)i;
             return BATON_OK;
         }
-    for (size_t i = 0; i < BT_COUNT(others); i++)
-        if (bt_json_says(is->work_kind, others[i]))
-            return bt_fail(err, BATON_UNSUPPORTED,
-                           "payload.kind is \"%s\", and no model of this worker can do that: use " KINDS, others[i]);
+    if (bt_json_says(is->work_kind, "image"))
+        return bt_fail(err, BATON_UNSUPPORTED,
+                       "payload.kind is \"image\", and no model of this worker can do that: use " KINDS);
     return bt_fail(err, BATON_INVALID, "payload.kind is %.*s: expected " KINDS, (int)BT_MIN(is->work_kind.len, 40u),
                    is->work_kind.data);
 }
@@ -156,6 +201,29 @@ static baton_status status_of(const struct bt_api_error *e, baton_error *err) {
                           : e->code && strncmp(e->code, "unsupported", 11) == 0 ? BATON_UNSUPPORTED
                                                                                 : BATON_INVALID;
     return bt_fail(err, status, "%s", e->text);
+}
+
+struct choice {
+    const struct bt_served_set *set;
+    bool hears; /* what is asked */
+};
+
+/* Who names none means the first that can; without such a one, the first says why it cannot. */
+static const struct bt_openai_model *choose(void *arg, const char *name, char *why, size_t size) {
+    const struct choice *c = arg;
+    for (int i = 0; i < c->set->n && !name; i++)
+        if (c->set->models[i].openai.hears == c->hears)
+            return &c->set->models[i].openai;
+    return bt_served_choose((void *)c->set, name, why, size);
+}
+
+/* For what is not speech. */
+static baton_status check_reads(const struct bt_openai_model *model, baton_error *err) {
+    if (!model->hears)
+        return BATON_OK;
+    return bt_fail(err, BATON_UNSUPPORTED,
+                   "%s is a model of kind = speech: ask it with kind \"transcribe\", or another",
+                   BT_CONTAINER(model, const struct bt_served, openai)->names[0]);
 }
 
 static baton_status submit_text(struct job *j, struct bt_openai_request *r, baton_error *err) {
@@ -197,25 +265,32 @@ static baton_status began(struct job *j, baton_status status) {
 }
 
 static baton_status start_text(struct bt_work_models *m, struct bt_task *t, bool chat, baton_error *err) {
-    const struct bt_openai_models choose = {bt_served_choose, &m->served};
+    struct choice choice = {&m->served, false};
+    const struct bt_openai_models models = {choose, &choice};
     struct bt_openai_request r;
     struct bt_api_error e;
-    if (!bt_openai_parse(&r, chat, t->is.payload.data, t->is.payload.len, &choose, bt_random64(), &e))
+    if (!bt_openai_parse(&r, chat, t->is.payload.data, t->is.payload.len, &models, bt_random64(), &e))
         return status_of(&e, err);
-    struct job *j = job_new(m, t, r.model);
-    baton_status status =
-        j ? began(j, submit_text(j, &r, err)) : bt_fail(err, BATON_NO_MEMORY, "no memory for the task");
+    baton_status status = check_reads(r.model, err);
+    struct job *j = status ? NULL : job_new(m, t, r.model);
+    if (!status)
+        status = j ? began(j, submit_text(j, &r, err)) : bt_fail(err, BATON_NO_MEMORY, "no memory for the task");
     bt_openai_request_free(&r);
     return status;
 }
 
 static baton_status start_vectors(struct bt_work_models *m, struct bt_task *t, bool score, baton_error *err) {
-    const struct bt_openai_models choose = {bt_served_choose, &m->served};
+    struct choice choice = {&m->served, false};
+    const struct bt_openai_models models = {choose, &choice};
     struct bt_text p = t->is.payload;
     struct bt_embed_request r;
     struct bt_api_error e;
-    if (!(score ? bt_rerank_parse : bt_embed_parse)(&r, p.data, p.len, &choose, &e))
+    if (!(score ? bt_rerank_parse : bt_embed_parse)(&r, p.data, p.len, &models, &e))
         return status_of(&e, err);
+    if (check_reads(r.model, err)) {
+        bt_embed_request_free(&r);
+        return err->status;
+    }
     struct job *j = job_new(m, t, r.model);
     struct bt_embed_request *asked = j ? malloc(sizeof *asked) : NULL;
     if (!asked) {
@@ -229,12 +304,41 @@ static baton_status start_vectors(struct bt_work_models *m, struct bt_task *t, b
     return began(j, submit_vectors(j, err));
 }
 
+static baton_status submit_speech(struct job *j, struct bt_speech_request *r, baton_error *err) {
+    enum bt_work_events events = j->models->params.events;
+    const struct bt_handler handler = {.on_done = on_done, .on_data = on_heard, .arg = j};
+    struct speech *s = j->speech = calloc(1, sizeof *s);
+    if (!s)
+        return bt_fail(err, BATON_NO_MEMORY, "no memory for the task");
+    s->verbose = r->verbose;
+    s->audio_ms = r->audio_ms;
+    j->events = events == BT_EVENTS_ALL || (events == BT_EVENTS_ASKED && r->stream);
+    r->submit.flow = j->task->waiter.flow;
+    return bt_front_submit(j->model->front, &r->submit, NULL, &handler, &j->request, err);
+}
+
+static baton_status start_speech(struct bt_work_models *m, struct bt_task *t, baton_error *err) {
+    struct choice choice = {&m->served, true};
+    const struct bt_openai_models models = {choose, &choice};
+    struct bt_speech_request r;
+    struct bt_api_error e;
+    if (!bt_speech_parse(&r, t->is.payload.data, t->is.payload.len, &models, &e))
+        return status_of(&e, err);
+    struct job *j = job_new(m, t, r.model);
+    baton_status status =
+        j ? began(j, submit_speech(j, &r, err)) : bt_fail(err, BATON_NO_MEMORY, "no memory for the task");
+    bt_speech_request_free(&r);
+    return status;
+}
+
 static baton_status start(void *arg, struct bt_task *t, baton_error *err) {
     struct bt_work_models *m = arg;
     enum kind kind = CHAT;
     baton_status status = kind_of(&t->is, &kind, err);
     if (status)
         return status;
+    if (kind == TRANSCRIBE)
+        return start_speech(m, t, err);
     return kind == EMBED || kind == SCORE ? start_vectors(m, t, kind == SCORE, err)
                                           : start_text(m, t, kind == CHAT, err);
 }
@@ -297,15 +401,18 @@ static baton_status open_model(struct bt_work_models *m, const struct bt_model_s
     struct bt_front *opened;
     struct bt_front_params front;
     memset(&front, 0, sizeof front);
-    if (settings->kind != BT_MODEL_TEXT) { /* a file may be shared with others */
-        bt_log(BATON_LOG_WARN, "model %s is not for tasks: its kind is not text", settings->name ? settings->name : "");
+    if (settings->kind == BT_MODEL_IMAGE) { /* a file may be shared with others */
+        bt_log(BATON_LOG_WARN, "model %s is not for tasks: its kind is image", settings->name ? settings->name : "");
         return BATON_OK;
     }
     bt_model_settings_front(settings, &front);
     baton_status status = bt_front_open(&front, &opened, err);
-    if (status == BATON_OK)
-        bt_served_init(&m->models[m->served.n++], opened, settings->name, settings->file);
-    return status;
+    if (status)
+        return status;
+    struct bt_served *s = &m->models[m->served.n++];
+    bt_served_init(s, opened, settings->name, settings->file);
+    s->openai.hears = settings->kind == BT_MODEL_SPEECH;
+    return BATON_OK;
 }
 
 baton_status bt_work_models_open(const struct bt_work_models_params *params, struct bt_worker *worker,
@@ -321,7 +428,7 @@ baton_status bt_work_models_open(const struct bt_work_models_params *params, str
     for (int i = 0; status == BATON_OK && i < params->n_models; i++)
         status = open_model(m, &params->models[i], err);
     if (status == BATON_OK && m->served.n == 0)
-        status = bt_fail(err, BATON_INVALID, "there is no model of kind = text to work with");
+        status = bt_fail(err, BATON_INVALID, "there is no model of kind = text or speech to work with");
     for (int i = 0; i < params->n_roles; i++)
         m->roles[i] = (struct bt_serve_role){params->roles[i].name, params->roles[i].targets, params->roles[i].n};
     status = status ? status : bt_served_resolve(&m->served, m->roles, params->n_roles, err);

@@ -61,7 +61,8 @@ static baton_status take(struct client *c, struct bt_text message, baton_error *
     }
     if (bt_json_says(event, "done"))
         return outcome(c, message, err);
-    if (!c->params->events && bt_json_says(event, "token") && bt_json_is_string(text) &&
+    bool says = bt_json_says(event, "token") || bt_json_says(event, "segment");
+    if (!c->params->events && says && bt_json_is_string(text) &&
         bt_json_int(bt_json_find(message, "attempt"), &attempt)) {
         bt_json_decode(text, &b);
         take_text(c, attempt, (struct bt_text){b.data ? (char *)b.data : "", b.len});

@@ -145,6 +145,21 @@ static void a_model_becomes_the_parameters_of_a_front(void **state) {
     assert_int_equal(p.contexts, 2);
     assert_false(p.context.exact);
     assert_int_equal(p.model.n_loras, 2);
+    assert_false(p.hears);
+    done(&r);
+}
+
+static void a_model_of_speech_is_opened_as_one_that_hears(void **state) {
+    static const char text[] = "[model ear]\nfile = fake:\nkind = speech\ncontexts = 2\ngpu_layers = -1\n";
+    struct read r = parse_n(text, sizeof text - 1);
+    struct bt_front_params p;
+    (void)state;
+    assert_int_equal(bt_model_settings_complete(&r.config->models[0], &r.err), BATON_OK);
+    bt_model_settings_front(&r.config->models[0], &p);
+    assert_true(p.hears);
+    assert_int_equal(p.contexts, 2);
+    assert_int_equal(p.context.sequences, 1);
+    assert_int_equal(p.model.gpu_layers, 1);
     done(&r);
 }
 
@@ -300,6 +315,8 @@ static void what_does_not_belong_together_is_a_fault(void **state) {
     (void)state;
     faults_are("[model a]\nfile = fake:len=1\nsequential = yes\nsequences = 2\n",
                "x.ini:1: [model a]: sequential = yes is one context of one sequence: not sequences = 2\n");
+    faults_are("[model a]\nfile = builtin\nkind = speech\n",
+               "x.ini:1: [model a]: kind = speech needs a model's file: no built-in model hears\n");
     faults_are("[model a]\nfile = fake:len=1\nkind = speech\npooling = mean\n",
                "x.ini:1: [model a]: pooling is for models of kind = text\n");
     faults_are("[model a]\nfile = fake:len=1\nlora = a,,b\n",
@@ -415,6 +432,7 @@ int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_good_file_is_understood),
         cmocka_unit_test(a_model_becomes_the_parameters_of_a_front),
+        cmocka_unit_test(a_model_of_speech_is_opened_as_one_that_hears),
         cmocka_unit_test(what_is_written_reads_the_same),
         cmocka_unit_test(probe_P62_faults_name_line_found_and_expected),
         cmocka_unit_test(probe_P62_what_comes_twice_is_a_fault),

@@ -4,6 +4,7 @@ import shutil
 import socket
 
 from parent import *
+from sounds import *
 
 
 class Nats:
@@ -107,6 +108,17 @@ def tasks_come_and_answers_stream():
         equal((code, [(e["event"], e["attempt"]) for e in lines]), (1, [("done", 0)]), "bad input is not tried again")
         equal(n.take("--payload", "no json")[0], 1)
         equal(n.take(*words_of(0))[0], 0, "and the worker goes on")
+
+
+@test
+def a_transcription_is_printed_as_it_is_heard():
+    ear, payload = ("-m", "fake:", "--kind", "speech"), json.dumps(transcribe(wav(sound(2))))
+    with Parent(*ear) as p:
+        expected = p.do("t", json.loads(payload)).result["text"]
+    with Nats() as n:
+        n.worker(*ear)
+        code, out, err = n.take("--payload", payload)
+        equal((code, out), (0, expected + "\n"), err)
 
 
 @test
