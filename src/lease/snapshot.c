@@ -5,10 +5,14 @@
  * moment. */
 #include "lease/pool.h"
 
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { TRIES = 1000 }; /* of a record that changes hands all the time: then it is shown as it was met */
+enum {
+    SPINS = 100,  /* then whoever writes may have lost its processor in the middle of it, and gets ours */
+    TRIES = 10000 /* of a record that changes hands all the time: then it is shown as it was met */
+};
 
 void bt_meter_reset(struct bt_pool *pool) {
     struct bt_pool_meter *m = &pool->meter;
@@ -80,6 +84,14 @@ void bt_meter_left_locked(struct bt_pool *pool, struct bt_wait *wait, baton_stat
     m->full &= ~(UINT64_C(1) << place);
 }
 
+static bool changes(uint64_t before, uint64_t after, int *tries) {
+    if (before == after && before % 2 == 0)
+        return false;
+    if (++*tries > SPINS)
+        sched_yield();
+    return *tries < TRIES;
+}
+
 static void read_slot(const struct bt_slot *slot, int64_t open_ms, baton_context_use *u) {
     const struct bt_slot_meter *m = &slot->meter;
     uint64_t before, after;
@@ -95,7 +107,7 @@ static void read_slot(const struct bt_slot *slot, int64_t open_ms, baton_context
         u->request = atomic_load_explicit(&slot->id, memory_order_acquire);
         u->grants = atomic_load_explicit(&m->grants, memory_order_acquire);
         after = atomic_load_explicit(&m->change, memory_order_relaxed);
-    } while ((before != after || before % 2) && ++tries < TRIES);
+    } while (changes(before, after, &tries));
     if (u->request == 0) /* about to be given back */
         word = 0;
     u->held = word != 0;
@@ -127,7 +139,7 @@ static bool read_listed(const struct bt_listed *l, int64_t now_ns, baton_waiting
         w->priority = atomic_load_explicit(&l->priority, memory_order_acquire);
         w->tid = atomic_load_explicit(&l->tid, memory_order_acquire);
         after = atomic_load_explicit(&l->change, memory_order_relaxed);
-    } while ((before != after || before % 2) && ++tries < TRIES);
+    } while (changes(before, after, &tries));
     w->for_ms = BT_MAX(now_ns - asked_ns, 0) / BT_NS_PER_MS;
     return w->id != 0;
 }
