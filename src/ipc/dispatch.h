@@ -171,7 +171,8 @@ void bt_dispatch_bereave_calls(struct bt_dispatch *d, int context, const char *h
 void bt_dispatch_end_calls(struct bt_dispatch *d, const char *how);
 
 /* Between dispatch.c and request.c. */
-void bt_request_unsend(struct bt_request *r); /* nothing more of it goes to its context */
+void bt_request_unsend(struct bt_request *r);      /* nothing more of it goes to its context */
+void bt_request_acknowledge(struct bt_request *r); /* opens its window, if that is worth a frame by now */
 void bt_dispatch_place(struct bt_dispatch *d);
 void bt_request_pend(struct bt_request *r);
 void bt_request_doom(struct bt_request *r, baton_status verdict, const char *why);
