@@ -201,7 +201,6 @@ static baton_status handle(struct bt_dispatch *d, int context, const struct bt_f
     struct bt_dispatch_context *c = &d->contexts[context];
     struct bt_text text;
     baton_status status, fatal;
-    baton_log_level level;
     uint32_t version;
     switch (frame->type) {
     case BT_FRAME_HELLO:
@@ -224,12 +223,7 @@ static baton_status handle(struct bt_dispatch *d, int context, const struct bt_f
         return on_done(d, context, frame);
     case BT_FRAME_PULSE:
         return on_pulse(d, context, frame);
-    case BT_FRAME_LOG:
-        status = bt_get_log(frame, &level, &text);
-        if (!status)
-            bt_log(level, "%s", text.data);
-        return status;
-    default:
+    default: /* LOG, too: what an owner prints comes on its descriptors 1 and 2, cleaned and with a bound */
         return BATON_PROTOCOL;
     }
 }

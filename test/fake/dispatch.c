@@ -237,12 +237,26 @@ static void an_owner_that_says_more_than_was_asked_is_broken(void **state) {
     assert_int_equal(c.done, 1);
 }
 
+/* A log that a hostile owner fills past every bound, with what a terminal obeys. */
+static void an_owner_has_no_way_into_the_log_but_what_it_prints(void **state) {
+    (void)state;
+    struct shell s;
+    struct bt_buf b = BT_BUF_INIT;
+    open_shell(&s);
+    bt_put_log(&b, BATON_LOG_DEBUG, "\x1b[2J");
+    say(&s, &b);
+    bt_buf_free(&b);
+    assert_false(bt_dispatch_listens(&s.d, 0));
+    close_shell(&s);
+}
+
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(run_timeouts_of_requests_that_have_not_left_are_told_one_by_one),
         cmocka_unit_test(probe_P40_a_window_opens_again_in_the_next_owner),
         cmocka_unit_test(an_owner_that_does_not_mind_the_window_is_broken),
         cmocka_unit_test(an_owner_that_says_more_than_was_asked_is_broken),
+        cmocka_unit_test(an_owner_has_no_way_into_the_log_but_what_it_prints),
     };
     return bt_test_run(tests, argc, argv);
 }
