@@ -91,8 +91,9 @@ static baton_status on_token(struct bt_dispatch *d, int context, const struct bt
     struct bt_request *r = status ? NULL : given(d, context, t.id, t.attempt);
     if (!r)
         return status;
-    if (t.index != r->n_tokens)
-        return BATON_PROTOCOL;
+    if (t.index != r->n_tokens || r->unacked >= BT_WINDOW ||
+        (r->max_tokens >= 0 && r->n_tokens >= (uint32_t)r->max_tokens))
+        return BATON_PROTOCOL; /* nor may one that minds no bound fill this process */
     if (d->params.resume)
         bt_buf_add(&r->tokens, &t.token, sizeof t.token);
     r->n_tokens++;
@@ -190,6 +191,7 @@ static baton_status on_pulse(struct bt_dispatch *d, int context, const struct bt
         struct bt_request *r = bt_dispatch_find(d, p->list[i].id);
         if (r && r->at == BT_RUNNING && r->context == context) {
             r->seen = true;
+            bt_request_acknowledge(r);
             r->standing = p->list[i].standing;
         }
     }
@@ -200,7 +202,6 @@ static baton_status handle(struct bt_dispatch *d, int context, const struct bt_f
     struct bt_dispatch_context *c = &d->contexts[context];
     struct bt_text text;
     baton_status status, fatal;
-    baton_log_level level;
     uint32_t version;
     switch (frame->type) {
     case BT_FRAME_HELLO:
@@ -223,12 +224,7 @@ static baton_status handle(struct bt_dispatch *d, int context, const struct bt_f
         return on_done(d, context, frame);
     case BT_FRAME_PULSE:
         return on_pulse(d, context, frame);
-    case BT_FRAME_LOG:
-        status = bt_get_log(frame, &level, &text);
-        if (!status)
-            bt_log(level, "%s", text.data);
-        return status;
-    default:
+    default: /* LOG, too: what an owner prints comes on its descriptors 1 and 2, cleaned and with a bound */
         return BATON_PROTOCOL;
     }
 }
@@ -447,8 +443,10 @@ static bool expire_one(struct bt_dispatch *d, int64_t now) {
     }
     for (struct bt_list *l = d->running.next; l != &d->running; l = l->next) {
         struct bt_request *r = BT_CONTAINER(l, struct bt_request, link);
-        if (r->run_deadline_ns <= now && !r->cancelled)
-            bt_request_cancel(r, BATON_RUN_TIMEOUT);
+        if (r->run_deadline_ns <= now && !r->cancelled) {
+            bt_request_cancel(r, BATON_RUN_TIMEOUT); /* over at once, where nothing of it had left */
+            return true;
+        }
     }
     return false;
 }

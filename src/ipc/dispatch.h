@@ -185,7 +185,8 @@ void bt_dispatch_granted(struct bt_dispatch *d, const struct bt_waiter *w);
 void bt_dispatch_released(struct bt_dispatch *d, int64_t held_ns);
 
 /* Between dispatch.c and request.c. */
-void bt_request_unsend(struct bt_request *r); /* nothing more of it goes to its context */
+void bt_request_unsend(struct bt_request *r);      /* nothing more of it goes to its context */
+void bt_request_acknowledge(struct bt_request *r); /* opens its window, if that is worth a frame by now */
 void bt_dispatch_place(struct bt_dispatch *d);
 void bt_request_pend(struct bt_request *r);
 void bt_request_doom(struct bt_request *r, baton_status verdict, const char *why);

@@ -368,6 +368,11 @@ static baton_status wait_ready(struct bt_front *f, baton_error *err) {
         if (c->life.life == BT_LIFE_GONE)
             return bt_fail(err, c->error.status, "%s", c->error.text);
     }
+    for (int i = 0; i < f->params.contexts; i++) {
+        const struct bt_dispatch_context *c = &f->dispatch.contexts[i];
+        if (c->life.life == BT_LIFE_GONE) /* while the others were loading */
+            return bt_fail(err, c->error.status, "%s", c->error.text);
+    }
     for (int i = 0; i < f->params.contexts; i++)
         f->dispatch.contexts[i].life.params.restarts = f->dispatch.params.restarts;
     f->dispatch.opened_ns = bt_now_ns(); /* a load is no use of a context, nor the lack of one */

@@ -377,15 +377,21 @@ void bt_request_abandon(struct bt_request *r) {
     bt_request_cancel(r, BATON_CANCELLED);
 }
 
-void bt_request_consumed(struct bt_request *r, uint32_t tokens) {
+/* An owner knows of no request before it has all of it, and drops an ACK that comes sooner: it is made up for when the
+ * owner has listed the request. */
+void bt_request_acknowledge(struct bt_request *r) {
     struct bt_dispatch *d = r->dispatch;
-    r->consumed += tokens;
-    if (r->consumed < BT_WINDOW / 2 || r->at != BT_RUNNING)
+    if (r->consumed < BT_WINDOW / 2 || r->at != BT_RUNNING || bt_outgoing_waits(&r->out))
         return;
     bt_put_ack(d->contexts[r->context].out, r->waiter.id, r->consumed);
     r->unacked -= BT_MIN(r->consumed, r->unacked);
     r->consumed = 0;
     d->ops->write(d->arg, r->context);
+}
+
+void bt_request_consumed(struct bt_request *r, uint32_t tokens) {
+    r->consumed += tokens;
+    bt_request_acknowledge(r);
 }
 
 uint64_t bt_request_id(const struct bt_request *r) {

@@ -211,6 +211,21 @@ static baton_status load_cargo(const struct processes *s, struct process *p, int
     return bt_fail(err, BATON_IO, "no descriptors for an owner process: %s", strerror(errno));
 }
 
+static void processes_kill(struct bt_spawn *base, int context) {
+    const struct process *p = &of(base)->owners[context];
+    if (p->pidfd >= 0)
+        syscall(__NR_pidfd_send_signal, p->pidfd, SIGKILL, NULL, 0);
+}
+
+static bool ended(const struct process *p, int timeout_ms) {
+    struct pollfd fd = {p->pidfd, POLLIN, 0};
+    int rc;
+    do
+        rc = poll(&fd, 1, timeout_ms);
+    while (rc < 0 && errno == EINTR);
+    return rc > 0;
+}
+
 static baton_status processes_start(struct bt_spawn *base, int context, int *fd, baton_error *err) {
     struct processes *s = of(base);
     struct process *p = &s->owners[context];
@@ -228,7 +243,14 @@ static baton_status processes_start(struct bt_spawn *base, int context, int *fd,
     if (!status)
         status = send_start(s, context, pair[0], err);
     if (status) {
-        close(pair[0]); /* which ends one that was started */
+        siginfo_t info;
+        close(pair[0]);
+        if (p->pidfd >= 0) { /* one that was started is nobody's to reap later */
+            processes_kill(base, context);
+            if (ended(p, END_MS))
+                waitid((idtype_t)WAIT_PIDFD, (id_t)p->pidfd, &info, WEXITED | WNOHANG);
+            shut(&p->pidfd);
+        }
         shut(&p->log);
         shut(&p->report);
         return status;
@@ -282,21 +304,6 @@ static const char *processes_sandbox(const struct bt_spawn *base, int context) {
     struct process *p = &of(base)->owners[context];
     read_report(p, NULL);
     return p->sandbox;
-}
-
-static void processes_kill(struct bt_spawn *base, int context) {
-    const struct process *p = &of(base)->owners[context];
-    if (p->pidfd >= 0)
-        syscall(__NR_pidfd_send_signal, p->pidfd, SIGKILL, NULL, 0);
-}
-
-static bool ended(const struct process *p, int timeout_ms) {
-    struct pollfd fd = {p->pidfd, POLLIN, 0};
-    int rc;
-    do
-        rc = poll(&fd, 1, timeout_ms);
-    while (rc < 0 && errno == EINTR);
-    return rc > 0;
 }
 
 static bool processes_reap(struct bt_spawn *base, int context, struct bt_owner_end *end) {

@@ -7,7 +7,7 @@
 
 /* An owner says something each second (BT_PULSE_NS): a few pulses that do not come make it silent, all of a hang
  * limit's make it hung. */
-static const int64_t BACKOFF_MS = 100, BACKOFF_MAX_MS = 10000, LINGER_MS = 2000, CLOSE_MS = 10000,
+static const int64_t BACKOFF_MS = 100, BACKOFF_MAX_MS = 10000, LINGER_MS = 2000, CLOSE_MS = 1000,
                      SILENT_NS = 5 * BT_NS_PER_S, STABLE_NS = 60 * BT_NS_PER_S, STEP_MAX_NS = 600 * BT_NS_PER_S;
 
 void bt_supervise_init(struct bt_supervisor *s, const struct bt_supervise_params *params, int64_t now_ns) {
@@ -75,12 +75,16 @@ void bt_supervise_condemn(struct bt_supervisor *s, enum bt_charge charge, int64_
         if (s->life == BT_LIFE_WAITING)
             enter(s, BT_LIFE_GONE, now_ns);
     }
+    /* one that answers has said something within a pulse: from one that has not, nothing more is to be had */
+    int64_t patient_ns = bt_deadline(BT_MIN(now_ns, s->heard_ns + BT_NS_PER_S), CLOSE_MS);
+    if (s->life == BT_LIFE_ENDING && charge == BT_CHARGE_CLOSED)
+        s->kill_ns = BT_MIN(s->kill_ns, bt_deadline(now_ns, CLOSE_MS));
     if (s->life != BT_LIFE_STARTING && s->life != BT_LIFE_READY)
         return;
     bool loading = s->life == BT_LIFE_STARTING;
     enter(s, BT_LIFE_ENDING, now_ns);
     s->charge = charge;
-    s->kill_ns = charge == BT_CHARGE_CLOSED && !loading ? bt_deadline(now_ns, CLOSE_MS) : now_ns;
+    s->kill_ns = charge == BT_CHARGE_CLOSED && !loading ? BT_MAX(patient_ns, now_ns) : now_ns;
 }
 
 void bt_supervise_parted(struct bt_supervisor *s, int64_t now_ns) {

@@ -150,6 +150,25 @@ static void one_that_lingers_after_its_socket_is_killed(void **state) {
     assert_int_equal(end_of(&s, BT_END_SIGNALLED, SIGKILL, 9 * (int64_t)S), BT_BLAME_UNKNOWN);
 }
 
+/* What runs is over for its requests already: nothing is gained by waiting long for the native call, and nothing at all
+ * by waiting for one that has been silent. */
+static void a_close_waits_a_moment_for_one_that_answers_and_not_for_one_that_hangs(void **state) {
+    (void)state;
+    struct bt_supervisor s;
+    begin(&s, S);
+    bt_supervise_condemn(&s, BT_CHARGE_CLOSED, S);
+    assert_int_equal(bt_supervise_tick(&s, S), BT_ORDER_NONE);
+    assert_true(bt_supervise_next(&s) <= 2 * (int64_t)S);
+    assert_int_equal(bt_supervise_tick(&s, 2 * (int64_t)S), BT_ORDER_KILL);
+    begin(&s, S);
+    bt_supervise_condemn(&s, BT_CHARGE_CLOSED, 4 * (int64_t)S);
+    assert_int_equal(bt_supervise_tick(&s, 4 * (int64_t)S), BT_ORDER_KILL);
+    begin(&s, S);
+    bt_supervise_parted(&s, S); /* it lingers, and is not waited for longer than others are */
+    bt_supervise_condemn(&s, BT_CHARGE_CLOSED, S);
+    assert_true(bt_supervise_next(&s) <= 2 * (int64_t)S);
+}
+
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ends_are_understood),
@@ -159,6 +178,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(an_owner_that_lived_long_begins_anew),
         cmocka_unit_test(convictions_excuse_an_owner_but_not_for_ever),
         cmocka_unit_test(one_that_lingers_after_its_socket_is_killed),
+        cmocka_unit_test(a_close_waits_a_moment_for_one_that_answers_and_not_for_one_that_hangs),
     };
     return bt_test_run(tests, argc, argv);
 }
