@@ -2,6 +2,10 @@
  */
 #include "speech_more.h"
 
+#include <stdio.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
 #include "lease/lease.h"
 #include "native/fake_whisper.h"
 
@@ -36,12 +40,25 @@ struct closer {
     baton_whisper_stream *s;
     baton_whisper_outcome o;
     _Atomic bool closed;
+    _Atomic int tid;
 };
 static void *close_stream(void *arg) {
     struct closer *c = arg;
+    c->tid = (int)syscall(SYS_gettid);
     (void)!baton_whisper_stream_close(&c->s, &c->o);
     c->closed = true;
     return NULL;
+}
+
+/* The thread waits for something: what it does on its way there is done. */
+static bool asleep(int tid) {
+    char path[64], state = '?';
+    snprintf(path, sizeof path, "/proc/self/task/%d/stat", tid);
+    FILE *file = fopen(path, "re");
+    assert_non_null(file);
+    assert_int_equal(fscanf(file, "%*d (%*[^)]) %c", &state), 1);
+    (void)fclose(file);
+    return state == 'S';
 }
 
 /* Nobody enters until the native call has returned; then the next waiter does. */
@@ -58,6 +75,7 @@ static void probe_P11_a_stream_closed_while_it_hears(void **state) {
     assert_int_equal(pthread_create(&thread, NULL, close_stream, &c), 0);
     speaker_queue(&next, w, 1, 0, false, 1);
     assert_false(next.inside);
+    overlap_wait_until(c.tid != 0 && asleep(c.tid));
     assert_false(c.closed);
     bt_fake_whisper_set_hook(NULL, NULL);
     gate.go = true;
