@@ -105,6 +105,7 @@ double bt_bench_front(const char *path, int sequences, int clients, int rounds, 
     double seconds = (double)(bt_now_ns() - start) / 1e9;
     bt_front_close(&f);
     qsort(firsts.ns, firsts.n, sizeof firsts.ns[0], ascending);
-    *first_ms = firsts.n ? (double)firsts.ns[firsts.n / 2] / 1e6 : 0;
+    size_t middle = firsts.n / 2;
+    *first_ms = firsts.n ? (double)firsts.ns[middle] / 1e6 : 0;
     return (double)tokens / seconds;
 }

@@ -220,7 +220,7 @@ int baton_whisper_language(const baton_whisper *whisper, const char *name) {
 
 const char *baton_whisper_language_name(const baton_whisper *whisper, int id) {
     if (whisper->io)
-        return id >= 0 && id < whisper->info.languages ? whisper->known.languages[2 * id] : NULL;
+        return id >= 0 && id < whisper->info.languages ? whisper->known.languages[2 * (size_t)id] : NULL;
     return whisper->model->ops->lang_str(whisper->model, id);
 }
 

@@ -53,7 +53,7 @@ static const char *keep(struct binding *b, const char *text, size_t len) {
 }
 
 static const char *keep_all(struct binding *b, const char *text) {
-    return keep(b, text, strlen(text));
+    return text ? keep(b, text, strlen(text)) : NULL;
 }
 
 static const struct kind *kind_of(const char *name) {

@@ -98,8 +98,8 @@ void bt_supervise_parted(struct bt_supervisor *s, int64_t now_ns) {
 static int64_t backoff_ns(const struct bt_supervisor *s) {
     if (s->deaths == 0)
         return 0;
-    int64_t whole = BT_MIN(BACKOFF_MS << BT_MIN(s->deaths - 1, 20), BACKOFF_MAX_MS) * BT_NS_PER_MS;
-    return whole / 2 + (int64_t)((double)(whole / 2) * bt_draw(s->params.seed, s->starts));
+    int64_t half = BT_MIN(BACKOFF_MS << BT_MIN(s->deaths - 1, 20), BACKOFF_MAX_MS) * BT_NS_PER_MS / 2;
+    return half + (int64_t)((double)half * bt_draw(s->params.seed, s->starts));
 }
 
 static void count_death(struct bt_supervisor *s, bool stable, int64_t now_ns) {

@@ -159,7 +159,7 @@ static bool copy_segment(const struct run *r, int64_t t0_ms, int64_t t1_ms, int 
     struct bt_whisper_token *tokens = malloc((size_t)n * (sizeof *tokens + 2 * (size_t)PIECE_MAX) + 1);
     if (!tokens)
         return false;
-    char *at = (char *)(tokens + n), *text = at + n * PIECE_MAX;
+    char *at = (char *)(tokens + n), *text = at + (size_t)n * PIECE_MAX;
     size_t len = 0;
     text[0] = '\0';
     for (int i = 0; i < n; i++) {

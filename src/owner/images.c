@@ -49,7 +49,7 @@ static struct bt_chat_message *marked(const struct bt_chat_message *messages, si
     size_t size = n * sizeof *messages + n_images * strlen(mark);
     for (size_t i = 0; i < n; i++)
         size += strlen(messages[i].content) + 1;
-    struct bt_chat_message *list = malloc(size);
+    struct bt_chat_message *list = malloc(BT_MAX(size, sizeof *list));
     char *to = list ? (char *)(list + n) : NULL;
     for (size_t i = 0, k = 0; i < n && list; i++) {
         const char *from = messages[i].content, *content = from;

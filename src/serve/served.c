@@ -33,7 +33,7 @@ struct bt_served *bt_served_find(const struct bt_served_set *set, const char *na
 }
 
 const struct bt_served_role *bt_served_find_role(const struct bt_served_set *set, const char *name) {
-    for (int i = 0; i < set->n_roles; i++)
+    for (int i = 0; name && i < set->n_roles; i++)
         if (strcmp(set->roles[i].name, name) == 0)
             return &set->roles[i];
     return NULL;

@@ -180,8 +180,19 @@ baton_status bt_speech_get_language(const unsigned char *content, size_t len, in
 
 #define NUMBERS(X)                                                                                                     \
     X(vocab_size)                                                                                                      \
-    X(audio_ctx) X(text_ctx) X(audio_layers) X(text_layers) X(width) X(mels) X(start) X(end) X(transcribe)             \
-        X(translate) X(no_timestamps) X(first_timestamp) X(first_language)
+    X(audio_ctx)                                                                                                       \
+    X(text_ctx)                                                                                                        \
+    X(audio_layers)                                                                                                    \
+    X(text_layers)                                                                                                     \
+    X(width)                                                                                                           \
+    X(mels)                                                                                                            \
+    X(start)                                                                                                           \
+    X(end)                                                                                                             \
+    X(transcribe)                                                                                                      \
+    X(translate)                                                                                                       \
+    X(no_timestamps)                                                                                                   \
+    X(first_timestamp)                                                                                                 \
+    X(first_language)
 
 void bt_speech_model_encode(struct bt_buf *b, const struct bt_whisper *w) {
     struct bt_whisper_info i;
