@@ -169,12 +169,13 @@ def the_text_is_printed_once_whoever_says_it():
 @test
 def a_worker_that_stops_hands_its_tasks_on():
     with Nats() as n:
-        first = n.worker("-m", "fake:len=100000,step_us=500,ctx_train=200000", "--workers", "2", "--drain", "100ms")
-        p = n.submit("--lines", *words_of(0, max_tokens=3000))
+        model = ("-m", "fake:len=100000,step_us=500,ctx_train=200000", "--ctx", "20000")
+        first = n.worker(*model, "--workers", "2", "--drain", "100ms")
+        p = n.submit("--lines", *words_of(0, max_tokens=12000))  # which takes longer than any signal
         equal(json.loads(p.stdout.readline())["event"], "started")
         first.terminate()
         equal(first.process.wait(BOUND), 0)
-        n.worker("-m", "fake:len=100000,ctx_train=200000")
+        n.worker("-m", model[1].replace("step_us=500,", ""), *model[2:])
         out, err = rest(p)
         lines = [json.loads(line) for line in out.splitlines()]
         equal((p.returncode, lines[-1]["event"], lines[-1]["attempt"]), (0, "done", 1), err)
