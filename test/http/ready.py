@@ -1,7 +1,7 @@
 """An owner process that ends under HTTP: /ready tells, /health lives, streams go on, and who is at fault is answered."""
+import concurrent.futures
 import os
 import signal
-import threading
 
 from client import *
 
@@ -39,25 +39,23 @@ def probe_P44_ready_tells_of_an_owner_that_is_stopped_while_the_server_lives():
 def probe_P40_answers_go_on_streamed_or_not_when_their_owner_is_killed():
     with Server(FAKE, "--sequences", "4") as s:
         lone = [s.complete(f"prompt {i}", max_tokens=60).text() for i in range(4)]
-        killed = threading.Event()
 
         def ask(i):
             return s.complete(f"prompt {i}", max_tokens=60, stream=bool(i % 2))
 
         def kill():
-            for _ in range(3):
-                poll(lambda: owners(s) and s.health()["running"] > 0, "something to kill")
-                os.kill(owners(s)[0], signal.SIGKILL)
-                poll(lambda: ready(s)[0] == 200, "ready again")
-            killed.set()
+            for restarts in range(3):
+                pid = poll(lambda: s.health()["running"] > 0 and owners(s), "something to kill")[0]
+                os.kill(pid, signal.SIGKILL)
+                poll(lambda: s.health()["restarts"] > restarts and ready(s)[0] == 200, "started again, and ready")
 
-        killer = threading.Thread(target=kill)
-        killer.start()
-        while not killed.is_set():
-            equal([r.text() for r in at_once(4, ask)], lone)
-        killer.join()
-        equal(s.health()["quarantined"], 0)
-        assert s.health()["restarts"] >= 1
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            killing = pool.submit(kill)
+            while not killing.done():
+                equal([r.text() for r in at_once(4, ask)], lone)
+            killing.result()
+        h = s.health()
+        equal((h["quarantined"], h["restarts"]), (0, 3))
 
 
 @test
