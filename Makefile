@@ -34,7 +34,8 @@ install: deps ## install under $(PREFIX); DESTDIR is honoured
 	@$(BUILD) --prefix $(PREFIX) release baton libbaton
 	@DESTDIR=$(DESTDIR) cmake --install build/release
 
-deb: deps ## a Debian package, build/deb/*.deb; needs a system libllama
+deb: ## a Debian package, build/deb/*.deb; needs a system libllama
+	@tools/deps --deb
 	@$(BUILD) --prefix /usr deb baton libbaton
 	@cd build/deb && cpack
 
