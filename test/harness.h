@@ -11,6 +11,7 @@
 #include <stdlib.h>
 
 #include <cmocka.h>
+#undef stop /* cmocka 2 has a macro of that name, for tests that stand under a debugger */
 
 #define bt_test_run(tests, argc, argv) (bt_test_filter(argc, argv), cmocka_run_group_tests(tests, NULL, NULL))
 
