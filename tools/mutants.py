@@ -15,7 +15,8 @@ A mutant is a file test/mutants/NAME.mutant:
 
 Everything happens in copies of the tree under build/mutants, one for each mutant that is tried at the same time. First
 the named tests must pass there as they are, and must have run at least one test under that filter. Then each mutant must
-apply, compile, and make its test fail: by an assertion, a crash, or a hang of 20 s.
+apply, compile, and make its test fail: by an assertion, a crash, or a hang (of 20 s, or less where that is ten times
+what the healthy test took).
 
 Exit: 0 all were killed; 1 one survived, does not apply or does not compile; 2 bad usage.
 """
@@ -32,7 +33,8 @@ import sys
 import threading
 import time
 
-HANG_S = 20      # of a mutated test; a healthy one takes less than half of it
+HANG_S = 20      # of a mutated test, at most: less where ten times what the healthy one took is less,
+HASTE_S = 6      # but never less than this
 HEALTHY_S = 120  # of an unmutated one
 TRIES = 3        # a race that was let in does not show itself every time
 OUTPUT_LINES = 30
@@ -174,17 +176,20 @@ def tail(output):
 
 
 def check_healthy(bench, test, filters):
-    """Unmutated, the named test must pass; without that a failure would prove nothing."""
+    """Unmutated, the named test must pass; without that a failure would prove nothing. Returns the seconds it took."""
     if test not in bench.tests:
         raise Bad(f"ctest knows no test '{test}'")
     wanted = f"{test} {' '.join(filters)}"
+    began = time.monotonic()
     status, output = bench.run(test, filters, HEALTHY_S)
+    took = time.monotonic() - began
     if status is None:
         raise Bad(f"{wanted} hangs without any mutant")
     if status != 0:
         raise Bad(f"{wanted} fails without any mutant:\n{tail(output)}")
     if tests_passed(output) < 1:
         raise Bad(f"{wanted} runs no test:\n{tail(output)}")
+    return took
 
 
 class Run:
@@ -194,6 +199,7 @@ class Run:
         self.lock = threading.Lock()
         self.queue = list(reversed(mutants))  # under the lock; so is what follows
         self.faults = {}  # (test, filters) -> why a failure of it would prove nothing
+        self.limits = {}  # (test, filters) -> seconds after which it hangs
         self.killed = self.survived = self.errors = 0
         self.benches = self.each(range(benches), lambda n: Bench(root, n, max(1, jobs // benches)))
 
@@ -230,7 +236,9 @@ class Run:
     def check(self, bench, pairs):
         while (pair := self.next(pairs)) is not None:
             try:
-                check_healthy(bench, *pair)
+                took = check_healthy(bench, *pair)
+                with self.lock:
+                    self.limits[pair] = min(HANG_S, max(HASTE_S, 10 * took))
             except Bad as bad:
                 with self.lock:
                     self.faults[pair] = bad
@@ -238,9 +246,10 @@ class Run:
     def work(self, bench):
         while (mutant := self.next(self.queue)) is not None:
             try:
-                if (mutant.test, tuple(mutant.filter)) in self.faults:
-                    raise self.faults[mutant.test, tuple(mutant.filter)]
-                killed = attempt(bench, mutant)
+                pair = mutant.test, tuple(mutant.filter)
+                if pair in self.faults:
+                    raise self.faults[pair]
+                killed = attempt(bench, mutant, self.limits[pair])
                 with self.lock:
                     self.killed += killed
                     self.survived += not killed
@@ -250,15 +259,15 @@ class Run:
                     self.errors += 1
 
 
-def ending(status):
+def ending(status, limit_s):
     if status is None:
-        return f"hangs for {HANG_S} s"
+        return f"hangs for {limit_s:.0f} s"
     if status < 0:
         return "crashes, " + signal.Signals(-status).name
     return f"fails, exit {status}"
 
 
-def attempt(bench, mutant):
+def attempt(bench, mutant, limit_s):
     """True if the mutant is killed."""
     path = os.path.join(bench.tree, mutant.file)
     try:
@@ -272,7 +281,7 @@ def attempt(bench, mutant):
             file.write(mutated)
         bench.make(mutant.test)
         for _ in range(TRIES):
-            status, output = bench.run(mutant.test, mutant.filter, HANG_S)
+            status, output = bench.run(mutant.test, mutant.filter, limit_s)
             if status != 0:
                 break
     finally:
@@ -282,7 +291,7 @@ def attempt(bench, mutant):
         print(f"SURVIVED  {mutant.name}: {mutant.test} {' '.join(mutant.filter)} passes without it: {mutant.why}\n"
               + tail(output), flush=True)
         return False
-    print(f"killed    {mutant.name:<40} {mutant.test} {ending(status)}", flush=True)
+    print(f"killed    {mutant.name:<40} {mutant.test} {ending(status, limit_s)}", flush=True)
     return True
 
 

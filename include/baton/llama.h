@@ -48,9 +48,8 @@ typedef struct baton_llama_params {
     size_t size;
     const char *chat_template; /* NULL: the model's own. Else a name that libllama knows ("chatml"), or Jinja text it
                                   recognises (llama.h: llama_chat_apply_template) */
-    int ctx;     /* tokens per sequence, rounded up to 256; 0: what the model was trained with, at most 4096 */
-    int threads; /* of native calls; 0: cores - 1, at least 1: on all cores spinning threads collapse on a busy machine
-                  */
+    int ctx;        /* tokens per sequence, rounded up to 256; 0: what the model was trained with, at most 4096 */
+    int threads;    /* of native calls; 0: cores - 1, at least 1: spinning on all of them collapses on a busy machine */
     int gpu_layers; /* < 0: all that fit */
     int exact;      /* 1: split cache, no flash attention. 0: what is fastest. < 0: 1 without GPU layers, else 0 */
     /* Called on the opening thread as the model loads, 0 to 1; false stops it: BATON_CANCELLED. May be NULL. Not
@@ -82,11 +81,13 @@ BATON_API baton_status baton_llama_open(baton_llama **llama, const char *path, c
                                         baton_error *err) BATON_MUST_USE;
 
 /* What opening a model would take, in bytes, before it is spent: read off the file's header, which libllama is not
- * asked for. Compute buffers come on top (some tens of MB for a small model). path, params       as for
- * baton_llama_open; adapters are not counted weights, contexts  out; contexts: the caches of all contexts of the
- * policy, 16-bit keys and values, at most (sliding windows and recurrent states take less); 0 where the file does not
- * say its shape Returns: BATON_OK, _NOT_FOUND, _BAD_MODEL, _INVALID, _IO, _MISUSE, _NO_MEMORY. Threads: any. Blocks:
- * while the header is read. Since: 0.1.0. */
+ * asked for. Compute buffers come on top (some tens of MB for a small model).
+ *   path, params  as for baton_llama_open; adapters are not counted
+ *   weights       out
+ *   contexts      out: the caches of all contexts of the policy, 16-bit keys and values, at most (sliding windows and
+ *                 recurrent states take less); 0 where the file does not say its shape
+ * Returns: BATON_OK, _NOT_FOUND, _BAD_MODEL, _INVALID, _IO, _MISUSE, _NO_MEMORY. Threads: any. Blocks: while the header
+ * is read. Since: 0.1.0. */
 BATON_API baton_status baton_llama_estimate(const char *path, const baton_llama_params *params, uint64_t *weights,
                                             uint64_t *contexts, baton_error *err) BATON_MUST_USE;
 
@@ -304,8 +305,9 @@ BATON_API bool baton_llama_cancel(baton_llama *llama, uint64_t id);
  * the caller's thread, of each sequence; what runs meanwhile is waited for whole, also an answer that nobody reads.
  *   request  NULL: BATON_REQUEST. BATON_REFUSE: what is idle is emptied, and BATON_BUSY names who holds the rest.
  *            BATON_WAIT: all of them are waited for, within queue_ms for each context; of two threads that reset at
- * once one may get BATON_WOULD_DEADLOCK Returns: BATON_OK: all are empty, or were since the call. Refusals as for
- * generate. Threads: any. Blocks: under BATON_WAIT. Since: 0.1.0. */
+ *            once one may get BATON_WOULD_DEADLOCK
+ * Returns: BATON_OK: all are empty, or were since the call. Refusals as for generate. Threads: any. Blocks: under
+ * BATON_WAIT. Since: 0.1.0. */
 BATON_API baton_status baton_llama_reset(baton_llama *llama, const baton_request *request,
                                          baton_error *err) BATON_MUST_USE;
 
@@ -446,9 +448,8 @@ BATON_API baton_status baton_llama_adopt(baton_llama **llama, struct llama_conte
  * its native calls, or on this thread under a lease. Leave the sequences alone that you did not make: with an owner
  * thread they are answers under way.
  *   run  called once with a struct llama_context; must not call baton on this model (BATON_REENTRANT)
- * Returns: as generate's refusals; BATON_UNSUPPORTED when the model is not libllama's, and with owner =
- * process. Threads: any. Blocks: until run
- * has returned. Since: 0.1.0. */
+ * Returns: as generate's refusals; BATON_UNSUPPORTED when the model is not libllama's, and with owner = process.
+ * Threads: any. Blocks: until run has returned. Since: 0.1.0. */
 BATON_API baton_status baton_llama_run(baton_llama *llama, const baton_request *request,
                                        void (*run)(void *arg, struct llama_context *context), void *arg,
                                        baton_error *err) BATON_MUST_USE;

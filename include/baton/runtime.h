@@ -122,10 +122,12 @@ BATON_API baton_status baton_runtime_transcript(uint64_t **ids, size_t *n, baton
  *   state: "no model", "idle" or "running"; under_way, transcript (counts)
  *   libraries: their versions and devices; cpu: the CPU backend's variant and the features it was built for
  *   model: null, or name, description, device (that its context shares, taking turns; ""), ctx, threads, exact
- * (confirmed by a self-test at load), weight_bytes, context_bytes, and artifact: path, bytes, sha256 (null: not a file,
- * not hashed, or changed while it was loaded) sampling: as configured; policy: as initialised json, len  out;
- * NUL-terminated, freed with baton_free Returns: BATON_OK, _MISUSE, _NO_MEMORY. Threads: any. Blocks: never. Since:
- * 0.1.0. */
+ *          (confirmed by a self-test at load), weight_bytes, context_bytes, and artifact: path, bytes, sha256 (null:
+ *          not a file, not hashed, or changed while it was loaded)
+ *   sampling: as configured; policy: as initialised
+ *
+ *   json, len  out; NUL-terminated, freed with baton_free
+ * Returns: BATON_OK, _MISUSE, _NO_MEMORY. Threads: any. Blocks: never. Since: 0.1.0. */
 BATON_API baton_status baton_runtime_diagnostics(char **json, size_t *len, baton_error *err) BATON_MUST_USE;
 
 /* Empties the context: ends the answer that is stepped (its result: cancelled, cut) and waits its turn behind those
