@@ -4,11 +4,16 @@
  * of 128 tokens over min(clients, 8) sequences of one context; threads and processes in turn, three times, the best of
  * each; of the times to the first token (from the submit, the queue included) the median. The fake model computes next
  * to nothing: its rows are the boundary itself. Kills: eight streams, the owner is sent SIGKILL in their middle; from
- * then to the first token that comes of any of them, and to its socket's READY; median and worst. */
+ * then to the first token that comes of any of them, and to its socket's READY; median and worst. Waiting threads: an
+ * owner process, 8 clients over 8 sequences, ggml on 1 thread and on as many as there are processors, which spin where
+ * they wait for each other, or sleep (OMP_WAIT_POLICY); on the machine as it is, and beside a process that never
+ * sleeps; all cases in turn, three times, the best of each. */
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "bench.h"
@@ -73,9 +78,9 @@ static void ask(struct client *c) {
     }
 }
 
-static struct bt_front *open_front(const char *path, int sequences, enum bt_owner_kind owner) {
+static struct bt_front *open_front(const char *path, int sequences, enum bt_owner_kind owner, int threads) {
     struct bt_front_params p = {.model = {.path = path},
-                                .context = {.sequences = sequences, .ctx = BT_BENCH_CTX, .threads = 1, .exact = true},
+                                .context = {.sequences = sequences, .ctx = BT_BENCH_CTX, .threads = threads, .exact = true},
                                 .contexts = 1,
                                 .when_full = BT_WAIT,
                                 .queue_max = BT_BENCH_CLIENTS_MAX,
@@ -112,10 +117,10 @@ struct result {
     double rate, first_ms;
 };
 
-static struct result measure(const char *path, int clients, enum bt_owner_kind owner) {
+static struct result measure(const char *path, int clients, enum bt_owner_kind owner, int threads) {
     static struct tally t;
     struct client c[BT_BENCH_CLIENTS_MAX];
-    struct bt_front *f = open_front(path, BT_MIN(clients, 8), owner);
+    struct bt_front *f = open_front(path, BT_MIN(clients, 8), owner, threads);
     int64_t began = bt_now_ns();
     memset(&t, 0, sizeof t);
     for (int i = 0; i < clients; i++) {
@@ -135,7 +140,7 @@ static void boundary(const char *name, const char *path) {
         struct result best[2] = {{0, 1e9}, {0, 1e9}};
         for (int turn = 0; turn < 3; turn++)
             for (int kind = 0; kind < 2; kind++) {
-                struct result r = measure(path, clients[i], kind ? BT_OWNER_PROCESS : BT_OWNER_THREAD);
+                struct result r = measure(path, clients[i], kind ? BT_OWNER_PROCESS : BT_OWNER_THREAD, 1);
                 best[kind].rate = BT_MAX(best[kind].rate, r.rate);
                 best[kind].first_ms = BT_MIN(best[kind].first_ms, r.first_ms);
             }
@@ -163,7 +168,7 @@ static void kills(const char *path) {
     static struct tally t;
     struct client c[8];
     double ready_ms[KILLS], token_ms[KILLS];
-    struct bt_front *f = open_front(path, 8, BT_OWNER_PROCESS);
+    struct bt_front *f = open_front(path, 8, BT_OWNER_PROCESS, 1);
     struct bt_front_health h;
     for (int k = 0; k < KILLS; k++) {
         memset(&t, 0, sizeof t);
@@ -198,6 +203,39 @@ static void kills(const char *path) {
            KILLS, ready, ready_ms[KILLS - 1], token, token_ms[KILLS - 1]);
 }
 
+/* A process that never sleeps. */
+static pid_t neighbour(void) {
+    pid_t pid = fork();
+    if (pid == 0)
+        for (volatile unsigned n = 0;; n++)
+            ;
+    return pid;
+}
+
+static void waits(const char *path) {
+    static const char *const policies[] = {"active", "passive"};
+    cpu_set_t set;
+    int cpus = sched_getaffinity(0, sizeof set, &set) ? 1 : CPU_COUNT(&set), threads[] = {1, cpus};
+    double best[2][2][2] = {{{0}}}; /* [threads][beside a neighbour][policy] */
+    for (int i = 0; i < 3 * 8; i++) {
+        int t = i & 1, busy = i >> 1 & 1, policy = i >> 2 & 1;
+        setenv("OMP_WAIT_POLICY", policies[policy], 1);
+        pid_t pid = busy ? neighbour() : -1;
+        double rate = measure(path, 8, BT_OWNER_PROCESS, threads[t]).rate;
+        best[t][busy][policy] = BT_MAX(best[t][busy][policy], rate);
+        if (pid > 0) {
+            kill(pid, SIGKILL);
+            waitpid(pid, NULL, 0);
+        }
+    }
+    unsetenv("OMP_WAIT_POLICY");
+    printf("\nThreads that wait, of an owner process on %d processors: tokens/s\n%7s %12s %12s %18s %18s\n", cpus,
+           "threads", "spin", "sleep", "spin, busy machine", "sleep, busy machine");
+    for (int t = 0; t < 2; t++)
+        printf("%7d %12.0f %12.0f %18.0f %18.0f\n", threads[t], best[t][0][0], best[t][0][1], best[t][1][0],
+               best[t][1][1]);
+}
+
 void bt_bench_owner(const char *path) {
     bt_log_set_level(BATON_LOG_ERROR);
     printf("\nOwners on a thread and in a process: tokens/s, what a token costs more, time to the first token\n");
@@ -206,4 +244,5 @@ void bt_bench_owner(const char *path) {
     boundary("fake", "fake:len=100000");
     boundary("built-in", path);
     kills(path);
+    waits(path);
 }

@@ -397,11 +397,11 @@ baton_status baton_models_add(baton_models *models, const char *name, const char
     if (now) {
         change_begins(e);
         status = load(models, e, e->recipe, &e->now, err);
+        change_ends(models, e); /* the list's reference is left */
         if (status) {
             bt_list_remove(&e->link);
             entry_unref(e);
         }
-        change_ends(models, e);
     }
     leave(models);
     return status;
