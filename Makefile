@@ -39,7 +39,7 @@ deb: ## a Debian package, build/deb/*.deb; needs a system libllama
 	@$(BUILD) --prefix /usr deb baton libbaton
 	@cd build/deb && cpack
 
-sanitize: asan ubsan tsan ## the tests under each sanitizer
+sanitize: asan tsan ## the tests under each sanitizer: addresses and undefined behaviour at once, then threads
 
 asan ubsan: deps
 	@$(BUILD) $@
