@@ -287,7 +287,7 @@ static void read_report(struct process *p, const char **last) {
         return;
     bool first = p->sandbox[0] == '\0' && p->starts <= 1;
     snprintf(p->sandbox, sizeof p->sandbox, "%.*s", (int)BT_MIN(end - p->words, (ptrdiff_t)255), p->words);
-    bt_utf8_mend(p->sandbox);
+    bt_line_clean(p->sandbox);
     if (first && strstr(p->sandbox, "; no "))
         bt_log(BATON_LOG_WARN, "%s: this kernel lacks a part of the owner process's sandbox: %s", p->lines.name,
                p->sandbox);
@@ -325,9 +325,7 @@ static bool processes_reap(struct bt_spawn *base, int context, struct bt_owner_e
     bt_printed_end(&p->lines, bt_now_coarse_ns());
     read_report(p, &words);
     snprintf(end->text, sizeof end->text, "%.*s", (int)sizeof end->text - 1, words ? words : p->lines.last);
-    bt_utf8_mend(end->text);
-    for (char *c = end->text; *c; c++)
-        *c = (unsigned char)*c < ' ' || *c == 0x7f ? ' ' : *c;
+    bt_line_clean(end->text);
     shut(&p->pidfd);
     shut(&p->log);
     shut(&p->report);
