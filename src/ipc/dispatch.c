@@ -199,6 +199,7 @@ static baton_status on_pulse(struct bt_dispatch *d, int context, const struct bt
     baton_status status = bt_get_pulse(frame, p);
     if (status)
         return status;
+    bt_supervise_loaded(&d->contexts[context].life);
     bt_supervise_step(&d->contexts[context].life, p->call_ns);
     for (size_t i = 0; i < p->n; i++) {
         struct bt_request *r = bt_dispatch_find(d, p->list[i].id);

@@ -86,6 +86,24 @@ static void probe_P41_a_hang_is_noticed_and_told_and_costs_nobody_else_a_token(v
     crowd_free(&c);
 }
 
+/* The self-test takes decodes 1 to 10. Loading has all of the start limit, and what comes after it has not. */
+static void probe_P41_a_hang_in_the_self_test_is_noticed_as_any_other(void **state) {
+    (void)state;
+    struct bt_front_params p = crash_params("fake:die=hang@3", 1, 1);
+    struct bt_front *f;
+    baton_error err;
+    p.hang_ms = BT_HANG_MIN_MS;
+    p.start_ms = 15000;
+    assert_int_equal(bt_front_open(&p, &f, &err), BATON_HUNG);
+    assert_null(f);
+    print_message("%s\n", err.text);
+    assert_non_null(strstr(err.text, "hung and was killed"));
+    p.model.path = "fake:load_us=4000000"; /* longer than the hang limit */
+    f = crash_open(&p);
+    assert_true(bt_front_ready(f));
+    bt_front_close(&f);
+}
+
 static void probe_P41_a_fault_that_does_not_come_again_convicts_nobody(void **state) {
     (void)state;
     static const char *const kinds[] = {"segv@18",    "assert@25",  "exit0@16", "exit1@30",
@@ -236,6 +254,7 @@ int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(probe_P40_killed_owners_are_not_noticed),
         cmocka_unit_test(probe_P41_a_hang_is_noticed_and_told_and_costs_nobody_else_a_token),
+        cmocka_unit_test(probe_P41_a_hang_in_the_self_test_is_noticed_as_any_other),
         cmocka_unit_test(probe_P41_a_fault_that_does_not_come_again_convicts_nobody),
         cmocka_unit_test(probe_P40_without_resume_a_crash_is_told_with_the_text_so_far_and_the_last_words),
         cmocka_unit_test(probe_P40_deadlines_and_cancels_hold_across_restarts_and_waiters_notice_nothing),
