@@ -100,7 +100,12 @@ static void on_ready(void *arg, int context, const struct bt_frame_ready *ready)
     if (f->versions)
         return;
     f->info.ready = *ready;
+    bt_line_clean(f->info.ready.info.name); /* a stranger's file has them */
+    bt_line_clean(f->info.ready.info.description);
+    bt_line_clean(f->info.ready.device);
     f->versions = strdup(ready->versions.data);
+    if (f->versions)
+        bt_line_clean(f->versions);
     f->info.ready.versions.data = f->versions ? f->versions : "";
     snprintf(f->sandbox, sizeof f->sandbox, "%s", bt_spawn_sandbox(f->spawn, context));
     f->info.sandbox = f->sandbox;

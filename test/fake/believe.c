@@ -191,6 +191,22 @@ static void an_end_that_no_owner_comes_to_is_a_broken_owner_s(void **state) {
     }
 }
 
+/* A front and a baton-owner of two builds. */
+static void an_owner_of_another_version_is_not_listened_to(void **state) {
+    (void)state;
+    for (uint32_t more = 0; more < 2; more++) {
+        struct shell s;
+        struct bt_buf b = BT_BUF_INIT;
+        open_silent(&s);
+        bt_put_hello(&b);
+        b.data[BT_FRAME_HEADER] += (unsigned char)more;
+        say(&s, &b);
+        bt_buf_free(&b);
+        assert_int_equal(bt_dispatch_listens(&s.d, 0), more == 0);
+        close_shell(&s);
+    }
+}
+
 static void refuses_ready(const struct bt_frame_ready *ready) {
     struct shell s;
     open_silent(&s);
@@ -507,6 +523,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(what_a_request_came_to_is_counted_here),
         cmocka_unit_test(an_error_s_text_is_one_line),
         cmocka_unit_test(an_end_that_no_owner_comes_to_is_a_broken_owner_s),
+        cmocka_unit_test(an_owner_of_another_version_is_not_listened_to),
         cmocka_unit_test(probe_P41_sizes_that_cannot_be_are_not_believed),
         cmocka_unit_test(the_next_owner_has_the_sizes_of_the_first),
         cmocka_unit_test(probe_P41_results_are_as_long_as_was_asked_and_no_longer),

@@ -23,7 +23,13 @@ baton_status bt_spawn_open(const struct bt_spawn_params *params, struct bt_spawn
 baton_status bt_spawn_start(struct bt_spawn *s, int context, int *fd, baton_error *err) {
     int pair[2];
     struct bt_buf out = BT_BUF_INIT;
-    struct bt_frame_ready ready = {.sequences = sequences, .ctx = 64, .width = 1, .exact = context != 1, .versions = {"", 0}};
+    struct bt_frame_ready ready = {.sequences = sequences,
+                                   .ctx = 64,
+                                   .width = 1,
+                                   .exact = context != 1,
+                                   .info = {.name = "a\nb\xff", .description = "\x1b[2J"},
+                                   .device = "\r",
+                                   .versions = {"c\x7f", 2}};
     (void)s;
     (void)err;
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
@@ -297,6 +303,18 @@ static void contexts_are_exact_if_each_of_them_is(void **state) {
     part(f, OWNERS);
 }
 
+/* They come to logs, terminals and metrics. */
+static void names_are_lines(void **state) {
+    (void)state;
+    struct bt_front *f = liars(1);
+    const struct bt_frame_ready *r = &bt_front_info(f)->ready;
+    assert_string_equal(r->info.name, "a b");
+    assert_string_equal(r->info.description, " [2J");
+    assert_string_equal(r->device, " ");
+    assert_string_equal(r->versions.data, "c ");
+    part(f, 1);
+}
+
 /* The dead one's place in the gate is given on, to those that live. */
 static void the_death_of_one_owner_of_two_costs_only_its_own_requests(void **state) {
     (void)state;
@@ -441,6 +459,7 @@ static void owners_are_closed_at_once_not_one_after_the_other(void **state) {
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_owner_ends_only_requests_that_it_was_given),
+        cmocka_unit_test(names_are_lines),
         cmocka_unit_test(contexts_are_exact_if_each_of_them_is),
         cmocka_unit_test(probe_P08_results_come_once_and_from_their_owner_alone),
         cmocka_unit_test(a_result_with_a_gap_is_a_broken_owner),
