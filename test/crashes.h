@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "frontrun.h"
+#include "ipc/dispatch.h"
 
 static inline struct bt_front_params crash_params(const char *model, int contexts, int sequences) {
     return (struct bt_front_params){.model = {.path = model, .gpu_layers = 0},
@@ -135,6 +136,90 @@ static inline void killed_owners_are_not_noticed(const char *model, int contexts
     print_message("%d kills, %d restarts, %d answers\n", killed, (int)so_far.restarts, (int)so_far.completed);
     assert_int_equal(so_far.quarantined, 0);
     assert_true(so_far.restarts > 0);
+    bt_front_close(&f);
+    crowd_free(&c);
+}
+
+/* All but `who` finish as if nothing had been; it is told what it did, and keeps what it had. */
+static inline void all_but_one(struct crowd *c, struct bt_front *f, int who, baton_status status) {
+    struct answer *a = &c->answers[who];
+    answers_wait(f, c->answers, c->n);
+    assert_int_equal(a->outcome.status, status);
+    assert_int_equal(a->done, 1);
+    assert_true(a->text.len <= c->lone[who].len);
+    assert_memory_equal(a->text.data, c->lone[who].data, a->text.len);
+    a->outcome.status = BATON_OK;
+    bt_buf_add(&a->text, c->lone[who].data + a->text.len, c->lone[who].len - a->text.len);
+    crowd_is_whole(c, f);
+}
+
+/* Stopped in the middle of an answer: silent, then hung, and the next one goes on with it. */
+static inline void an_owner_that_is_stopped_is_not_kept(const char *model) {
+    static struct crowd c;
+    struct bt_front_params p = crash_params(model, 1, 2);
+    struct bt_front_health h;
+    pid_t pid = 0;
+    p.hang_ms = BT_HANG_MIN_MS;
+    struct bt_front *f = crash_open(&p);
+    crowd_init(&c, model, 2, 40, 0.8f);
+    assert_true(bt_front_ready(f));
+    assert_int_equal(owners_alive(&pid, 1), 1);
+    crowd_ask(&c, f);
+    while (c.answers[0].pieces < 3 || c.answers[1].pieces < 3)
+        bt_front_run_once(f, 1000);
+    assert_int_equal(kill(pid, SIGSTOP), 0);
+    bool silent = false;
+    do {
+        bt_front_run_once(f, 50);
+        bt_front_health(f, 0, &h);
+        silent |= strcmp(h.state, "silent") == 0;
+    } while (h.restarts == 0 && (h.ready || strcmp(h.state, "silent") == 0));
+    assert_true(silent);
+    assert_false(bt_front_ready(f));
+    assert_true(h.retry_ns > 0);
+    crowd_is_whole(&c, f);
+    while (!bt_front_ready(f))
+        bt_front_run_once(f, 1000);
+    bt_front_health(f, 0, &h);
+    assert_int_equal(h.restarts, 1);
+    assert_non_null(strstr(h.last_end, "hung"));
+    assert_int_equal(counts_of(f).quarantined, 0); /* it does not come again */
+    bt_front_close(&f);
+    crowd_free(&c);
+}
+
+/* A fault while eight run, and another one while one of them, on trial, is there alone: that one it is. */
+static inline void who_is_there_at_two_faults_is_quarantined(const char *model) {
+    enum { N = 8 };
+    static struct crowd c;
+    struct bt_front_params p = crash_params(model, 1, N);
+    struct bt_front *f = crash_open(&p);
+    pid_t pid = 0;
+    crowd_init(&c, model, N, 30, 0.8f);
+    crowd_ask(&c, f);
+    for (bool all = false; !all; bt_front_run_once(f, 1000)) {
+        all = true;
+        for (int i = 0; i < N; i++)
+            all &= c.answers[i].pieces >= 3;
+    }
+    assert_int_equal(owners_alive(&pid, 1), 1);
+    assert_int_equal(kill(pid, SIGSEGV), 0);
+    int who = -1;
+    while (who < 0) {
+        bt_front_run_once(f, 1000);
+        for (int i = 0; i < N; i++)
+            if (c.answers[i].request && c.answers[i].request->on_trial && c.answers[i].request->at == BT_RUNNING)
+                who = i;
+    }
+    assert_int_equal(owners_alive(&pid, 1), 1);
+    assert_int_equal(kill(pid, SIGSEGV), 0);
+    while (!c.answers[who].done)
+        bt_front_run_once(f, 1000);
+    print_message("request %d: %s\n", who, c.answers[who].error);
+    assert_non_null(strstr(c.answers[who].error, "alone"));
+    all_but_one(&c, f, who, BATON_CRASHED);
+    assert_int_equal(counts_of(f).quarantined, 1);
+    assert_string_equal(state_of(f, 0), "ready");
     bt_front_close(&f);
     crowd_free(&c);
 }

@@ -22,19 +22,6 @@ static void poison_of(const struct crowd *c, int who, char *text, size_t size) {
     fail_msg("nothing in answer %d is its own", who);
 }
 
-/* All but `who` finish as if nothing had been; it is told what it did, and keeps what it had. */
-static void all_but_one(struct crowd *c, struct bt_front *f, int who, baton_status status) {
-    struct answer *a = &c->answers[who];
-    answers_wait(f, c->answers, c->n);
-    assert_int_equal(a->outcome.status, status);
-    assert_int_equal(a->done, 1);
-    assert_true(a->text.len <= c->lone[who].len);
-    assert_memory_equal(a->text.data, c->lone[who].data, a->text.len);
-    a->outcome.status = BATON_OK;
-    bt_buf_add(&a->text, c->lone[who].data + a->text.len, c->lone[who].len - a->text.len);
-    crowd_is_whole(c, f);
-}
-
 static void probe_P42_who_faults_its_owner_alone_is_quarantined_and_seven_neighbours_finish(void **state) {
     (void)state;
     static const char *const kinds[] = {"segv", "abort", "assert", "exit0", "exit1", "partial", "garbage"};
@@ -228,26 +215,12 @@ static void probe_P13_a_slow_reader_is_given_no_more_because_owners_die(void **s
 
 static void probe_P44_an_owner_that_is_stopped_is_not_ready_and_then_not_kept(void **state) {
     (void)state;
-    struct bt_front_params p = crash_params("fake:len=60", 1, 2);
-    p.hang_ms = BT_HANG_MIN_MS;
-    struct bt_front *f = crash_open(&p);
-    struct bt_front_health h;
-    pid_t pid = 0;
-    assert_true(bt_front_ready(f));
-    assert_int_equal(owners_alive(&pid, 1), 1);
-    assert_int_equal(kill(pid, SIGSTOP), 0);
-    do {
-        bt_front_run_once(f, 50);
-        bt_front_health(f, 0, &h);
-    } while (h.restarts == 0 && (h.ready || strcmp(h.state, "silent") == 0));
-    assert_false(bt_front_ready(f));
-    assert_true(h.retry_ns > 0);
-    while (!bt_front_ready(f))
-        bt_front_run_once(f, 1000);
-    bt_front_health(f, 0, &h);
-    assert_int_equal(h.restarts, 1);
-    assert_non_null(strstr(h.last_end, "hung"));
-    bt_front_close(&f);
+    an_owner_that_is_stopped_is_not_kept("fake:len=60,step_us=2000");
+}
+
+static void probe_P42_a_fault_from_outside_convicts_who_is_there_alone(void **state) {
+    (void)state;
+    who_is_there_at_two_faults_is_quarantined("fake:len=60,step_us=2000");
 }
 
 int main(int argc, char **argv) {
@@ -260,6 +233,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(probe_P40_deadlines_and_cancels_hold_across_restarts_and_waiters_notice_nothing),
         cmocka_unit_test(probe_P13_a_slow_reader_is_given_no_more_because_owners_die),
         cmocka_unit_test(probe_P44_an_owner_that_is_stopped_is_not_ready_and_then_not_kept),
+        cmocka_unit_test(probe_P42_a_fault_from_outside_convicts_who_is_there_alone),
         cmocka_unit_test(probe_P42_who_faults_its_owner_alone_is_quarantined_and_seven_neighbours_finish),
     };
     bt_log_set_level(BATON_LOG_ERROR);

@@ -82,6 +82,7 @@ static void probe_P43_what_a_hostile_model_tries_fails(void **state) {
         {BT_FAKE_TRY_EXEC, "exec", "ENOENT"},   {BT_FAKE_TRY_PTRACE, "ptrace", "ESRCH"},
         {BT_FAKE_TRY_KILL, "kill", "done"},     {BT_FAKE_TRY_FORK, "fork", "done"},
         {BT_FAKE_TRY_MEMORY, "memory", ""},     {BT_FAKE_TRY_LIMIT, "limit", "done"},
+        {BT_FAKE_TRY_FRONT, "front", "done"},   {BT_FAKE_TRY_STEAL, "steal", ""},
     };
     for (size_t i = 0; i < BT_COUNT(attempts); i++) {
         char with[128], without[128];

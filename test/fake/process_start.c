@@ -1,6 +1,6 @@
 /* Owner processes that the kernel refuses half of: whatever fails at a start, no process and no descriptor is left of
- * it. The linker puts this file between the library and syscall(2), and hides pidfd_spawn, which older C libraries do
- * not have (--wrap). */
+ * it. The linker puts this file between the library and syscall(2), hides pidfd_spawn, which older C libraries do not
+ * have, and makes START frames of other versions (--wrap). */
 #include "child_util.h"
 
 #include <errno.h>
@@ -33,6 +33,15 @@ long __wrap_syscall(long number, ...) {
 
 void *__wrap_dlsym(void *handle, const char *name) {
     return strcmp(name, "pidfd_spawn") == 0 ? NULL : __real_dlsym(handle, name);
+}
+
+static unsigned versions_apart;
+void __real_bt_put_start(struct bt_buf *b, const struct bt_start *s);
+void __wrap_bt_put_start(struct bt_buf *b, const struct bt_start *s);
+void __wrap_bt_put_start(struct bt_buf *b, const struct bt_start *s) {
+    size_t at = b->len;
+    __real_bt_put_start(b, s);
+    b->data[at + BT_FRAME_HEADER] += (unsigned char)versions_apart;
 }
 
 static int descriptors(void) {
@@ -84,7 +93,26 @@ static void a_start_that_fails_half_way_leaves_nothing(void **state) {
     alarm(0);
 }
 
+static void a_front_of_another_version_is_told_so(void **state) {
+    (void)state;
+    struct child c;
+    struct bt_frame_ready ready;
+    baton_error err;
+    versions_apart = 1;
+    child_open(&c, "fake:");
+    versions_apart = 0;
+    assert_false(child_ready(&c, &ready, &err));
+    assert_int_equal(err.status, BATON_PROTOCOL);
+    assert_non_null(strstr(err.text, "not of the same version"));
+    assert_non_null(strstr(err.text, "BATON_OWNER"));
+    assert_int_equal(child_end(&c).kind, BT_END_EXITED);
+    child_close(&c);
+}
+
 int main(int argc, char **argv) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(a_start_that_fails_half_way_leaves_nothing)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_start_that_fails_half_way_leaves_nothing),
+        cmocka_unit_test(a_front_of_another_version_is_told_so),
+    };
     return bt_test_run(tests, argc, argv);
 }
