@@ -1,5 +1,5 @@
-/* For tests of the deciding part of the front, one step at a time, against an owner that is the test: what the owner has
- * been sent lies in `out` until somebody takes it, time is a number. */
+/* For tests of the deciding part of the front, one step at a time, against an owner that is the test: what the owner
+ * has been sent lies in `out` until somebody takes it, time is a number. */
 #ifndef BT_DISPATCH_SHELL_H
 #define BT_DISPATCH_SHELL_H
 

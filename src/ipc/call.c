@@ -20,8 +20,8 @@ struct call {
     uint64_t id;
     enum bt_call_op op;
     uint64_t received, most; /* bytes of the result */
-    int context;       /* that it was sent to; -1: it waits */
-    int only;          /* the context that knows; -1: any */
+    int context;             /* that it was sent to; -1: it waits */
+    int only;                /* the context that knows; -1: any */
     int attempts;
 };
 

@@ -44,8 +44,8 @@ enum bt_fake_attempt {
     BT_FAKE_TRY_FORK,
     BT_FAKE_TRY_MEMORY, /* EFAULT: it was tried */
     BT_FAKE_TRY_LIMIT,
-    BT_FAKE_TRY_FRONT, /* a signal to the front, by the pidfd that tells of its end */
-    BT_FAKE_TRY_STEAL, /* a descriptor of the front's, by the same */
+    BT_FAKE_TRY_FRONT,        /* a signal to the front, by the pidfd that tells of its end */
+    BT_FAKE_TRY_STEAL,        /* a descriptor of the front's, by the same */
     BT_FAKE_TELL_ENVIRONMENT, /* the names of its variables */
     BT_FAKE_TELL_DESCRIPTORS, /* those that are open */
 };

@@ -59,7 +59,8 @@ void bt_api_reply_status(struct bt_api *a, const struct bt_served *m, struct bt_
     char retry[40];
     bt_openai_status_error(status, text, &e);
     bt_front_counts(m->front, &n);
-    int64_t seconds = m->mean_ns / BT_NS_PER_S * (n.queued + 1) / BT_MAX(n.slots, 1) + 1 + bt_api_restart_seconds(m->front);
+    int64_t seconds =
+        m->mean_ns / BT_NS_PER_S * (n.queued + 1) / BT_MAX(n.slots, 1) + 1 + bt_api_restart_seconds(m->front);
     snprintf(retry, sizeof retry, "Retry-After: %d\r\n", (int)BT_MIN(seconds, 60));
     bt_api_reply_error(a, c, &e, e.status == 429 || e.status == 503 ? retry : NULL);
 }

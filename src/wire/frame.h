@@ -235,9 +235,9 @@ enum bt_standing {
     BT_STANDING_STEPPING,  /* in the native calls that come next, or are running */
 };
 
-/* Sent when the model is loaded, before the self-test; before native code sees anything new, so that after a crash it is
- * known who was in it; and at least each
- * BT_PULSE_NS, from inside long calls too where the library allows it, so that a hang is known. */
+/* Sent when the model is loaded, before the self-test; before native code sees anything new, so that after a crash it
+ * is known who was in it; and at least each BT_PULSE_NS, from inside long calls too where the library allows it, so
+ * that a hang is known. */
 enum { BT_PULSE_MAX = 2048 };
 #define BT_PULSE_NS BT_NS_PER_S
 struct bt_pulse {

@@ -134,9 +134,7 @@ static void what_a_request_came_to_is_counted_here(void **state) {
     say_done(&s, &done);
     assert_int_equal(c.done, 1);
     assert_int_equal(c.outcome.answer_tokens, 3);
-    static const struct {
-        uint32_t prompt, reused;
-    } lies[] = {{UINT32_MAX, 0}, {4097, 0}, {5, 6}};
+    static const struct { uint32_t prompt, reused; } lies[] = {{UINT32_MAX, 0}, {4097, 0}, {5, 6}};
     for (size_t i = 0; i < BT_COUNT(lies); i++) {
         close_shell(&s);
         open_shell(&s);
@@ -153,17 +151,16 @@ static void what_a_request_came_to_is_counted_here(void **state) {
 /* A line of a log, and of an error that a program prints. */
 static void an_error_s_text_is_one_line(void **state) {
     (void)state;
-    static const char text[] = "a\n\x1b[2Jb\x7f\xff\xc2\x9b" "2J";
+    static const char text[] = "a\n\x1b[2Jb\x7f\xff\xc2\x9b"
+                               "2J";
     struct shell s;
     struct client c;
     open_shell(&s);
     ask(&s, &c, 1, 16, -1);
     take_all(&s);
-    say_done(&s, &(struct bt_frame_done){.id = 1,
-                                         .attempt = 1,
-                                         .outcome = BATON_FAILED,
-                                         .text = {"", 0},
-                                         .error = {text, sizeof text - 1}});
+    say_done(&s,
+             &(struct bt_frame_done){
+                 .id = 1, .attempt = 1, .outcome = BATON_FAILED, .text = {"", 0}, .error = {text, sizeof text - 1}});
     assert_string_equal(c.error, "a  [2Jb   2J");
     struct bt_buf b = BT_BUF_INIT;
     bt_put_fatal(&b, BATON_BAD_MODEL, text);

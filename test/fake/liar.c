@@ -206,10 +206,11 @@ static void a_result_with_a_gap_is_a_broken_owner(void **state) {
     (void)state;
     struct bt_front *f = liars(1);
     struct answer a;
-    struct bt_submit s = ask_text("a", 5, 0, 0);
-    s.id = 1;
+    struct bt_frame_input input = {{"x", 1}, NULL, 0};
+    struct bt_submit s = {
+        .id = 1, .what = BT_WHAT_EMBED, .text = {"", 0}, .state = {"", 0}, .inputs = &input, .n_inputs = 1};
     assert_int_equal(answer_ask(&a, f, &s), BATON_OK);
-    say_data(0, 1, 3, "abc");
+    say_data(0, 1, 3, "abc"); /* of eight bytes */
     say_done(0, 1); /* it is not listened to any more */
     bt_front_run_once(f, 1000);
     assert_int_equal(a.done, 0);

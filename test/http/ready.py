@@ -87,6 +87,24 @@ def probe_P40_answers_go_on_streamed_or_not_when_their_owner_is_killed():
         equal((h["quarantined"], h["restarts"]), (0, 3))
 
 
+@test
+def probe_P40_without_resume_a_crash_is_told_with_the_text_so_far():
+    with Server("fake:len=60,step_us=2000,lives=1,die=assert@30", "--resume", "off", "--sequences", "2") as s:
+        whole, streamed = at_once(2, lambda i: s.complete(f"prompt {i}", max_tokens=60, stream=bool(i)))
+        equal((whole.status, whole.error()["code"]), (500, "crashed"))
+        assert "FAKE_ASSERT" in whole.error()["message"], whole.error()
+        *pieces, last = streamed.events()  # no [DONE]
+        equal((streamed.status, last["error"]["code"]), (200, "crashed"))
+        assert "FAKE_ASSERT" in last["error"]["message"], last
+        choices = [c for e in pieces for c in e["choices"]]
+        assert not any(c["finish_reason"] for c in choices), choices
+        so_far = "".join(c["text"] for c in choices)
+        lone = s.complete("prompt 1", max_tokens=60).text()  # in the next owner
+        assert so_far and so_far != lone and lone.startswith(so_far), (so_far, lone)
+        m = samples(s)
+        equal((m['baton_requests_total{outcome="crashed"}'], m["baton_requests_quarantined_total"]), (2, 0))
+
+
 def samples(s):
     """What /metrics says, without the model's name, of which there is one."""
     lines = s.ask("GET", "/metrics").body.decode().splitlines()

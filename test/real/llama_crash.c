@@ -1,5 +1,5 @@
-/* Owners over libllama that end: killed at random moments under eight streams ($BATON_KILLS says how many, 30), stopped,
- * at fault. */
+/* Owners over libllama that end: killed at random moments under eight streams ($BATON_KILLS says how many, 30),
+ * stopped, at fault. */
 #include "crashes.h"
 
 static void probe_P40_killed_owners_are_not_noticed(void **state) {
