@@ -341,8 +341,10 @@ static bool loads(struct world *w, int i) {
     if (w->now_ns < o->ready_ns)
         return false;
     bt_put_hello(&o->out);
-    bt_put_ready(&o->out,
-                 &(struct bt_frame_ready){.sequences = (uint32_t)w->sequences, .ctx = 64, .versions = {"", 0}});
+    bt_put_ready(&o->out, &(struct bt_frame_ready){.sequences = (uint32_t)w->sequences,
+                                                   .ctx = 64,
+                                                   .info = {.vocab_size = 1 << 16},
+                                                   .versions = {"", 0}});
     flush(o);
     o->state = LIVE;
     o->pulsed_ns = w->now_ns;

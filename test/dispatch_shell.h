@@ -74,7 +74,8 @@ static inline void say(struct shell *s, const struct bt_buf *b) {
         bt_dispatch_frame(&s->d, 0, &f);
 }
 
-static const struct bt_frame_ready TRUE_READY = {.sequences = 4, .ctx = 4096, .versions = {"", 0}};
+static const struct bt_frame_ready TRUE_READY = {
+    .sequences = 4, .ctx = 4096, .info = {.vocab_size = 300}, .versions = {"", 0}};
 
 static inline void say_this_ready(struct shell *s, const struct bt_frame_ready *ready) {
     struct bt_buf b = BT_BUF_INIT;

@@ -10,7 +10,7 @@ static bool within(int number, int most) {
 }
 
 bool bt_believe_ready(struct bt_sizes *first, int sequences, const struct bt_frame_ready *r) {
-    const struct bt_sizes told = {r->ctx, r->width, r->pooling};
+    const struct bt_sizes told = {r->ctx, r->width, r->info.vocab_size, r->pooling};
     bool vectors = r->pooling != BT_POOL_OFF;
     if (r->sequences != (uint32_t)sequences || r->ctx < 1 || r->ctx > INT32_MAX || r->width > BT_WIDTH_MAX ||
         (vectors && r->width == 0) || r->memory > MEMORY_MAX || r->info.bytes > MEMORY_MAX ||
@@ -19,7 +19,8 @@ bool bt_believe_ready(struct bt_sizes *first, int sequences, const struct bt_fra
         return false;
     if (first->ctx == 0)
         *first = told;
-    return first->ctx == told.ctx && first->width == told.width && first->pooling == told.pooling;
+    return first->ctx == told.ctx && first->width == told.width && first->vocabulary == told.vocabulary &&
+           first->pooling == told.pooling;
 }
 
 bool bt_believe_failure(baton_status status) {
@@ -37,10 +38,11 @@ static uint64_t held(const struct bt_request *r) {
     return r->n_tokens == r->n_given ? r->may_hold : r->held;
 }
 
-/* Text is conserved: what is released and what is held back was held back before, or is this token's. */
+/* Text is conserved: what is released and what is held back was held back before, or is this token's. A token that
+ * there is not would be refused by the next owner, and be the end of the request. */
 bool bt_believe_token(const struct bt_request *r, const struct bt_frame_token *t) {
-    return t->held <= r->may_hold && t->text.len / CHARACTER + t->held <= held(r) + BT_TOKEN_TEXT_MAX &&
-           bt_utf8_valid(t->text.data, t->text.len);
+    return t->token >= 0 && t->token < r->dispatch->sizes.vocabulary && t->held <= r->may_hold &&
+           t->text.len / CHARACTER + t->held <= held(r) + BT_TOKEN_TEXT_MAX && bt_utf8_valid(t->text.data, t->text.len);
 }
 
 /* There is no window for what is no text. */

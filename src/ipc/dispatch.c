@@ -301,7 +301,7 @@ static void interrupted(struct bt_dispatch *d, struct bt_request *r, enum bt_bla
         bt_request_doom(r, BATON_CLOSED, how);
     } else if (!d->params.resume) {
         bt_request_doom(r, crashed, how);
-    } else if (r->on_trial &&
+    } else if (r->on_trial && r->seen && /* what it was never there for is not its doing */
                (blame == BT_BLAME_SUSPECTS || (blame == BT_BLAME_UNKNOWN && ++r->unproven >= BT_UNPROVEN_MAX))) {
         d->counts.quarantined++;
         bt_supervise_convicted(&c->life);

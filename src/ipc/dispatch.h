@@ -87,6 +87,7 @@ struct bt_request {
 /* What owners of a model say of it, all the same. */
 struct bt_sizes {
     uint32_t ctx, width; /* ctx 0: nobody has said anything yet */
+    int vocabulary;
     enum bt_pooling pooling;
 };
 

@@ -13,11 +13,16 @@ static void say_done(struct shell *s, const struct bt_frame_done *done) {
     bt_buf_free(&b);
 }
 
-static void say_token(struct shell *s, uint32_t index, uint32_t held, const char *text, size_t len) {
+static void say_this_token(struct shell *s, uint32_t index, bt_token token, uint32_t held, const char *text,
+                           size_t len) {
     struct bt_buf b = BT_BUF_INIT;
-    bt_put_token(&b, &(struct bt_frame_token){1, 1, index, 7, held, {text, len}});
+    bt_put_token(&b, &(struct bt_frame_token){1, 1, index, token, held, {text, len}});
     say(s, &b);
     bt_buf_free(&b);
+}
+
+static void say_token(struct shell *s, uint32_t index, uint32_t held, const char *text, size_t len) {
+    say_this_token(s, index, 7, held, text, len);
 }
 
 static void say_data(struct shell *s, uint64_t id, uint32_t attempt, uint64_t offset, size_t len) {
@@ -246,12 +251,13 @@ static void probe_P41_sizes_that_cannot_be_are_not_believed(void **state) {
 /* What was asked was checked against the sizes of the first. */
 static void the_next_owner_has_the_sizes_of_the_first(void **state) {
     (void)state;
-    struct bt_frame_ready r[4];
+    struct bt_frame_ready r[5];
     for (size_t i = 0; i < BT_COUNT(r); i++) {
         struct shell s;
         r[i] = TRUE_READY;
         r[0].ctx = 8192;
         r[i].width = i == 1 ? 8 : 0;
+        r[i].info.vocab_size += i == 4;
         if (i == 2) {
             r[i].pooling = BT_POOL_MEAN;
             r[i].width = 8;
@@ -382,6 +388,23 @@ static void probe_P41_a_token_s_text_is_whole_characters_and_no_longer_than_it_c
     is_broken(&s, &c, 1);
     close_shell(&s);
     free(huge);
+}
+
+/* The next owner refuses a request that is to go on after one: the lie of one would end it. */
+static void a_token_is_of_the_vocabulary(void **state) {
+    (void)state;
+    static const bt_token tokens[] = {0, 299, 300, -1, INT32_MAX};
+    for (size_t i = 0; i < BT_COUNT(tokens); i++) {
+        struct shell s;
+        struct client c;
+        open_shell(&s);
+        ask(&s, &c, 1, 16, -1);
+        take_all(&s);
+        say_this_token(&s, 0, tokens[i], 0, "x", 1);
+        assert_int_equal(bt_dispatch_listens(&s.d, 0), i < 2);
+        assert_int_equal(c.pieces, i < 2);
+        close_shell(&s);
+    }
 }
 
 struct caller {
@@ -525,6 +548,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(the_next_owner_has_the_sizes_of_the_first),
         cmocka_unit_test(probe_P41_results_are_as_long_as_was_asked_and_no_longer),
         cmocka_unit_test(probe_P41_a_token_s_text_is_whole_characters_and_no_longer_than_it_can_be),
+        cmocka_unit_test(a_token_is_of_the_vocabulary),
         cmocka_unit_test(probe_P41_replies_are_as_long_as_they_can_be),
         cmocka_unit_test(an_owner_refuses_what_it_can_refuse),
         cmocka_unit_test(probe_P41_nobody_speaks_of_what_it_has_not_got_whole),

@@ -124,10 +124,42 @@ static void an_owner_has_no_way_into_the_log_but_what_it_prints(void **state) {
     close_shell(&s);
 }
 
+/* On trial, and sent to an owner that ends before it has said that it has it: what ended that one came before. */
+static void probe_P42_nobody_is_convicted_of_what_it_was_not_there_for(void **state) {
+    (void)state;
+    const struct bt_owner_end fault = {.kind = BT_END_SIGNALLED, .code = SIGSEGV, .text = ""};
+    struct shell s;
+    struct client c;
+    open_shell(&s);
+    ask(&s, &c, 1, 16, -1);
+    for (uint32_t attempt = 1; attempt <= 4; attempt++) {
+        take_all(&s);
+        if (attempt == 1 || attempt == 4)
+            say_pulse(&s, 1);
+        if (attempt == 1) /* it is suspected with reason */
+            say_tokens(&s, 1, 1, 0, 3);
+        assert_int_equal(c.done, 0);
+        assert_int_equal(c.request->on_trial, attempt > 1);
+        bt_dispatch_ended(&s.d, 0, &fault);
+        s.now_ns += 10 * BT_NS_PER_S;
+        if (attempt < 4) {
+            bt_dispatch_tick(&s.d);
+            say_ready(&s);
+        }
+    }
+    assert_int_equal(c.done, 1); /* there, alone */
+    assert_int_equal(c.status, BATON_CRASHED);
+    assert_int_equal(s.d.counts.quarantined, 1);
+    bt_dispatch_tick(&s.d);
+    say_ready(&s);
+    close_shell(&s);
+}
+
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(run_timeouts_of_requests_that_have_not_left_are_told_one_by_one),
         cmocka_unit_test(probe_P40_a_window_opens_again_in_the_next_owner),
+        cmocka_unit_test(probe_P42_nobody_is_convicted_of_what_it_was_not_there_for),
         cmocka_unit_test(an_owner_that_does_not_mind_the_window_is_broken),
         cmocka_unit_test(an_owner_that_says_more_than_was_asked_is_broken),
         cmocka_unit_test(an_owner_has_no_way_into_the_log_but_what_it_prints),

@@ -27,7 +27,7 @@ baton_status bt_spawn_start(struct bt_spawn *s, int context, int *fd, baton_erro
                                    .ctx = 64,
                                    .width = 1,
                                    .exact = context != 1,
-                                   .info = {.name = "a\nb\xff", .description = "\x1b[2J"},
+                                   .info = {.name = "a\nb\xff", .description = "\x1b[2J", .vocab_size = 8},
                                    .device = "\r",
                                    .versions = {"c\x7f", 2}};
     (void)s;
@@ -211,7 +211,7 @@ static void a_result_with_a_gap_is_a_broken_owner(void **state) {
         .id = 1, .what = BT_WHAT_EMBED, .text = {"", 0}, .state = {"", 0}, .inputs = &input, .n_inputs = 1};
     assert_int_equal(answer_ask(&a, f, &s), BATON_OK);
     say_data(0, 1, 3, "abc"); /* of eight bytes */
-    say_done(0, 1); /* it is not listened to any more */
+    say_done(0, 1);           /* it is not listened to any more */
     bt_front_run_once(f, 1000);
     assert_int_equal(a.done, 0);
     close(owners[0]);
