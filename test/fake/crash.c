@@ -220,7 +220,7 @@ static void probe_P44_an_owner_that_is_stopped_is_not_ready_and_then_not_kept(vo
 
 static void probe_P42_a_fault_from_outside_convicts_who_is_there_alone(void **state) {
     (void)state;
-    who_is_there_at_two_faults_is_quarantined("fake:len=60,step_us=2000");
+    who_is_there_at_two_faults_is_quarantined("fake:len=60,step_us=5000");
 }
 
 int main(int argc, char **argv) {
