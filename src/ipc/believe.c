@@ -41,7 +41,8 @@ static uint64_t held(const struct bt_request *r) {
 /* Text is conserved: what is released and what is held back was held back before, or is this token's. A token that
  * there is not would be refused by the next owner, and be the end of the request. */
 bool bt_believe_token(const struct bt_request *r, const struct bt_frame_token *t) {
-    return t->token >= 0 && t->token < r->dispatch->sizes.vocabulary && t->held <= r->may_hold &&
+    const struct bt_sizes *s = &r->dispatch->sizes;
+    return t->token >= 0 && t->token < s->vocabulary && r->n_tokens < s->ctx && t->held <= r->may_hold &&
            t->text.len / CHARACTER + t->held <= held(r) + BT_TOKEN_TEXT_MAX && bt_utf8_valid(t->text.data, t->text.len);
 }
 

@@ -407,6 +407,28 @@ static void a_token_is_of_the_vocabulary(void **state) {
     }
 }
 
+/* A reader that keeps up opens the window for ever. */
+static void an_answer_fits_into_the_context(void **state) {
+    (void)state;
+    struct shell s;
+    struct client c;
+    struct bt_submit endless = {.id = 1, .text = {"x", 1}, .state = {"", 0}, .max_tokens = -1};
+    open_shell(&s);
+    ask_this(&s, &c, &endless, -1);
+    take_all(&s);
+    for (uint32_t i = 0; i < TRUE_READY.ctx; i += 64) {
+        say_tokens(&s, 1, 1, i, 64);
+        bt_request_consumed(c.request, 64);
+        take_all(&s);
+    }
+    assert_int_equal(c.pieces, TRUE_READY.ctx);
+    assert_true(bt_dispatch_listens(&s.d, 0));
+    say_tokens(&s, 1, 1, TRUE_READY.ctx, 1);
+    assert_int_equal(c.pieces, TRUE_READY.ctx);
+    assert_false(bt_dispatch_listens(&s.d, 0));
+    close_shell(&s);
+}
+
 struct caller {
     struct shell *s;
     uint64_t call;
@@ -549,6 +571,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(probe_P41_results_are_as_long_as_was_asked_and_no_longer),
         cmocka_unit_test(probe_P41_a_token_s_text_is_whole_characters_and_no_longer_than_it_can_be),
         cmocka_unit_test(a_token_is_of_the_vocabulary),
+        cmocka_unit_test(an_answer_fits_into_the_context),
         cmocka_unit_test(probe_P41_replies_are_as_long_as_they_can_be),
         cmocka_unit_test(an_owner_refuses_what_it_can_refuse),
         cmocka_unit_test(probe_P41_nobody_speaks_of_what_it_has_not_got_whole),

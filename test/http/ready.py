@@ -43,7 +43,7 @@ def who_comes_while_owners_restart_is_told_when_to_come_again():
         os.kill(owners(s)[0], signal.SIGKILL)
         r = poll(lambda: (x := s.ask("GET", "/ready")).status == 503 and x, "not ready")
         assert 1 <= int(r.headers["retry-after"]) <= 60, r.headers
-        equal(s.ask("GET", "/v1/models").json()["data"][0]["meta"]["state"], "restarting")
+        poll(lambda: s.ask("GET", "/v1/models").json()["data"][0]["meta"]["state"] == "restarting", "restarting")
         waits = s.connect().ask("POST", "/v1/completions", {"prompt": "x", "max_tokens": 3})
         s.until(running=1)
         refused = s.complete()
