@@ -16,6 +16,7 @@ void owner_start(struct world *w, int i) {
     o->is_thread = w->threads;
     bool never = !w->quiet && w->failures > 0 && world_chance(w, 5);
     w->failures -= never;
+    o->loaded_ns = w->now_ns + (int64_t)world_draw(w, 200) * BT_NS_PER_MS;
     o->ready_ns = never ? BT_NEVER_NS : w->now_ns + (int64_t)world_draw(w, 300) * BT_NS_PER_MS;
     world_say(w, "owner %d starts%s", i, never ? ", and will never be ready" : "");
 }
@@ -45,6 +46,20 @@ void owner_dies(struct world *w, int i, int kind, int code, const char *words) {
     world_say(w, "owner %d dies: %s", i, words);
 }
 
+/* Of one of its requests: an outcome that is the front's to tell. */
+static void lies(struct world *w, int i) {
+    static const baton_status lies[] = {BATON_QUEUE_TIMEOUT, BATON_CRASHED, BATON_CLOSED, BATON_CANCELLED, BATON_END};
+    struct owner *o = &w->owners[i];
+    const struct job *j = &o->jobs[world_draw(w, (uint64_t)o->n_jobs)];
+    world_say(w, "owner %d lies about request %d", i, j->client);
+    bt_put_done(&o->pipe, &(struct bt_frame_done){.id = (uint64_t)j->client + 1,
+                                                  .attempt = j->attempt,
+                                                  .outcome = lies[world_draw(w, BT_COUNT(lies))],
+                                                  .text = {"", 0},
+                                                  .error = {"", 0}});
+    o->state = STUCK;
+}
+
 static void sins(struct world *w, int i, enum vice vice) {
     static const unsigned char garbage[] = {9, 0, 0, 0, 250, 1, 2, 3};
     struct owner *o = &w->owners[i];
@@ -61,6 +76,9 @@ static void sins(struct world *w, int i, enum vice vice) {
     case HANG:
         world_say(w, "owner %d hangs", i);
         o->state = STUCK;
+        break;
+    case LIE:
+        lies(w, i);
         break;
     default:
         world_say(w, "owner %d talks garbage", i);
@@ -314,11 +332,19 @@ static bool steps(struct world *w, int i) {
 
 static bool loads(struct world *w, int i) {
     struct owner *o = &w->owners[i];
+    if (!o->loaded && w->now_ns >= o->loaded_ns) {
+        world_say(w, "owner %d has loaded", i);
+        o->loaded = true;
+        pulse(w, i, false);
+        return true;
+    }
     if (w->now_ns < o->ready_ns)
         return false;
     bt_put_hello(&o->out);
-    bt_put_ready(&o->out,
-                 &(struct bt_frame_ready){.sequences = (uint32_t)w->sequences, .ctx = 64, .versions = {"", 0}});
+    bt_put_ready(&o->out, &(struct bt_frame_ready){.sequences = (uint32_t)w->sequences,
+                                                   .ctx = 64,
+                                                   .info = {.vocab_size = 1 << 16},
+                                                   .versions = {"", 0}});
     flush(o);
     o->state = LIVE;
     o->pulsed_ns = w->now_ns;

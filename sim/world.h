@@ -13,7 +13,7 @@
 
 enum { CLIENTS_MAX = 14, CONTEXTS_MAX = 3, JOBS_MAX = 8, TEXT = 4 };
 
-enum vice { INNOCENT, SEGV, ABRT, EXIT0, HANG, GARBAGE, VICES };
+enum vice { INNOCENT, SEGV, ABRT, EXIT0, HANG, GARBAGE, LIE, VICES };
 
 struct client {
     /* drawn at the beginning */
@@ -47,8 +47,9 @@ struct job {
 
 struct owner {
     enum { NOBODY, LOADING, LIVE, STUCK, DEAD } state;
-    bool parted, told_dead, closing, is_thread;
-    int64_t ready_ns; /* LOADING: when it is; BT_NEVER_NS: never */
+    bool parted, told_dead, closing, is_thread, loaded;
+    int64_t loaded_ns,
+        ready_ns; /* LOADING: when it says that its model is, and when it is itself; BT_NEVER_NS: never */
     struct bt_owner_end end;
     struct bt_buf to, in;         /* from the front: on the way, read */
     struct bt_buf out, pipe, got; /* to the front: not flushed, on the way, read by the front */

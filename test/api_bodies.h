@@ -120,7 +120,7 @@ static inline void the_policy_never_changes_an_answer(const char *path, float te
 }
 
 static inline void text_survives_its_tokens(const char *path) {
-    for (int p = 0; p < API_POLICIES; p += 2) {
+    for (int p = 0; p < API_POLICIES; p += p < 4 ? 2 : 1) {
         static const char text[] = "A lease, h\xc3\xa9las: 3 \xe2\x82\xac \xf0\x9f\x98\x80";
         baton_policy policy = api_policy(p);
         baton_llama *m = api_open(path, &policy, 256);

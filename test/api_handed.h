@@ -83,6 +83,9 @@ static inline void probe_P03(const char *model) {
     baton_llama_close(&h.m);
 }
 
+/* An owner of each kind. */
+static const int handed_policies[] = {0, 2, 5};
+
 struct named {
     baton_llama *m;
     struct endless e;
@@ -107,12 +110,27 @@ static inline void named_start(struct named *n, baton_llama *m, const char *mode
     assert_int_equal(pthread_create(&n->thread, NULL, named_ask, n), 0);
 }
 
+/* Who does not wait is refused, and has nothing to cancel: what it did touches nobody's. */
+static inline void handed_refuse(baton_llama *m, const struct endless *e) {
+    struct endless refused = *e;
+    baton_result r;
+    refused.sampling.bias = refused.bias;
+    refused.ask.sampling = &refused.sampling;
+    refused.ask.request = &refused.request;
+    refused.request.when_full = BATON_REFUSE;
+    refused.request.id = 74;
+    assert_int_equal(baton_llama_generate(m, &refused.ask, &r, NULL), BATON_BUSY);
+    baton_result_free(&r);
+    assert_false(baton_llama_cancel(m, 74));
+    assert_int_equal(counts_of(m).running, 1);
+}
+
 /* One runs, one waits. Whichever is cancelled, the other one never notices. (P11: who waits comes in when the native
  * call of the cancelled one has returned, and gets what it gets alone.) */
 static inline void probe_P20(const char *model) {
     static struct named running, waiting;
-    for (int p = 0; p < API_POLICIES; p += 2) {
-        baton_policy policy = api_policy(p);
+    for (int p = 0; p < 3; p++) {
+        baton_policy policy = api_policy(handed_policies[p]);
         policy.contexts = policy.sequences = 1;
         baton_llama *m = api_open(model, &policy, PROBE_CTX);
         struct endless e;
@@ -132,6 +150,7 @@ static inline void probe_P20(const char *model) {
         assert_string_equal(waiting.r.text, "");
         baton_result_free(&waiting.r);
         assert_int_equal(counts_of(m).running, 1);
+        handed_refuse(m, &e);
         named_start(&waiting, m, model, 73, 30);
         while (counts_of(m).queued == 0)
             sched_yield();
@@ -151,8 +170,8 @@ static inline void probe_P20(const char *model) {
 
 static inline void probe_P23(const char *model) {
     static struct named running;
-    for (int p = 0; p < API_POLICIES; p += 2) {
-        baton_policy policy = api_policy(p);
+    for (int p = 0; p < 3; p++) {
+        baton_policy policy = api_policy(handed_policies[p]);
         policy.contexts = policy.sequences = 1;
         baton_llama *m = api_open(model, &policy, PROBE_CTX);
         struct endless e;
@@ -188,8 +207,8 @@ static inline bool handed_close_it(void *arg, const baton_delta *d) {
 /* One runs, two wait, and the model is closed by a thread that is none of them; then by one of its own callbacks. */
 static inline void probe_P25(const char *model) {
     static struct named running, waiting[2];
-    for (int p = 0; p < API_POLICIES; p += 2) {
-        baton_policy policy = api_policy(p);
+    for (int p = 0; p < 3; p++) {
+        baton_policy policy = api_policy(handed_policies[p]);
         policy.contexts = policy.sequences = 1;
         baton_llama *m = api_open(model, &policy, PROBE_CTX);
         named_start(&running, m, model, 71, -1);

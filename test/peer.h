@@ -22,6 +22,8 @@ struct peer {
     size_t eaten; /* of the frame that was returned last */
 };
 
+static int peer_socket = SOCK_STREAM; /* SOCK_SEQPACKET: what the owner writes at once is read at once */
+
 static inline void *peer_run(void *arg) {
     struct peer *p = arg;
     bt_owner_run(&p->params);
@@ -35,7 +37,7 @@ static inline void start_as(struct peer *p, const char *model, const struct bt_c
     struct bt_model_params mp = {.path = model};
     memset(p, 0, sizeof *p);
     assert_int_equal(bt_model_open(&mp, &p->model, &err), BATON_OK);
-    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+    assert_int_equal(socketpair(AF_UNIX, peer_socket | SOCK_CLOEXEC, 0, pair), 0);
     p->fd = pair[0];
     p->params = (struct bt_owner_params){p->model, *context, pair[1], -1};
     assert_int_equal(bt_thread_start(&p->thread, peer_run, p), 0);

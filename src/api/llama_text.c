@@ -23,6 +23,14 @@ baton_status baton_llama_tokenize(const baton_llama *llama, const char *text, si
     if (!status && bt_get_tokens(result.data, result.len, tokens, n))
         status = bt_fail(err, BATON_NO_MEMORY, "no memory for the tokens of %zu bytes", len);
     bt_buf_free(&result);
+    for (size_t i = 0; !status && i < *n; i++) /* programs take them for an index */
+        if ((*tokens)[i] < 0 || (*tokens)[i] >= llama->info.vocab_size)
+            status = bt_fail(err, BATON_PROTOCOL, "the owner sent token %d, of which there is none", (*tokens)[i]);
+    if (status) {
+        free(*tokens);
+        *tokens = NULL;
+        *n = 0;
+    }
     return status;
 }
 

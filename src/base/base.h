@@ -72,6 +72,8 @@ size_t bt_utf8_unfinished(const char *s, size_t len);
 bool bt_utf8_valid(const char *s, size_t len);
 /* Removes, in place, each byte that belongs to no character: what is left of one where a text was cut. */
 void bt_utf8_mend(char *s);
+/* The same, and what is no part of a line, or what a terminal would obey, becomes a space: C0, DEL and C1. */
+void bt_line_clean(char *s);
 /* Appends s as valid UTF-8: each byte that belongs to no character becomes U+FFFD. */
 void bt_utf8_clean(struct bt_buf *b, const char *s, size_t len);
 

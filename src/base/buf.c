@@ -124,6 +124,16 @@ void bt_utf8_mend(char *s) {
     s[kept] = '\0';
 }
 
+void bt_line_clean(char *s) {
+    bt_utf8_mend(s);
+    for (unsigned char *c = (unsigned char *)s; *c; c++) {
+        if (*c < ' ' || *c == 0x7f)
+            *c = ' ';
+        if (c[0] == 0xc2 && c[1] < 0xa0) /* U+0080 to U+009F */
+            c[0] = c[1] = ' ';
+    }
+}
+
 void bt_utf8_clean(struct bt_buf *b, const char *s, size_t len) {
     size_t good = 0;
     for (size_t i = 0; i < len;) {

@@ -37,7 +37,7 @@ void bt_log(baton_log_level level, const char *format, ...) {
     va_start(args, format);
     vsnprintf(line + at, sizeof line - (size_t)at - 1, format, args);
     va_end(args);
-    bt_utf8_mend(line);
+    bt_line_clean(line);
     if (handler) {
         handler(atomic_load(&handler_arg), level, line);
         return;

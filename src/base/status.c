@@ -45,6 +45,6 @@ baton_status bt_fail(baton_error *err, baton_status status, const char *format, 
     va_start(args, format);
     vsnprintf(err->text, sizeof err->text, format, args);
     va_end(args);
-    bt_utf8_mend(err->text); /* names may have been cut, and so may this be */
+    bt_line_clean(err->text); /* names may have been cut, and so may this be */
     return status;
 }

@@ -17,7 +17,8 @@
 #include "owner/owner.h"
 #include "wire/start.h"
 
-_Static_assert(BT_FAKE_SOCKET == (int)BT_START_SOCKET, "the fake writes past the owner to the front");
+_Static_assert(BT_FAKE_SOCKET == (int)BT_START_SOCKET && BT_FAKE_PARENT == (int)BT_START_PARENT,
+               "the fake finds the front where the owner does");
 
 /* The front learns why there will be no owner. */
 static int give_up(const baton_error *why) {

@@ -44,7 +44,8 @@ baton_status bt_child_start(struct bt_buf *in, struct bt_start *start, baton_err
     status = read_more(in, whole - BT_FRAME_HEADER, err);
     if (status)
         return status;
-    if (bt_frame_peek(in->data, in->len, &frame) || frame.type != BT_FRAME_START || bt_get_start(&frame, start))
+    if (bt_frame_peek(in->data, in->len, &frame) || frame.type != BT_FRAME_START || bt_get_start(&frame, start) ||
+        start->version != BT_IPC_VERSION)
         return bt_fail(err, BATON_PROTOCOL,
                        "the front and baton-owner are not of the same version: install both from one build, or set "
                        "BATON_OWNER to the right one");

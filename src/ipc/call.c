@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "ipc/dispatch.h"
+#include "ipc/believe.h"
 
 enum { CALL_ATTEMPTS = 3, CALLS_AT_ONCE = 256 /* to one owner; the others wait here */ };
 
@@ -18,9 +18,10 @@ struct call {
     struct bt_buf body;
     struct bt_call_handler handler; /* on_reply == NULL: nobody waits any more */
     uint64_t id;
-    uint64_t received; /* bytes of the result */
-    int context;       /* that it was sent to; -1: it waits */
-    int only;          /* the context that knows; -1: any */
+    enum bt_call_op op;
+    uint64_t received, most; /* bytes of the result */
+    int context;             /* that it was sent to; -1: it waits */
+    int only;                /* the context that knows; -1: any */
     int attempts;
 };
 
@@ -83,6 +84,8 @@ baton_status bt_dispatch_call(struct bt_dispatch *d, int context, const struct b
     c->id = call->id;
     c->context = -1;
     c->only = context;
+    c->op = call->op;
+    c->most = bt_call_result_max(call->op, call->bytes.len);
     c->handler = *handler;
     bt_call_encode(&c->body, call);
     baton_status status = BATON_OK;
@@ -121,9 +124,10 @@ bool bt_dispatch_calls(struct bt_dispatch *d, uint64_t id) {
     return find(d, id) != NULL;
 }
 
-/* What is new of a result, whose beginning may have come before, from an owner that ended. */
+/* What is new of a result, whose beginning may have come before, from an owner that ended. One that answers before it
+ * has the question answers to nobody: readers may end on the spot what nobody has heard of. */
 static baton_status deliver(struct call *c, uint64_t offset, struct bt_text bytes) {
-    if (offset > c->received)
+    if (offset > c->received || offset > c->most || bytes.len > c->most - offset)
         return BATON_PROTOCOL;
     size_t known = (size_t)BT_MIN(c->received - offset, (uint64_t)bytes.len);
     c->received += bytes.len - known;
@@ -134,7 +138,9 @@ static baton_status deliver(struct call *c, uint64_t offset, struct bt_text byte
 
 baton_status bt_dispatch_call_data(struct bt_dispatch *d, int context, const struct bt_frame_data *data) {
     struct call *c = find(d, data->id);
-    return c && c->context == context ? deliver(c, data->offset, data->bytes) : BATON_OK;
+    if (!c || c->context != context)
+        return BATON_OK;
+    return bt_outgoing_waits(&c->out) ? BATON_PROTOCOL : deliver(c, data->offset, data->bytes);
 }
 
 baton_status bt_dispatch_reply(struct bt_dispatch *d, int context, const struct bt_frame *frame) {
@@ -143,8 +149,12 @@ baton_status bt_dispatch_reply(struct bt_dispatch *d, int context, const struct 
     struct call *c = status ? NULL : find(d, reply.id);
     if (!c || c->context != context)
         return status;
+    if (bt_outgoing_waits(&c->out))
+        return BATON_PROTOCOL;
     if (reply.status == BATON_OK)
         status = deliver(c, reply.offset, reply.bytes);
+    else if (!bt_believe_refusal(c->op, reply.status))
+        status = BATON_PROTOCOL;
     if (status)
         return status;
     conclude(d, c, reply.status, reply.status ? reply.bytes.data : "");

@@ -1,5 +1,5 @@
 /* Contexts: what their owners say, their ends, who is placed on them and who is to blame. State: the dispatch's. */
-#include "ipc/dispatch.h"
+#include "ipc/believe.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -79,19 +79,23 @@ int bt_dispatch_least_loaded(const struct bt_dispatch *d) {
     return best;
 }
 
-/* The request that an owner speaks of, if it was given to that owner, in that attempt, and is alive. */
-static struct bt_request *given(struct bt_dispatch *d, int context, uint64_t id, uint32_t attempt) {
+/* The request that an owner speaks of, NULL if it was not given to that owner, in that attempt, or is over. Before it
+ * has all of it an owner has nothing to say: its handlers might end on the spot what nobody has heard of. */
+static baton_status given(struct bt_dispatch *d, int context, uint64_t id, uint32_t attempt, struct bt_request **out) {
     struct bt_request *r = bt_dispatch_find(d, id);
-    return r && r->at == BT_RUNNING && r->context == context && r->attempt == attempt ? r : NULL;
+    bool is = r && r->at == BT_RUNNING && r->context == context && r->attempt == attempt;
+    *out = is ? r : NULL;
+    return is && bt_outgoing_waits(&r->out) ? BATON_PROTOCOL : BATON_OK;
 }
 
 static baton_status on_token(struct bt_dispatch *d, int context, const struct bt_frame *frame) {
     struct bt_frame_token t;
+    struct bt_request *r = NULL;
     baton_status status = bt_get_token(frame, &t);
-    struct bt_request *r = status ? NULL : given(d, context, t.id, t.attempt);
-    if (!r)
+    status = status ? status : given(d, context, t.id, t.attempt, &r);
+    if (status || !r)
         return status;
-    if (t.index != r->n_tokens || r->unacked >= BT_WINDOW ||
+    if (t.index != r->n_tokens || r->unacked >= BT_WINDOW || !bt_believe_token(r, &t) ||
         (r->max_tokens >= 0 && r->n_tokens >= (uint32_t)r->max_tokens))
         return BATON_PROTOCOL; /* nor may one that minds no bound fill this process */
     if (d->params.resume)
@@ -111,13 +115,14 @@ static baton_status on_token(struct bt_dispatch *d, int context, const struct bt
 /* What is new of a result; a new attempt begins it again. */
 static baton_status on_data(struct bt_dispatch *d, int context, const struct bt_frame *frame) {
     struct bt_frame_data data;
+    struct bt_request *r = NULL;
     baton_status status = bt_get_data(frame, &data);
-    if (status || data.attempt == 0)
-        return status ? status : bt_dispatch_call_data(d, context, &data);
-    struct bt_request *r = given(d, context, data.id, data.attempt);
-    if (!r)
-        return BATON_OK;
-    if (data.offset > r->received)
+    if (!status && data.attempt == 0)
+        return bt_dispatch_call_data(d, context, &data);
+    status = status ? status : given(d, context, data.id, data.attempt, &r);
+    if (status || !r)
+        return status;
+    if (!bt_believe_data(r, d->sizes.width, &data))
         return BATON_PROTOCOL;
     size_t known = (size_t)BT_MIN(r->received - data.offset, (uint64_t)data.bytes.len), fresh = data.bytes.len - known;
     if (fresh == 0)
@@ -150,20 +155,25 @@ static void pass(struct bt_request *r) {
 
 static baton_status on_done(struct bt_dispatch *d, int context, const struct bt_frame *frame) {
     struct bt_frame_done done;
+    struct bt_request *r = NULL;
+    baton_error why;
     baton_status status = bt_get_done(frame, &done);
-    struct bt_request *r = status ? NULL : given(d, context, done.id, done.attempt);
-    if (!r)
+    status = status ? status : given(d, context, done.id, done.attempt, &r);
+    if (status || !r)
         return status;
+    if (!bt_believe_done(r, &done))
+        return BATON_PROTOCOL;
     if (passed_its_trial(r, &done)) {
         pass(r);
         return BATON_OK;
     }
+    bt_fail(&why, done.outcome, "%s", done.error.data);
     struct bt_outcome outcome = {.status = done.outcome,
                                  .finish = done.finish,
                                  .prompt_tokens = done.prompt_tokens,
                                  .reused_tokens = done.reused_tokens,
-                                 .answer_tokens = done.answer_tokens,
-                                 .error = done.error.data};
+                                 .answer_tokens = r->n_tokens,
+                                 .error = why.text};
     if (done.text.len > 0 && r->handler.on_text)
         r->handler.on_text(r->handler.arg, done.text.data, done.text.len);
     bt_request_conclude(r, &outcome);
@@ -171,11 +181,14 @@ static baton_status on_done(struct bt_dispatch *d, int context, const struct bt_
 }
 
 static baton_status on_ready(struct bt_dispatch *d, int context, const struct bt_frame *frame) {
+    struct bt_supervisor *s = &d->contexts[context].life;
     struct bt_frame_ready ready;
     baton_status status = bt_get_ready(frame, &ready);
     if (status)
         return status;
-    bt_supervise_ready(&d->contexts[context].life, now_of(d));
+    if (s->life == BT_LIFE_READY || !bt_believe_ready(&d->sizes, d->params.sequences, &ready))
+        return BATON_PROTOCOL;
+    bt_supervise_ready(s, now_of(d));
     if (d->on_ready)
         d->on_ready(d->arg, context, &ready);
     return BATON_OK;
@@ -186,6 +199,7 @@ static baton_status on_pulse(struct bt_dispatch *d, int context, const struct bt
     baton_status status = bt_get_pulse(frame, p);
     if (status)
         return status;
+    bt_supervise_loaded(&d->contexts[context].life);
     bt_supervise_step(&d->contexts[context].life, p->call_ns);
     for (size_t i = 0; i < p->n; i++) {
         struct bt_request *r = bt_dispatch_find(d, p->list[i].id);
@@ -211,9 +225,9 @@ static baton_status handle(struct bt_dispatch *d, int context, const struct bt_f
         return on_ready(d, context, frame);
     case BT_FRAME_FATAL:
         status = bt_get_fatal(frame, &fatal, &text);
-        if (!status)
-            bt_fail(&c->error, fatal ? fatal : BATON_PROTOCOL, "%s", text.data);
-        return status;
+        if (!status && !bt_believe_failure(fatal))
+            return BATON_PROTOCOL;
+        return status ? status : (bt_fail(&c->error, fatal, "%s", text.data), BATON_OK);
     case BT_FRAME_TOKEN:
         return on_token(d, context, frame);
     case BT_FRAME_DATA:
@@ -287,7 +301,7 @@ static void interrupted(struct bt_dispatch *d, struct bt_request *r, enum bt_bla
         bt_request_doom(r, BATON_CLOSED, how);
     } else if (!d->params.resume) {
         bt_request_doom(r, crashed, how);
-    } else if (r->on_trial &&
+    } else if (r->on_trial && r->seen && /* what it was never there for is not its doing */
                (blame == BT_BLAME_SUSPECTS || (blame == BT_BLAME_UNKNOWN && ++r->unproven >= BT_UNPROVEN_MAX))) {
         d->counts.quarantined++;
         bt_supervise_convicted(&c->life);

@@ -58,11 +58,13 @@ struct bt_request {
     struct bt_outgoing more_out;
     uint32_t mores;
     int32_t max_tokens;
+    uint64_t inputs, asked; /* of vectors and scores; bytes of the body */
+    uint64_t may_hold;      /* bytes of text that its owner may have to hold back */
     int64_t run_ms, run_deadline_ns;
     baton_status cancelled;
     /* what has come of it */
     struct bt_buf tokens; /* bt_token */
-    uint32_t n_tokens, held;
+    uint32_t n_tokens, held, n_given /* of the tokens, with the question */;
     uint32_t consumed, unacked; /* taken by the reader; not told the owner yet; delivered minus taken */
     uint64_t received;          /* bytes of a result that is no text */
     /* this attempt */
@@ -80,6 +82,13 @@ struct bt_request {
     /* DOOMED */
     baton_status verdict;
     char why[BATON_ERROR_TEXT_MAX];
+};
+
+/* What owners of a model say of it, all the same. */
+struct bt_sizes {
+    uint32_t ctx, width; /* ctx 0: nobody has said anything yet */
+    int vocabulary;
+    enum bt_pooling pooling;
 };
 
 struct bt_dispatch_ops {
@@ -117,6 +126,7 @@ struct bt_dispatch {
     struct bt_list buckets[BT_BUCKETS];
     struct bt_list pending, running, doomed, calls;
     uint64_t grants;
+    struct bt_sizes sizes;
     struct bt_front_counts counts;
     int64_t opened_ns;
     uint64_t wait_us[BATON_BUCKETS], hold_ms[BATON_BUCKETS]; /* as in baton_snapshot */

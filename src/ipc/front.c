@@ -14,7 +14,7 @@
 #include "ipc/dispatch.h"
 #include "ipc/link.h"
 
-enum { EVENTS = 64 };
+enum { EVENTS = 64, LAST_READS = 64 };
 
 /* What of a context an event is about. */
 enum { ABOUT_LINK, ABOUT_END, ABOUT_LOG, ABOUT_COUNT };
@@ -100,7 +100,12 @@ static void on_ready(void *arg, int context, const struct bt_frame_ready *ready)
     if (f->versions)
         return;
     f->info.ready = *ready;
+    bt_line_clean(f->info.ready.info.name); /* a stranger's file has them */
+    bt_line_clean(f->info.ready.info.description);
+    bt_line_clean(f->info.ready.device);
     f->versions = strdup(ready->versions.data);
+    if (f->versions)
+        bt_line_clean(f->versions);
     f->info.ready.versions.data = f->versions ? f->versions : "";
     snprintf(f->sandbox, sizeof f->sandbox, "%s", bt_spawn_sandbox(f->spawn, context));
     f->info.sandbox = f->sandbox;
@@ -137,8 +142,8 @@ static void ended(struct bt_front *f, int context) {
     struct context *c = &f->contexts[context];
     struct bt_owner_end end;
     bool process = c->pidfd >= 0;
-    if (c->link.fd >= 0 && process)
-        hear(f, context); /* what it said before it ended */
+    for (int i = 0; i < LAST_READS && process && c->link.fd >= 0 && hear(f, context); i++)
+        ; /* what it said before it ended: no more than a socket holds */
     /* a forked child of this program may hold copies, and then closing alone would not end the watch */
     unwatch(f, &c->pidfd);
     unwatch(f, &c->log_fd);

@@ -40,31 +40,35 @@ void bt_link_flush(struct bt_link *l) {
 }
 
 bool bt_link_fill(struct bt_link *l) {
-    while (bt_buf_reserve(&l->in, READ_CHUNK)) {
-        size_t room = l->in.cap - l->in.len;
+    size_t left = BT_LINK_FILL_MAX;
+    while (left > 0) {
+        if (!bt_buf_reserve(&l->in, BT_MIN(left, (size_t)READ_CHUNK)))
+            return false;
+        size_t room = BT_MIN(l->in.cap - l->in.len, left);
         ssize_t n = recv(l->fd, l->in.data + l->in.len, room, MSG_DONTWAIT);
-        if (n > 0) {
-            l->in.len += (size_t)n;
-            if ((size_t)n < room)
-                return true;
-            continue;
-        }
         if (n < 0 && errno == EINTR)
             continue;
-        return n < 0 && errno == EAGAIN;
+        if (n <= 0)
+            return n < 0 && errno == EAGAIN;
+        l->in.len += (size_t)n;
+        left -= (size_t)n;
+        if ((size_t)n < room)
+            break;
     }
-    return false;
+    return true;
 }
 
 bool bt_link_ignore(struct bt_link *l) {
     unsigned char ignored[4096];
+    size_t seen = 0;
     ssize_t n;
     bt_buf_free(&l->in);
     bt_buf_free(&l->out);
-    do
+    do {
         n = recv(l->fd, ignored, sizeof ignored, MSG_DONTWAIT);
-    while (n > 0 || (n < 0 && errno == EINTR));
-    return n < 0 && errno == EAGAIN;
+        seen += (size_t)BT_MAX(n, 0);
+    } while ((n > 0 && seen < BT_LINK_FILL_MAX) || (n < 0 && errno == EINTR));
+    return n > 0 || (n < 0 && errno == EAGAIN);
 }
 
 void bt_link_close(struct bt_link *l) {

@@ -5,6 +5,8 @@
 
 #include "base/base.h"
 
+enum { BT_LINK_FILL_MAX = 128 << 10 }; /* read at once: who writes without end has no more than its turn */
+
 struct bt_link {
     int fd; /* -1: closed */
     int epoll;
@@ -20,10 +22,11 @@ baton_status bt_link_open(struct bt_link *l, int fd, int epoll, uint64_t tag, ba
  * once: whoever pumps it looks at `failed`. */
 void bt_link_flush(struct bt_link *l);
 
-/* Reads all there is. False: the other side has closed its end; or memory is short, and `in` has failed. */
+/* Reads what there is, up to BT_LINK_FILL_MAX bytes: a link with more is ready again at once. False: the other side has
+ * closed its end; or memory is short, and `in` has failed. */
 bool bt_link_fill(struct bt_link *l);
 
-/* Reads all there is and keeps nothing of it, nor of what was to go out. False: the other side has closed its end. */
+/* The same, and keeps nothing of it, nor of what was to go out. */
 bool bt_link_ignore(struct bt_link *l);
 
 /* What came in and was not read is dropped, and so is what did not go out. */

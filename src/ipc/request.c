@@ -212,6 +212,7 @@ baton_status bt_request_more(struct bt_request *r, const struct bt_more *more, b
         bt_buf_free(&r->more);
         return bt_fail(err, BATON_NO_MEMORY, "no memory for more inputs");
     }
+    r->inputs += more->n_inputs;
     if (r->at == BT_RUNNING) {
         send_more(r);
         bt_dispatch_send(r->dispatch, r->context);
@@ -276,6 +277,13 @@ static baton_status admit(struct bt_request *r, enum bt_when_full when_full, bat
     }
 }
 
+static size_t stop_bytes(const struct bt_submit *s) {
+    size_t bytes = 0;
+    for (size_t i = 0; i < s->n_stops; i++)
+        bytes += s->stops[i].len;
+    return bytes;
+}
+
 static struct bt_request *request_new(struct bt_dispatch *d, struct bt_submit *s, const struct bt_limits *limits,
                                       const struct bt_handler *handler) {
     struct bt_request *r = calloc(1, sizeof *r);
@@ -299,16 +307,12 @@ static struct bt_request *request_new(struct bt_dispatch *d, struct bt_submit *s
     r->what = s->what;
     bt_submit_encode(&r->submit, s);
     bt_buf_add(&r->tokens, s->resume, s->n_resume * sizeof *s->resume);
-    r->n_tokens = (uint32_t)s->n_resume;
+    r->n_tokens = r->n_given = (uint32_t)s->n_resume;
     r->held = s->resume_held;
+    r->inputs = s->n_inputs;
+    r->asked = r->submit.len;
+    r->may_hold = stop_bytes(s) + BT_TOKEN_TEXT_MAX;
     return r;
-}
-
-static size_t stop_bytes(const struct bt_submit *s) {
-    size_t bytes = 0;
-    for (size_t i = 0; i < s->n_stops; i++)
-        bytes += s->stops[i].len;
-    return bytes;
 }
 
 baton_status bt_dispatch_submit(struct bt_dispatch *d, struct bt_submit *s, const struct bt_limits *limits,

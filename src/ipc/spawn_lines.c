@@ -36,10 +36,7 @@ static void tell_dropped(struct bt_printed *l) {
 static void say(struct bt_printed *l, int64_t now_ns) {
     const char *line = l->line;
     l->line[l->len] = '\0';
-    bt_utf8_mend(l->line);
-    for (char *c = l->line; *c; c++)
-        if ((unsigned char)*c < ' ' || *c == 0x7f)
-            *c = ' ';
+    bt_line_clean(l->line);
     bool empty = l->line[strspn(l->line, " ")] == '\0';
     if (!empty)
         memcpy(l->last, l->line, sizeof l->last);

@@ -128,6 +128,17 @@ static void set_signals(posix_spawnattr_t *attr) {
     posix_spawnattr_setflags(attr, POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK);
 }
 
+/* One that nothing can be known of is ended at once, and its number given back. That is its own as long as nobody has
+ * reaped it. */
+static void end_unwatched(pid_t pid) {
+    siginfo_t info;
+    if (waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) != 0)
+        return;
+    kill(pid, SIGKILL);
+    while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+        ;
+}
+
 /* glibc from 2.39 has a spawn that returns the pidfd itself. Elsewhere there is a gap in which a program that reaps
  * everything may have reaped the child, and its number may be somebody else's: such a one is no child of ours. */
 static int spawn_pidfd(const char *program, const posix_spawn_file_actions_t *actions, const posix_spawnattr_t *attr,
@@ -143,13 +154,12 @@ static int spawn_pidfd(const char *program, const posix_spawn_file_actions_t *ac
     if (rc)
         return rc;
     *pidfd = (int)syscall(__NR_pidfd_open, pid, 0);
-    if (*pidfd < 0)
-        return errno;
-    if (waitid((idtype_t)WAIT_PIDFD, (id_t)*pidfd, &info, WEXITED | WNOHANG | WNOWAIT) != 0 && errno == ECHILD) {
-        shut(pidfd);
-        return ECHILD;
-    }
-    return 0;
+    if (*pidfd >= 0 && waitid((idtype_t)WAIT_PIDFD, (id_t)*pidfd, &info, WEXITED | WNOHANG | WNOWAIT) == 0)
+        return 0;
+    rc = errno;
+    shut(pidfd);
+    end_unwatched(pid);
+    return rc;
 }
 
 static baton_status launch(struct processes *s, int context, struct cargo *cargo, baton_error *err) {
@@ -287,7 +297,7 @@ static void read_report(struct process *p, const char **last) {
         return;
     bool first = p->sandbox[0] == '\0' && p->starts <= 1;
     snprintf(p->sandbox, sizeof p->sandbox, "%.*s", (int)BT_MIN(end - p->words, (ptrdiff_t)255), p->words);
-    bt_utf8_mend(p->sandbox);
+    bt_line_clean(p->sandbox);
     if (first && strstr(p->sandbox, "; no "))
         bt_log(BATON_LOG_WARN, "%s: this kernel lacks a part of the owner process's sandbox: %s", p->lines.name,
                p->sandbox);
@@ -325,9 +335,7 @@ static bool processes_reap(struct bt_spawn *base, int context, struct bt_owner_e
     bt_printed_end(&p->lines, bt_now_coarse_ns());
     read_report(p, &words);
     snprintf(end->text, sizeof end->text, "%.*s", (int)sizeof end->text - 1, words ? words : p->lines.last);
-    bt_utf8_mend(end->text);
-    for (char *c = end->text; *c; c++)
-        *c = (unsigned char)*c < ' ' || *c == 0x7f ? ' ' : *c;
+    bt_line_clean(end->text);
     shut(&p->pidfd);
     shut(&p->log);
     shut(&p->report);

@@ -27,12 +27,16 @@ void bt_supervise_started(struct bt_supervisor *s, int64_t now_ns) {
     s->heard_ns = now_ns;
     s->ready_ns = BT_NEVER_NS;
     s->charge = BT_CHARGE_NONE;
-    s->killed = s->progressed = false;
+    s->killed = s->loaded = s->progressed = false;
     s->starts++;
 }
 
 void bt_supervise_heard(struct bt_supervisor *s, int64_t now_ns) {
     s->heard_ns = now_ns;
+}
+
+void bt_supervise_loaded(struct bt_supervisor *s) {
+    s->loaded = true;
 }
 
 void bt_supervise_ready(struct bt_supervisor *s, int64_t now_ns) {
@@ -180,7 +184,8 @@ int64_t bt_supervise_next(const struct bt_supervisor *s) {
     case BT_LIFE_WAITING:
         return s->start_ns;
     case BT_LIFE_STARTING:
-        return bt_deadline(s->since_ns, s->params.start_ms);
+        return BT_MIN(bt_deadline(s->since_ns, s->params.start_ms),
+                      s->loaded ? add(s->heard_ns, hang_ns(s)) : BT_NEVER_NS);
     case BT_LIFE_READY:
         return add(s->heard_ns, hang_ns(s));
     case BT_LIFE_ENDING:
@@ -198,7 +203,8 @@ enum bt_order bt_supervise_tick(struct bt_supervisor *s, int64_t now_ns) {
     case BT_LIFE_WAITING:
         return BT_ORDER_START;
     case BT_LIFE_STARTING:
-        bt_supervise_condemn(s, BT_CHARGE_SLOW, now_ns);
+        bt_supervise_condemn(
+            s, bt_deadline(s->since_ns, s->params.start_ms) <= now_ns ? BT_CHARGE_SLOW : BT_CHARGE_HUNG, now_ns);
         break;
     case BT_LIFE_READY:
         bt_supervise_condemn(s, BT_CHARGE_HUNG, now_ns);

@@ -52,6 +52,7 @@ struct bt_supervisor {
     int64_t start_ns; /* WAITING: when it is due */
     int64_t kill_ns;  /* ENDING: when it is killed if it has not ended */
     bool killed;
+    bool loaded;       /* STARTING: its model is; what is left are native calls, which may hang */
     int64_t step_ns;   /* what a native call takes, as the owner says */
     bool progressed;   /* a new token since the start */
     int deaths;        /* in a row without a new token between */
@@ -73,8 +74,9 @@ void bt_supervise_init(struct bt_supervisor *s, const struct bt_supervise_params
 void bt_supervise_started(struct bt_supervisor *s, int64_t now_ns);
 void bt_supervise_not_started(struct bt_supervisor *s, const char *why, int64_t now_ns);
 
-/* Any frame that makes sense; READY among them; what calls take. */
+/* Any frame that makes sense; that a model is loaded, READY among them; what calls take. */
 void bt_supervise_heard(struct bt_supervisor *s, int64_t now_ns);
+void bt_supervise_loaded(struct bt_supervisor *s);
 void bt_supervise_ready(struct bt_supervisor *s, int64_t now_ns);
 void bt_supervise_step(struct bt_supervisor *s, int64_t step_ns);
 

@@ -27,8 +27,9 @@ struct bt_fake_event {
 /* Called on the thread that is inside the context; may block it. NULL: none. */
 void bt_fake_set_hook(void (*hook)(void *arg, const struct bt_fake_event *event), void *arg);
 
-/* Where the fake of an owner process finds the socket to the front: the knob die writes to it, past the owner. */
-enum { BT_FAKE_SOCKET = 3 };
+/* Where the fake of an owner process finds the socket to the front, to which the knob die writes, past the owner; and
+ * the pidfd of the front. */
+enum { BT_FAKE_SOCKET = 3, BT_FAKE_PARENT = 5 };
 
 /* The knob attempt=N: what is tried when the model is opened; bt_model_info's description then says "done", or the name
  * of the errno, or what was asked to be told. */
@@ -43,6 +44,8 @@ enum bt_fake_attempt {
     BT_FAKE_TRY_FORK,
     BT_FAKE_TRY_MEMORY, /* EFAULT: it was tried */
     BT_FAKE_TRY_LIMIT,
+    BT_FAKE_TRY_FRONT,        /* a signal to the front, by the pidfd that tells of its end */
+    BT_FAKE_TRY_STEAL,        /* a descriptor of the front's, by the same */
     BT_FAKE_TELL_ENVIRONMENT, /* the names of its variables */
     BT_FAKE_TELL_DESCRIPTORS, /* those that are open */
 };

@@ -49,6 +49,14 @@ static long a_signal(void) {
     return kill(getppid(), 0);
 }
 
+static long the_front(void) {
+    return syscall(424 /* pidfd_send_signal */, BT_FAKE_PARENT, 0, NULL, 0);
+}
+
+static long a_descriptor_of_the_front(void) {
+    return syscall(438 /* pidfd_getfd */, BT_FAKE_PARENT, STDIN_FILENO, 0);
+}
+
 static long another_process(void) {
     long child = syscall(__NR_clone, SIGCHLD, 0, 0, 0, 0);
     if (child == 0)
@@ -89,7 +97,8 @@ void bt_fake_attempt(enum bt_fake_attempt what, char *text, size_t size) {
         [BT_FAKE_TRY_READ] = somebodys_file,     [BT_FAKE_TRY_CREATE] = a_new_file,
         [BT_FAKE_TRY_EXEC] = another_program,    [BT_FAKE_TRY_PTRACE] = tracing,
         [BT_FAKE_TRY_KILL] = a_signal,           [BT_FAKE_TRY_FORK] = another_process,
-        [BT_FAKE_TRY_MEMORY] = somebodys_memory, [BT_FAKE_TRY_LIMIT] = higher_limits};
+        [BT_FAKE_TRY_MEMORY] = somebodys_memory, [BT_FAKE_TRY_LIMIT] = higher_limits,
+        [BT_FAKE_TRY_FRONT] = the_front,         [BT_FAKE_TRY_STEAL] = a_descriptor_of_the_front};
     if (what == BT_FAKE_TELL_ENVIRONMENT)
         say_environment(text, size);
     else if (what == BT_FAKE_TELL_DESCRIPTORS)

@@ -8,6 +8,10 @@
 #include "owner/loop.h"
 
 void bt_loop_reply(struct bt_loop *l, struct bt_owner_call *c) {
+    uint64_t most = bt_call_result_max(c->ask.op, c->ask.bytes.len);
+    if (!c->job.error.status && c->result.len > most)
+        bt_fail(&c->job.error, BATON_TOO_LONG, "the result has %zu bytes and %llu are possible", c->result.len,
+                (unsigned long long)most);
     bt_body_free(c->job.body); /* its text may be as long as its answer */
     c->job.body = NULL;
     c->ask.bytes = (struct bt_text){"", 0};

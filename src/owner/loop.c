@@ -504,7 +504,8 @@ void bt_owner_run(const struct bt_owner_params *params) {
         close_loop(l);
         return;
     }
-    l->pulsed_ns = bt_now_coarse_ns();
+    pulse(l, false); /* it is loaded: what comes are native calls */
+    bt_loop_flush(l);
     l->context->ops->set_abort(l->context, abort_hook, l);
     say_ready(l, params->context.exact && l->pooling == BT_POOL_OFF &&
                      bt_exact_selftest(l->context, l->model, l->sequences));

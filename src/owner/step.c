@@ -127,6 +127,11 @@ static void advance(struct bt_loop *l, struct bt_owner_request *r, bt_token toke
     r->tokens[r->n_tokens++] = token;
     l->piece.len = l->text.len = 0;
     l->model->ops->piece(l->model, token, &l->piece);
+    if (l->piece.len > BT_TOKEN_TEXT_MAX) {
+        bt_loop_finish(l, r, BATON_FAILED, BT_FINISH_NONE,
+                       "a token of this model's vocabulary is a longer text than an owner may send");
+        return;
+    }
     bool stop = bt_textout_push(&r->text, l->piece.data, l->piece.len, &l->text);
     if (bt_loop_text_lost(l, r)) {
         bt_loop_finish(l, r, BATON_NO_MEMORY, BT_FINISH_NONE, "");

@@ -39,8 +39,7 @@ void bt_api_reply_error(struct bt_api *a, struct bt_http_conn *c, const struct b
     bt_http_reply(c, e->status, JSON, headers, a->scratch.data, a->scratch.len);
 }
 
-/* How long it may take until some owner is ready; 0: one is. */
-static int64_t restart_seconds(const struct bt_front *f) {
+int64_t bt_api_restart_seconds(const struct bt_front *f) {
     struct bt_front_health h;
     int64_t soonest = BT_NEVER_NS;
     for (int i = 0; i < bt_front_info(f)->contexts; i++) {
@@ -60,7 +59,8 @@ void bt_api_reply_status(struct bt_api *a, const struct bt_served *m, struct bt_
     char retry[40];
     bt_openai_status_error(status, text, &e);
     bt_front_counts(m->front, &n);
-    int64_t seconds = m->mean_ns / BT_NS_PER_S * (n.queued + 1) / BT_MAX(n.slots, 1) + 1 + restart_seconds(m->front);
+    int64_t seconds =
+        m->mean_ns / BT_NS_PER_S * (n.queued + 1) / BT_MAX(n.slots, 1) + 1 + bt_api_restart_seconds(m->front);
     snprintf(retry, sizeof retry, "Retry-After: %d\r\n", (int)BT_MIN(seconds, 60));
     bt_api_reply_error(a, c, &e, e.status == 429 || e.status == 503 ? retry : NULL);
 }

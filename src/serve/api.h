@@ -45,6 +45,7 @@ uint64_t bt_api_flow(const struct bt_api *a, const struct bt_http_conn *c);
 /* answer.c */
 void bt_answer_start(struct bt_api *a, struct bt_http_conn *c, bool chat);
 /* A status as a reply. Who is told to come back is told when: after the queue that is there now. */
+int64_t bt_api_restart_seconds(const struct bt_front *f); /* until some owner may be ready; 0: one is */
 void bt_api_reply_status(struct bt_api *a, const struct bt_served *m, struct bt_http_conn *c, baton_status status,
                          const char *text);
 /* vectors.c */

@@ -189,8 +189,12 @@ static void owner_object(const struct bt_front_health *h, int context, bool trus
 static void ready(struct bt_api *a, struct bt_http_conn *c) {
     struct bt_buf *b = &a->scratch;
     bool all = !a->stopping, trusted = !a->keys || key_of(a, c) >= 0;
-    for (int i = 0; i < a->served.n; i++)
+    int64_t seconds = 1;
+    char retry[40];
+    for (int i = 0; i < a->served.n; i++) {
         all &= bt_front_ready(a->served.models[i].front);
+        seconds = BT_MAX(seconds, bt_api_restart_seconds(a->served.models[i].front));
+    }
     b->len = 0;
     bt_buf_addf(b, "{\"ready\":%s,\"models\":[", all ? "true" : "false");
     for (int i = 0; i < a->served.n; i++) {
@@ -210,7 +214,8 @@ static void ready(struct bt_api *a, struct bt_http_conn *c) {
         bt_buf_adds(b, "]}");
     }
     bt_buf_adds(b, "]}");
-    reply_scratch(a, c, all ? 200 : 503);
+    snprintf(retry, sizeof retry, "Retry-After: %d\r\n", (int)BT_MIN(seconds, 60));
+    bt_http_reply(c, all ? 200 : 503, JSON, all ? NULL : retry, b->data, b->len);
 }
 
 static void metrics(struct bt_api *a, struct bt_http_conn *c) {

@@ -366,3 +366,29 @@ baton_status bt_get_pairs(const unsigned char *bytes, size_t len, struct bt_chat
     }
     return status;
 }
+
+uint64_t bt_call_result_max(enum bt_call_op op, size_t size) {
+    enum { TEXT = 16 << 20, ALL_METADATA = 64 << 20, TOKENS_PER_BYTE = 16, TIMES_IN_A_CHAT = 16 };
+    uint64_t most = 0;
+    switch (op) {
+    case BT_CALL_TOKENIZE:
+        most = ((uint64_t)size + 256) * TOKENS_PER_BYTE * sizeof(bt_token);
+        break;
+    case BT_CALL_DETOKENIZE:
+        most = (uint64_t)size / sizeof(bt_token) * BT_TOKEN_TEXT_MAX;
+        break;
+    case BT_CALL_CHAT:
+        most = (uint64_t)size * TIMES_IN_A_CHAT + TEXT;
+        break;
+    case BT_CALL_METADATA:
+        most = ALL_METADATA;
+        break;
+    case BT_CALL_SAVE:
+        most = BT_BODY_MAX;
+        break;
+    case BT_CALL_RESET:
+    case BT_CALL_END:
+        break;
+    }
+    return BT_MIN(most, (uint64_t)BT_BODY_MAX);
+}

@@ -33,6 +33,8 @@ enum {
     BT_STOPS_MAX = 16,
     BT_STOP_BYTES = 1 << 20, /* all stop strings of a request: what is held back has to fit into a frame */
     BT_ENDS_MAX = 64,
+    BT_WIDTH_MAX = 65536,         /* floats of one vector */
+    BT_TOKEN_TEXT_MAX = 16 << 10, /* bytes of one token's text: a vocabulary, too, is from strangers */
     BT_FILES_MAX = 256,
 };
 
@@ -134,6 +136,9 @@ struct bt_call {
     struct bt_text bytes;
 };
 
+/* The most bytes that such a call's result takes, for `size` bytes of question. An owner has none that is longer. */
+uint64_t bt_call_result_max(enum bt_call_op op, size_t size);
+
 /* The frame that begins a body. */
 struct bt_frame_body {
     uint64_t id;
@@ -230,8 +235,9 @@ enum bt_standing {
     BT_STANDING_STEPPING,  /* in the native calls that come next, or are running */
 };
 
-/* Sent before native code sees anything new, so that after a crash it is known who was in it; and at least each
- * BT_PULSE_NS, from inside long calls too where the library allows it, so that a hang is known. */
+/* Sent when the model is loaded, before the self-test; before native code sees anything new, so that after a crash it
+ * is known who was in it; and at least each BT_PULSE_NS, from inside long calls too where the library allows it, so
+ * that a hang is known. */
 enum { BT_PULSE_MAX = 2048 };
 #define BT_PULSE_NS BT_NS_PER_S
 struct bt_pulse {

@@ -22,19 +22,6 @@ static void poison_of(const struct crowd *c, int who, char *text, size_t size) {
     fail_msg("nothing in answer %d is its own", who);
 }
 
-/* All but `who` finish as if nothing had been; it is told what it did, and keeps what it had. */
-static void all_but_one(struct crowd *c, struct bt_front *f, int who, baton_status status) {
-    struct answer *a = &c->answers[who];
-    answers_wait(f, c->answers, c->n);
-    assert_int_equal(a->outcome.status, status);
-    assert_int_equal(a->done, 1);
-    assert_true(a->text.len <= c->lone[who].len);
-    assert_memory_equal(a->text.data, c->lone[who].data, a->text.len);
-    a->outcome.status = BATON_OK;
-    bt_buf_add(&a->text, c->lone[who].data + a->text.len, c->lone[who].len - a->text.len);
-    crowd_is_whole(c, f);
-}
-
 static void probe_P42_who_faults_its_owner_alone_is_quarantined_and_seven_neighbours_finish(void **state) {
     (void)state;
     static const char *const kinds[] = {"segv", "abort", "assert", "exit0", "exit1", "partial", "garbage"};
@@ -84,6 +71,24 @@ static void probe_P41_a_hang_is_noticed_and_told_and_costs_nobody_else_a_token(v
     assert_true(bt_front_ready(f));
     bt_front_close(&f);
     crowd_free(&c);
+}
+
+/* The self-test takes decodes 1 to 10. Loading has all of the start limit, and what comes after it has not. */
+static void probe_P41_a_hang_in_the_self_test_is_noticed_as_any_other(void **state) {
+    (void)state;
+    struct bt_front_params p = crash_params("fake:die=hang@3", 1, 1);
+    struct bt_front *f;
+    baton_error err;
+    p.hang_ms = BT_HANG_MIN_MS;
+    p.start_ms = 15000;
+    assert_int_equal(bt_front_open(&p, &f, &err), BATON_HUNG);
+    assert_null(f);
+    print_message("%s\n", err.text);
+    assert_non_null(strstr(err.text, "hung and was killed"));
+    p.model.path = "fake:load_us=4000000"; /* longer than the hang limit */
+    f = crash_open(&p);
+    assert_true(bt_front_ready(f));
+    bt_front_close(&f);
 }
 
 static void probe_P41_a_fault_that_does_not_come_again_convicts_nobody(void **state) {
@@ -210,37 +215,25 @@ static void probe_P13_a_slow_reader_is_given_no_more_because_owners_die(void **s
 
 static void probe_P44_an_owner_that_is_stopped_is_not_ready_and_then_not_kept(void **state) {
     (void)state;
-    struct bt_front_params p = crash_params("fake:len=60", 1, 2);
-    p.hang_ms = BT_HANG_MIN_MS;
-    struct bt_front *f = crash_open(&p);
-    struct bt_front_health h;
-    pid_t pid = 0;
-    assert_true(bt_front_ready(f));
-    assert_int_equal(owners_alive(&pid, 1), 1);
-    assert_int_equal(kill(pid, SIGSTOP), 0);
-    do {
-        bt_front_run_once(f, 50);
-        bt_front_health(f, 0, &h);
-    } while (h.restarts == 0 && (h.ready || strcmp(h.state, "silent") == 0));
-    assert_false(bt_front_ready(f));
-    assert_true(h.retry_ns > 0);
-    while (!bt_front_ready(f))
-        bt_front_run_once(f, 1000);
-    bt_front_health(f, 0, &h);
-    assert_int_equal(h.restarts, 1);
-    assert_non_null(strstr(h.last_end, "hung"));
-    bt_front_close(&f);
+    an_owner_that_is_stopped_is_not_kept("fake:len=60,step_us=2000");
+}
+
+static void probe_P42_a_fault_from_outside_convicts_who_is_there_alone(void **state) {
+    (void)state;
+    who_is_there_at_two_faults_is_quarantined("fake:len=60,step_us=5000");
 }
 
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(probe_P40_killed_owners_are_not_noticed),
         cmocka_unit_test(probe_P41_a_hang_is_noticed_and_told_and_costs_nobody_else_a_token),
+        cmocka_unit_test(probe_P41_a_hang_in_the_self_test_is_noticed_as_any_other),
         cmocka_unit_test(probe_P41_a_fault_that_does_not_come_again_convicts_nobody),
         cmocka_unit_test(probe_P40_without_resume_a_crash_is_told_with_the_text_so_far_and_the_last_words),
         cmocka_unit_test(probe_P40_deadlines_and_cancels_hold_across_restarts_and_waiters_notice_nothing),
         cmocka_unit_test(probe_P13_a_slow_reader_is_given_no_more_because_owners_die),
         cmocka_unit_test(probe_P44_an_owner_that_is_stopped_is_not_ready_and_then_not_kept),
+        cmocka_unit_test(probe_P42_a_fault_from_outside_convicts_who_is_there_alone),
         cmocka_unit_test(probe_P42_who_faults_its_owner_alone_is_quarantined_and_seven_neighbours_finish),
     };
     bt_log_set_level(BATON_LOG_ERROR);

@@ -1,131 +1,5 @@
-/* The deciding part of the front, one step at a time, against an owner that is this file: what it has been sent lies in
- * `out` until somebody takes it, time is a number. sim/ draws whole lives of it; here is what needs an exact order. */
-#include <signal.h>
-#include <string.h>
-
-#include "harness.h"
-#include "ipc/dispatch.h"
-
-struct shell {
-    struct bt_dispatch d;
-    struct bt_buf out;
-    int64_t now_ns;
-    int starts, kills;
-};
-
-static int64_t op_now(void *arg) {
-    return ((struct shell *)arg)->now_ns;
-}
-
-static void op_write(void *arg, int context) {
-    (void)arg;
-    (void)context; /* the socket is full */
-}
-
-static baton_status op_start(void *arg, int context, baton_error *err) {
-    (void)context;
-    (void)err;
-    ((struct shell *)arg)->starts++;
-    return BATON_OK;
-}
-
-static void op_kill(void *arg, int context) {
-    (void)context;
-    ((struct shell *)arg)->kills++;
-}
-
-static const struct bt_dispatch_ops OPS = {op_now, op_write, op_start, op_kill};
-
-struct client {
-    struct bt_request *request;
-    int pieces, done;
-    baton_status status;
-};
-
-static void on_text(void *arg, const char *text, size_t len) {
-    (void)text;
-    (void)len;
-    ((struct client *)arg)->pieces++;
-}
-
-static void on_done(void *arg, const struct bt_outcome *outcome) {
-    struct client *c = arg;
-    c->done++;
-    c->status = outcome->status;
-}
-
-static void say(struct shell *s, const struct bt_buf *b) {
-    struct bt_frame f;
-    for (size_t at = 0; bt_frame_peek(b->data + at, b->len - at, &f) == BATON_OK; at += f.size)
-        bt_dispatch_frame(&s->d, 0, &f);
-}
-
-static void say_ready(struct shell *s) {
-    struct bt_buf b = BT_BUF_INIT;
-    bt_put_hello(&b);
-    bt_put_ready(&b, &(struct bt_frame_ready){.sequences = 4, .ctx = 4096, .versions = {"", 0}});
-    say(s, &b);
-    bt_buf_free(&b);
-}
-
-static void say_tokens(struct shell *s, uint64_t id, uint32_t attempt, uint32_t from, uint32_t n) {
-    struct bt_buf b = BT_BUF_INIT;
-    for (uint32_t i = 0; i < n; i++)
-        bt_put_token(&b, &(struct bt_frame_token){id, attempt, from + i, 7, 0, {"x", 1}});
-    say(s, &b);
-    bt_buf_free(&b);
-}
-
-/* The owner lists what it has. */
-static void say_pulse(struct shell *s, uint64_t id) {
-    struct bt_buf b = BT_BUF_INIT;
-    static struct bt_pulse p;
-    p = (struct bt_pulse){.listed = true, .n = 1};
-    p.list[0].id = id;
-    p.list[0].standing = BT_STANDING_PREPARING;
-    bt_put_pulse(&b, &p);
-    say(s, &b);
-    bt_buf_free(&b);
-}
-
-static void open_shell(struct shell *s) {
-    const struct bt_dispatch_params p = {.contexts = 1,
-                                         .sequences = 4,
-                                         .queue_max = 4,
-                                         .restarts = true,
-                                         .resume = true,
-                                         .hang_ms = 30000,
-                                         .start_ms = -1,
-                                         .seed = 3};
-    memset(s, 0, sizeof *s);
-    s->now_ns = BT_NS_PER_S;
-    bt_dispatch_init(&s->d, &p, &OPS, s);
-    s->d.contexts[0].out = &s->out;
-    bt_dispatch_tick(&s->d);
-    assert_int_equal(s->starts, 1);
-    say_ready(s);
-    s->out.len = 0;
-}
-
-static void close_shell(struct shell *s) {
-    bt_dispatch_close(&s->d);
-    bt_dispatch_ended(&s->d, 0, &(struct bt_owner_end){.kind = BT_END_EXITED, .text = ""});
-    assert_true(bt_dispatch_closed(&s->d));
-    assert_null(bt_dispatch_check(&s->d));
-    bt_buf_free(&s->out);
-}
-
-static void ask(struct shell *s, struct client *c, uint64_t id, size_t size, int64_t run_ms) {
-    char *text = malloc(size);
-    assert_non_null(text);
-    memset(text, 'x', size);
-    struct bt_submit ask = {.id = id, .text = {text, size}, .state = {"", 0}, .max_tokens = 1000};
-    const struct bt_limits limits = {BT_WAIT, 1, -1, run_ms};
-    const struct bt_handler h = {.on_text = on_text, .on_done = on_done, .arg = c};
-    memset(c, 0, sizeof *c);
-    assert_int_equal(bt_dispatch_submit(&s->d, &ask, &limits, &h, &c->request, NULL), BATON_OK);
-    free(text);
-}
+/* The deciding part of the front where it needs an exact order; sim/ draws whole lives of it. */
+#include "dispatch_shell.h"
 
 /* What lies there for the owner, in order: S and A for SUBMIT and ACK of that request; and is taken. */
 static void taken(struct shell *s, uint64_t id, char *order, size_t room) {
@@ -250,10 +124,42 @@ static void an_owner_has_no_way_into_the_log_but_what_it_prints(void **state) {
     close_shell(&s);
 }
 
+/* On trial, and sent to an owner that ends before it has said that it has it: what ended that one came before. */
+static void probe_P42_nobody_is_convicted_of_what_it_was_not_there_for(void **state) {
+    (void)state;
+    const struct bt_owner_end fault = {.kind = BT_END_SIGNALLED, .code = SIGSEGV, .text = ""};
+    struct shell s;
+    struct client c;
+    open_shell(&s);
+    ask(&s, &c, 1, 16, -1);
+    for (uint32_t attempt = 1; attempt <= 4; attempt++) {
+        take_all(&s);
+        if (attempt == 1 || attempt == 4)
+            say_pulse(&s, 1);
+        if (attempt == 1) /* it is suspected with reason */
+            say_tokens(&s, 1, 1, 0, 3);
+        assert_int_equal(c.done, 0);
+        assert_int_equal(c.request->on_trial, attempt > 1);
+        bt_dispatch_ended(&s.d, 0, &fault);
+        s.now_ns += 10 * BT_NS_PER_S;
+        if (attempt < 4) {
+            bt_dispatch_tick(&s.d);
+            say_ready(&s);
+        }
+    }
+    assert_int_equal(c.done, 1); /* there, alone */
+    assert_int_equal(c.status, BATON_CRASHED);
+    assert_int_equal(s.d.counts.quarantined, 1);
+    bt_dispatch_tick(&s.d);
+    say_ready(&s);
+    close_shell(&s);
+}
+
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(run_timeouts_of_requests_that_have_not_left_are_told_one_by_one),
         cmocka_unit_test(probe_P40_a_window_opens_again_in_the_next_owner),
+        cmocka_unit_test(probe_P42_nobody_is_convicted_of_what_it_was_not_there_for),
         cmocka_unit_test(an_owner_that_does_not_mind_the_window_is_broken),
         cmocka_unit_test(an_owner_that_says_more_than_was_asked_is_broken),
         cmocka_unit_test(an_owner_has_no_way_into_the_log_but_what_it_prints),

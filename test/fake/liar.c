@@ -2,17 +2,20 @@
  * file's: it takes the place of ipc/spawn.c. */
 #include "frontrun.h"
 
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "ipc/link.h"
 #include "ipc/spawn.h"
 
 enum { OWNERS = 2 };
 static int owners[OWNERS]; /* their ends of the sockets */
+static uint32_t sequences;
 
 baton_status bt_spawn_open(const struct bt_spawn_params *params, struct bt_spawn **spawn, baton_error *err) {
-    (void)params;
     (void)err;
+    sequences = (uint32_t)params->context.sequences;
     *spawn = NULL;
     return BATON_OK;
 }
@@ -20,7 +23,13 @@ baton_status bt_spawn_open(const struct bt_spawn_params *params, struct bt_spawn
 baton_status bt_spawn_start(struct bt_spawn *s, int context, int *fd, baton_error *err) {
     int pair[2];
     struct bt_buf out = BT_BUF_INIT;
-    struct bt_frame_ready ready = {.sequences = 1, .ctx = 64, .exact = context != 1, .versions = {"", 0}};
+    struct bt_frame_ready ready = {.sequences = sequences,
+                                   .ctx = 64,
+                                   .width = 1,
+                                   .exact = context != 1,
+                                   .info = {.name = "a\nb\xff", .description = "\x1b[2J", .vocab_size = 8},
+                                   .device = "\r",
+                                   .versions = {"c\x7f", 2}};
     (void)s;
     (void)err;
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
@@ -197,11 +206,12 @@ static void a_result_with_a_gap_is_a_broken_owner(void **state) {
     (void)state;
     struct bt_front *f = liars(1);
     struct answer a;
-    struct bt_submit s = ask_text("a", 5, 0, 0);
-    s.id = 1;
+    struct bt_frame_input input = {{"x", 1}, NULL, 0};
+    struct bt_submit s = {
+        .id = 1, .what = BT_WHAT_EMBED, .text = {"", 0}, .state = {"", 0}, .inputs = &input, .n_inputs = 1};
     assert_int_equal(answer_ask(&a, f, &s), BATON_OK);
-    say_data(0, 1, 3, "abc");
-    say_done(0, 1); /* it is not listened to any more */
+    say_data(0, 1, 3, "abc"); /* of eight bytes */
+    say_done(0, 1);           /* it is not listened to any more */
     bt_front_run_once(f, 1000);
     assert_int_equal(a.done, 0);
     close(owners[0]);
@@ -294,6 +304,18 @@ static void contexts_are_exact_if_each_of_them_is(void **state) {
     part(f, OWNERS);
 }
 
+/* They come to logs, terminals and metrics. */
+static void names_are_lines(void **state) {
+    (void)state;
+    struct bt_front *f = liars(1);
+    const struct bt_frame_ready *r = &bt_front_info(f)->ready;
+    assert_string_equal(r->info.name, "a b");
+    assert_string_equal(r->info.description, " [2J");
+    assert_string_equal(r->device, " ");
+    assert_string_equal(r->versions.data, "c ");
+    part(f, 1);
+}
+
 /* The dead one's place in the gate is given on, to those that live. */
 static void the_death_of_one_owner_of_two_costs_only_its_own_requests(void **state) {
     (void)state;
@@ -329,6 +351,88 @@ static void the_death_of_one_owner_of_two_costs_only_its_own_requests(void **sta
         answer_free(&a[i]);
 }
 
+/* Whatever lies there, and however much comes meanwhile: the others have their turn after a piece of it. */
+static void probe_P41_a_flood_is_read_a_piece_at_a_time(void **state) {
+    (void)state;
+    static const char bytes[4096] = "";
+    int pair[2], epoll = epoll_create1(EPOLL_CLOEXEC);
+    size_t there = 0, seen = 0;
+    struct bt_link l;
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair), 0);
+    assert_int_equal(bt_link_open(&l, pair[0], epoll, 1, NULL), BATON_OK);
+    for (int way = 0; way < 2; way++) {
+        for (ssize_t n; (n = send(pair[1], bytes, sizeof bytes, 0)) > 0;)
+            there += (size_t)n;
+        assert_true(there > BT_LINK_FILL_MAX);
+        if (way) {
+            assert_true(bt_link_ignore(&l));
+            seen = 0;
+            while (recv(pair[0], &(char[4096]){0}, 4096, 0) > 0)
+                seen++;
+            assert_true(seen > 0);
+            break;
+        }
+        while (seen < there) {
+            assert_true(bt_link_fill(&l));
+            assert_in_range(l.in.len, 1, BT_LINK_FILL_MAX);
+            seen += l.in.len;
+            l.in.len = 0;
+        }
+        there = 0;
+    }
+    bt_link_close(&l);
+    close(pair[1]);
+    close(epoll);
+}
+
+/* Frames that make sense, and are none of anybody's business. */
+static void *pulse_for_ever(void *arg) {
+    struct bt_buf out = BT_BUF_INIT;
+    static struct bt_pulse p;
+    p.listed = true;
+    p.n = BT_PULSE_MAX;
+    for (size_t i = 0; i < p.n; i++)
+        p.list[i].id = i;
+    bt_put_pulse(&out, &p);
+    while (send(*(int *)arg, out.data, out.len, MSG_NOSIGNAL) == (ssize_t)out.len)
+        ;
+    bt_buf_free(&out);
+    return NULL;
+}
+
+static void probe_P41_a_flood_of_frames_holds_up_nobody_else(void **state) {
+    (void)state;
+    struct bt_front *f = liars(OWNERS);
+    struct answer a[3];
+    struct bt_submit s = ask_text("a", 5, 0, 0);
+    const struct bt_limits brief = {BT_WAIT, 1, 20, -1};
+    struct bt_handler h = {answer_text, answer_done, &a[2], NULL};
+    pthread_t thread;
+    for (int i = 0; i < 2; i++) {
+        s.id = (uint64_t)i + 1;
+        assert_int_equal(answer_ask(&a[i], f, &s), BATON_OK);
+    }
+    memset(&a[2], 0, sizeof a[2]);
+    s.id = 3;
+    assert_int_equal(bt_front_submit(f, &s, &brief, &h, &a[2].request, NULL), BATON_OK);
+    assert_int_equal(bt_thread_start(&thread, pulse_for_ever, &owners[0]), 0);
+    while (!a[2].done) /* its deadline is noticed */
+        bt_front_run_once(f, 1000);
+    assert_int_equal(a[2].outcome.status, BATON_QUEUE_TIMEOUT);
+    say_token(1, 2);
+    say_done(1, 2);
+    answers_wait(f, &a[1], 1);
+    assert_int_equal(a[1].outcome.status, BATON_OK);
+    assert_int_equal(a[1].pieces, 1);
+    assert_int_equal(a[0].done, 0);
+    shutdown(owners[0], SHUT_RDWR);
+    pthread_join(thread, NULL);
+    part(f, OWNERS);
+    assert_int_equal(a[0].done, 1);
+    for (int i = 0; i < 3; i++)
+        answer_free(&a[i]);
+}
+
 static void *close_front(void *arg) {
     struct bt_front *f = arg;
     bt_front_close(&f);
@@ -356,12 +460,15 @@ static void owners_are_closed_at_once_not_one_after_the_other(void **state) {
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_owner_ends_only_requests_that_it_was_given),
+        cmocka_unit_test(names_are_lines),
         cmocka_unit_test(contexts_are_exact_if_each_of_them_is),
         cmocka_unit_test(probe_P08_results_come_once_and_from_their_owner_alone),
         cmocka_unit_test(a_result_with_a_gap_is_a_broken_owner),
         cmocka_unit_test(probe_P08_replies_come_from_the_owner_that_was_asked),
         cmocka_unit_test(a_request_that_has_not_left_is_cancelled_at_once),
         cmocka_unit_test(the_death_of_one_owner_of_two_costs_only_its_own_requests),
+        cmocka_unit_test(probe_P41_a_flood_is_read_a_piece_at_a_time),
+        cmocka_unit_test(probe_P41_a_flood_of_frames_holds_up_nobody_else),
         cmocka_unit_test(owners_are_closed_at_once_not_one_after_the_other),
     };
     return bt_test_run(tests, argc, argv);

@@ -222,6 +222,40 @@ static void output_that_was_full_goes_on_when_it_is_empty(void **state) {
     stop(&p);
 }
 
+/* However many are served: what a step brought leaves in one write. */
+static void a_step_is_one_write_for_all_sequences(void **state) {
+    (void)state;
+    enum { N = 4, TOKENS = 60 };
+    static unsigned char bytes[64 << 10];
+    struct peer p;
+    struct bt_frame f;
+    struct bt_frame_token t;
+    int together = 0, done = 0;
+    peer_socket = SOCK_SEQPACKET;
+    start_with(&p, "fake:len=1000,step_us=500", N, 256);
+    peer_socket = SOCK_STREAM;
+    greet(&p);
+    for (uint64_t id = 1; id <= N; id++) {
+        struct bt_submit s = ask(id, "all of them", 0);
+        s.max_tokens = TOKENS;
+        bt_put_submit(&p.out, &s);
+    }
+    say(&p);
+    while (done < N) {
+        ssize_t n = recv(p.fd, bytes, sizeof bytes, 0);
+        int tokens = 0;
+        assert_true(n > 0);
+        for (size_t at = 0; bt_frame_peek(bytes + at, (size_t)n - at, &f) == BATON_OK; at += f.size) {
+            tokens += f.type == BT_FRAME_TOKEN && bt_get_token(&f, &t) == BATON_OK;
+            done += f.type == BT_FRAME_DONE;
+        }
+        assert_in_range(tokens, 0, N);
+        together += tokens == N;
+    }
+    assert_true(together > TOKENS / 2); /* before and after that fewer are there */
+    stop(&p);
+}
+
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_resumed_answer_goes_on_token_for_token_from_anywhere),
@@ -229,6 +263,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(a_resumed_answer_that_fills_the_context_ends_by_length),
         cmocka_unit_test(what_a_slow_peer_has_not_read_yet_is_not_lost_when_a_drained_owner_ends),
         cmocka_unit_test(output_that_was_full_goes_on_when_it_is_empty),
+        cmocka_unit_test(a_step_is_one_write_for_all_sequences),
         cmocka_unit_test(a_stop_string_ends_the_answer_before_it),
         cmocka_unit_test(what_makes_no_sense_ends_the_owner_with_a_word),
         cmocka_unit_test(one_id_is_alive_once),

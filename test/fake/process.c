@@ -6,6 +6,8 @@
 #include <signal.h>
 #include <sys/prctl.h>
 
+#include "ipc/spawn_program.h"
+
 static void greet_child(struct child *c) {
     struct bt_frame_ready ready;
     baton_error err;
@@ -80,6 +82,7 @@ static void probe_P43_what_a_hostile_model_tries_fails(void **state) {
         {BT_FAKE_TRY_EXEC, "exec", "ENOENT"},   {BT_FAKE_TRY_PTRACE, "ptrace", "ESRCH"},
         {BT_FAKE_TRY_KILL, "kill", "done"},     {BT_FAKE_TRY_FORK, "fork", "done"},
         {BT_FAKE_TRY_MEMORY, "memory", ""},     {BT_FAKE_TRY_LIMIT, "limit", "done"},
+        {BT_FAKE_TRY_FRONT, "front", "done"},   {BT_FAKE_TRY_STEAL, "steal", ""},
     };
     for (size_t i = 0; i < BT_COUNT(attempts); i++) {
         char with[128], without[128];
@@ -119,6 +122,40 @@ static void it_has_the_descriptors_and_variables_that_it_was_handed(void **state
     unsetenv("BATON_TEST_SECRET");
     unsetenv("OMP_DYNAMIC");
     close(leak);
+}
+
+static const char *variable(char **environment, const char *name) {
+    for (char **e = environment; *e; e++)
+        if (strncmp(*e, name, strlen(name)) == 0 && (*e)[strlen(name)] == '=')
+            return *e + strlen(name) + 1;
+    return NULL;
+}
+
+/* Threads of one context that wait by spinning stand in the way of the others', where there are more than processors.
+ * What people have set is theirs. */
+static void threads_spin_where_each_has_a_processor(void **state) {
+    (void)state;
+    static const struct {
+        int contexts, threads;
+        const char *set, *wait;
+    } cases[] = {{1, 1, NULL, NULL}, {4096, 1, NULL, NULL}, {4096, 2, NULL, "passive"}, {4096, 2, "active", "active"}};
+    for (size_t i = 0; i < BT_COUNT(cases); i++) {
+        char **environment, threads[16];
+        unsetenv("OMP_WAIT_POLICY");
+        unsetenv("OMP_NUM_THREADS");
+        if (cases[i].set)
+            setenv("OMP_WAIT_POLICY", cases[i].set, 1);
+        environment = bt_owner_environment(cases[i].contexts, cases[i].threads);
+        assert_non_null(environment);
+        const char *wait = variable(environment, "OMP_WAIT_POLICY");
+        assert_int_equal(!wait, !cases[i].wait);
+        if (wait)
+            assert_string_equal(wait, cases[i].wait);
+        snprintf(threads, sizeof threads, "%d", cases[i].threads);
+        assert_string_equal(variable(environment, "OMP_NUM_THREADS"), threads);
+        bt_owner_environment_free(environment);
+    }
+    unsetenv("OMP_WAIT_POLICY");
 }
 
 static void probe_P41_every_way_to_end_is_told(void **state) {
@@ -399,6 +436,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(answers_equal_their_lone_run),
         cmocka_unit_test(probe_P43_what_a_hostile_model_tries_fails),
         cmocka_unit_test(it_has_the_descriptors_and_variables_that_it_was_handed),
+        cmocka_unit_test(threads_spin_where_each_has_a_processor),
         cmocka_unit_test(probe_P41_every_way_to_end_is_told),
         cmocka_unit_test(a_hang_is_ended_by_a_kill_and_the_next_owner_answers),
         cmocka_unit_test(a_model_that_cannot_be_loaded_is_told_by_the_child),

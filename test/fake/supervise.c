@@ -82,6 +82,45 @@ static void probe_P41_who_computes_long_is_not_hung(void **state) {
     assert_int_equal(end_of(&s, BT_END_SIGNALLED, SIGKILL, 61 * (int64_t)S), BT_BLAME_NOBODY);
 }
 
+/* A model has been loaded: what comes between that and READY are native calls, and they hang as others do. */
+static void probe_P41_who_hangs_in_its_self_test_is_not_taken_for_loading(void **state) {
+    (void)state;
+    struct bt_supervise_params slow = usual;
+    struct bt_supervisor s;
+    slow.start_ms = 600000;
+    for (int way = 0; way < 2; way++) {
+        bt_supervise_init(&s, &slow, S);
+        bt_supervise_started(&s, S);
+        bt_supervise_heard(&s, 2 * (int64_t)S);
+        assert_int_equal(bt_supervise_next(&s), 601 * (int64_t)S);
+        bt_supervise_loaded(&s);
+        assert_int_equal(bt_supervise_next(&s), 32 * (int64_t)S);
+        bt_supervise_heard(&s, 20 * (int64_t)S); /* from inside it */
+        assert_int_equal(bt_supervise_tick(&s, 49 * (int64_t)S), BT_ORDER_NONE);
+        assert_string_equal(bt_supervise_name(&s, 49 * (int64_t)S), "starting");
+        if (way) {
+            bt_supervise_ready(&s, 49 * (int64_t)S);
+            assert_true(bt_supervise_answers(&s, 21 * (int64_t)S));
+            continue;
+        }
+        assert_int_equal(bt_supervise_tick(&s, 50 * (int64_t)S), BT_ORDER_KILL);
+        assert_string_equal(bt_supervise_name(&s, 50 * (int64_t)S), "hung");
+        assert_int_equal(end_of(&s, BT_END_SIGNALLED, SIGKILL, 50 * (int64_t)S), BT_BLAME_SUSPECTS);
+        bt_supervise_started(&s, 60 * (int64_t)S); /* the next one loads again */
+        assert_int_equal(bt_supervise_next(&s), 660 * (int64_t)S);
+    }
+    bt_supervise_init(&s, &slow, S);
+    bt_supervise_started(&s, S);
+    bt_supervise_loaded(&s);
+    for (int64_t at = 20; at < 600; at += 20) { /* one that lives and never gets ready has the time of a start */
+        bt_supervise_heard(&s, at * S);
+        assert_int_equal(bt_supervise_tick(&s, at * S), BT_ORDER_NONE);
+    }
+    bt_supervise_heard(&s, 600 * (int64_t)S);
+    assert_int_equal(bt_supervise_tick(&s, 601 * (int64_t)S), BT_ORDER_KILL);
+    assert_int_equal(end_of(&s, BT_END_SIGNALLED, SIGKILL, 602 * (int64_t)S), BT_BLAME_NOBODY);
+}
+
 static void restarts_wait_longer_only_while_nothing_comes_of_them(void **state) {
     (void)state;
     struct bt_supervisor s;
@@ -174,6 +213,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(ends_are_understood),
         cmocka_unit_test(probe_P44_silence_is_told_before_it_is_fatal),
         cmocka_unit_test(probe_P41_who_computes_long_is_not_hung),
+        cmocka_unit_test(probe_P41_who_hangs_in_its_self_test_is_not_taken_for_loading),
         cmocka_unit_test(restarts_wait_longer_only_while_nothing_comes_of_them),
         cmocka_unit_test(an_owner_that_lived_long_begins_anew),
         cmocka_unit_test(convictions_excuse_an_owner_but_not_for_ever),
