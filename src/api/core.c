@@ -98,6 +98,9 @@ baton_status bt_take_request(const baton_request *theirs, const baton_policy *po
     *mine = (baton_request)BATON_REQUEST;
     if (!BT_TAKE(*mine, theirs))
         return bt_misuse(err, BATON_MISUSE, "a baton_request without its size: make it with BATON_REQUEST");
+    if (BT_UNLIKELY(mine->id & BT_ID_FRESH))
+        return bt_misuse(err, BATON_MISUSE, "request id %llu: a program's ids are below 2^63, the others are baton's",
+                         (unsigned long long)mine->id);
     if (mine->when_full == BATON_AS_POLICY)
         mine->when_full = (int)policy->when_full;
     if (mine->queue_ms == BATON_MS_AS_POLICY)

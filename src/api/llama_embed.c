@@ -38,7 +38,9 @@ static BATON_NO_ANALYSIS baton_status start(struct work *w, baton_llama *llama, 
     baton_request mine;
     w->llama = llama;
     baton_status status = bt_llama_acquire(llama, request, &mine, &w->lease, err);
-    w->deadline_ns = status || mine.run_ms < 0 ? BT_NEVER_NS : bt_deadline(bt_now_ns(), mine.run_ms);
+    w->deadline_ns = status             ? BT_NEVER_NS
+                     : mine.run_ms == 0 ? 0 /* also by the coarse clock, which is late */
+                                        : bt_deadline(bt_now_ns(), mine.run_ms);
     return status;
 }
 

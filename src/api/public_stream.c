@@ -79,7 +79,7 @@ baton_status bt_stream_of_caller(struct bt_caller *c, const struct bt_submit *as
                          .sampling = &ask->sampling,
                          .stops = ask->stops,
                          .n_stops = ask->n_stops,
-                         .run_ms = BT_MAX(limits->run_ms, 0),
+                         .run_ms = limits->run_ms == 0 ? -1 : BT_MAX(limits->run_ms, 0),
                          .resume = ask->resume,
                          .n_resume = ask->n_resume,
                          .cache = saved->cache,

@@ -80,9 +80,6 @@ baton_status bt_hearing_take(struct bt_hearing *h, baton_whisper *w, const baton
                          "a transcription needs a model, and an ask with its size: make it with BATON_WHISPER_ASK");
     h->whisper = w;
     baton_status status = bt_take_request(ask.request, &w->policy, &h->request, err);
-    if (!status && h->request.id & BT_ID_FRESH)
-        status = bt_misuse(err, BATON_MISUSE, "request id %llu: a program's ids are below 2^63, the others are baton's",
-                           (unsigned long long)h->request.id);
     if (status)
         return status;
     h->audio = (struct bt_audio){ask.samples, ask.n_samples, ask.rate};
