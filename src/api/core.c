@@ -54,6 +54,11 @@ baton_status bt_misuse(baton_error *err, baton_status status, const char *format
     return status;
 }
 
+baton_status bt_missing(baton_error *err, const char *function, const char *what) {
+    return bt_misuse(err, BATON_MISUSE, "%s needs %s: NULL was given, which is what a close leaves behind", function,
+                     what);
+}
+
 bool bt_misuse_handled(void) {
     return atomic_load_explicit(&handler_now, memory_order_relaxed) != NULL;
 }

@@ -115,10 +115,12 @@ BATON_NO_ANALYSIS baton_status baton_lease_poll(baton_ticket **ticket, baton_lea
 }
 
 int baton_ticket_fd(const baton_ticket *ticket) {
+    BT_NEED_OR(ticket, "a ticket", -1);
     return bt_ticket_fd((const struct bt_ticket *)ticket);
 }
 
 uint64_t baton_ticket_id(const baton_ticket *ticket) {
+    BT_NEED_OR(ticket, "a ticket", 0);
     return bt_ticket_id((const struct bt_ticket *)ticket);
 }
 

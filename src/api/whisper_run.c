@@ -203,6 +203,8 @@ void bt_hearing_give(struct bt_whisper_result *from, baton_whisper_result *to) {
 }
 
 void baton_whisper_result_free(baton_whisper_result *result) {
+    if (!result)
+        return;
     struct bt_whisper_result inner = {.segments = (struct bt_whisper_segment *)result->segments,
                                       .n_segments = result->n_segments};
     bt_whisper_result_free(&inner);

@@ -11,9 +11,15 @@ static void an_id_of_batons_own_is_refused(void **state) {
     an_id_of_batons_own_is_refused_under_every_policy(NULL);
 }
 
+static void nothing_where_something_is_needed(void **state) {
+    (void)state;
+    nothing_where_something_is_needed_is_misuse(NULL);
+}
+
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(no_time_to_run_is_a_timeout),
+        cmocka_unit_test(nothing_where_something_is_needed),
         cmocka_unit_test(an_id_of_batons_own_is_refused),
     };
     return bt_test_run(tests, argc, argv);
