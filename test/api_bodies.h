@@ -80,45 +80,6 @@ static inline void *api_ask(void *arg) {
     return NULL;
 }
 
-/* With exact on, an answer to a policy question never changes what a model answers. */
-static inline void the_policy_never_changes_an_answer(const char *path, float temperature) {
-    enum { N = 8 };
-    static struct api_asker alone[N], a[N];
-    memset(alone, 0, sizeof alone);
-    for (int p = 0; p < API_POLICIES; p++) {
-        baton_policy policy = api_policy(p);
-        baton_llama *m = api_open(path, &policy, 256);
-        baton_llama_info info = {.size = sizeof info};
-        baton_llama_get_info(m, &info);
-        assert_true(info.exact);
-        assert_int_equal(info.sequences, policy.sequences);
-        if (p == 0)
-            for (int i = 0; i < N; i++) {
-                alone[i] = (struct api_asker){.m = m, .number = i, .temperature = temperature};
-                api_ask(&alone[i]);
-                assert_int_equal(alone[i].outcome.status, BATON_OK);
-                assert_true(alone[i].text[0]);
-            }
-        for (int i = 0; i < N; i++) {
-            a[i] = (struct api_asker){.m = m, .number = i, .temperature = temperature, .streaming = (i + p) % 2};
-            assert_int_equal(pthread_create(&a[i].thread, NULL, api_ask, &a[i]), 0);
-        }
-        for (int i = 0; i < N; i++) {
-            pthread_join(a[i].thread, NULL);
-            assert_int_equal(a[i].outcome.status, BATON_OK);
-            assert_string_equal(a[i].text, alone[i].text);
-            assert_int_equal(a[i].outcome.answer_tokens, alone[i].outcome.answer_tokens);
-            assert_int_equal(a[i].outcome.finish, alone[i].outcome.finish);
-        }
-        baton_counts counts = {.size = sizeof counts};
-        baton_llama_get_counts(m, &counts);
-        assert_int_equal(counts.running + counts.queued, 0);
-        assert_int_equal(counts.slots, policy.contexts * policy.sequences);
-        baton_llama_close(&m);
-        assert_null(m);
-    }
-}
-
 static inline void text_survives_its_tokens(const char *path) {
     for (int p = 0; p < API_POLICIES; p += p < 4 ? 2 : 1) {
         static const char text[] = "A lease, h\xc3\xa9las: 3 \xe2\x82\xac \xf0\x9f\x98\x80";

@@ -33,6 +33,8 @@
  * header keeps working with a newer library.
  *
  * Errors are returned, with a line of text in a baton_error of the caller's (may be NULL). Nothing is thread-local.
+ * NULL where something is needed, a handle that was closed among it, is BATON_MISUSE in every function; one without a
+ * status returns 0, false, -1 or NULL, and the misuse handler is told. What frees takes NULL for nothing.
  *
  * Process-wide effects: libggml's backends are loaded once and stay; libllama's log goes to baton's (baton_log_set).
  *
@@ -476,7 +478,7 @@ typedef struct baton_snapshot {
 /* Takes a snapshot, without any lock and without a word to those who acquire and release. What may be inconsistent:
  * each context and each waiter is of one instant, but not all of the same one, so that a request that is granted
  * meanwhile may be seen twice, or not at all; counters are each right by themselves.
- *   snapshot  its size set by the caller: baton_snapshot s = {sizeof s}; freed with baton_snapshot_free
+ *   snapshot  its size set by the caller: baton_snapshot s = {.size = sizeof s}; freed with baton_snapshot_free
  * Returns: BATON_OK, _NO_MEMORY, _MISUSE (no pool, no size). Threads: any. Blocks: never; it looks up the holders'
  * names in /proc. Since: 0.1.0. */
 BATON_API baton_status baton_pool_snapshot(const baton_pool *pool, baton_snapshot *snapshot,

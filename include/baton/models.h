@@ -58,8 +58,8 @@ BATON_API void baton_models_close(baton_models **models);
 /* Enters a model.
  *   name    not that of a model or a role that is there
  *   path    a GGUF file; NULL: the built-in model. Copied
- *   params  copied with its policy and template; its progress function is called by whatever thread loads the model,
- *           and must not call baton on this model. NULL: BATON_LLAMA_PARAMS
+ *   params  copied with its policy, template, adapters and projector; its progress function is called by whatever
+ *           thread loads the model, and must not call baton on this model. NULL: BATON_LLAMA_PARAMS
  *   load    true: it is loaded now, and not entered if that fails. False: its first use loads it
  * Returns: BATON_OK. _INVALID: the name is taken, empty or too long. _MISUSE, _NO_MEMORY, _CLOSED; with `load` whatever
  * baton_llama_open returns. Threads: any. Blocks: with `load`, while it loads. Since: 0.1.0. */

@@ -25,6 +25,22 @@ bool bt_take_params(void *mine, size_t mine_size, const void *theirs);
 /* A misuse: the handler is told. Returns status. */
 BATON_PRINTF(3, 4) baton_status bt_misuse(baton_error *err, baton_status status, const char *format, ...);
 
+/* Nothing where something is needed, perhaps a handle that was closed. First of all in public functions. */
+baton_status bt_missing(baton_error *err, const char *function, const char *what);
+#define BT_NEED(given, what, err)                                                                                      \
+    do {                                                                                                               \
+        if (BT_UNLIKELY(!(given)))                                                                                     \
+            return bt_missing(err, __func__, what);                                                                    \
+    } while (0)
+/* Of those that return no status. */
+#define BT_NEED_OR(given, what, ...)                                                                                   \
+    do {                                                                                                               \
+        if (BT_UNLIKELY(!(given))) {                                                                                   \
+            bt_missing(NULL, __func__, what);                                                                          \
+            return __VA_ARGS__;                                                                                        \
+        }                                                                                                              \
+    } while (0)
+
 /* Whether anybody listens to misuse. */
 bool bt_misuse_handled(void);
 baton_status bt_tell(baton_status status, const baton_error *err);
@@ -69,12 +85,14 @@ void bt_handle_details(const baton_llama *llama, struct bt_model_details *detail
 #define BT_IN_CALL(llama) __attribute__((cleanup(bt_llama_leave), unused)) baton_llama *in_call_ = bt_llama_enter(llama)
 static inline baton_llama *bt_llama_enter(const baton_llama *llama) {
     baton_llama *l = (baton_llama *)llama;
-    atomic_fetch_add_explicit(&l->refs, 1, memory_order_relaxed);
+    if (BT_LIKELY(l))
+        atomic_fetch_add_explicit(&l->refs, 1, memory_order_relaxed);
     return l;
 }
 void bt_llama_unref(baton_llama *llama);
 static inline void bt_llama_leave(baton_llama **llama) {
-    bt_llama_unref(*llama);
+    if (BT_LIKELY(*llama))
+        bt_llama_unref(*llama);
 }
 
 /* Somebody's code under way on a thread, from inside an answer of this model: on the stack of who called it. */

@@ -54,6 +54,11 @@ baton_status bt_misuse(baton_error *err, baton_status status, const char *format
     return status;
 }
 
+baton_status bt_missing(baton_error *err, const char *function, const char *what) {
+    return bt_misuse(err, BATON_MISUSE, "%s needs %s: NULL was given, which is what a close leaves behind", function,
+                     what);
+}
+
 bool bt_misuse_handled(void) {
     return atomic_load_explicit(&handler_now, memory_order_relaxed) != NULL;
 }
@@ -98,6 +103,9 @@ baton_status bt_take_request(const baton_request *theirs, const baton_policy *po
     *mine = (baton_request)BATON_REQUEST;
     if (!BT_TAKE(*mine, theirs))
         return bt_misuse(err, BATON_MISUSE, "a baton_request without its size: make it with BATON_REQUEST");
+    if (BT_UNLIKELY(mine->id & BT_ID_FRESH))
+        return bt_misuse(err, BATON_MISUSE, "request id %llu: a program's ids are below 2^63, the others are baton's",
+                         (unsigned long long)mine->id);
     if (mine->when_full == BATON_AS_POLICY)
         mine->when_full = (int)policy->when_full;
     if (mine->queue_ms == BATON_MS_AS_POLICY)

@@ -411,8 +411,8 @@ baton_status bt_io_stream_next(struct bt_io_stream *s, int64_t timeout_ms, struc
     int64_t deadline_ns = bt_deadline(bt_now_ns(), timeout_ms);
     baton_status status = BATON_OK;
     pthread_mutex_lock(&s->lock);
-    while (s->text.len == 0 && !s->over && bt_io_wait(&s->changed, &s->lock, deadline_ns))
-        ;
+    while (s->text.len == 0 && !s->text.failed && !s->over && bt_io_wait(&s->changed, &s->lock, deadline_ns))
+        ; /* what is lost does not come, and the answer waits for its reader */
     if (s->text.len == 0)
         status = s->over ? BATON_END : BATON_AGAIN;
     if (s->text.failed)
@@ -423,7 +423,7 @@ baton_status bt_io_stream_next(struct bt_io_stream *s, int64_t timeout_ms, struc
     s->taken += s->unread;
     s->unread = 0;
     bool news = !s->over && s->taken >= BT_WINDOW / 4;
-    if (s->fd >= 0 && !s->over)
+    if (s->fd >= 0 && !s->over && !s->text.failed)
         hush(s->fd);
     pthread_mutex_unlock(&s->lock);
     if (news)

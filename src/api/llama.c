@@ -185,6 +185,7 @@ void bt_llama_unref(baton_llama *l) {
 }
 
 void baton_llama_get_info(const baton_llama *llama, baton_llama_info *info) {
+    BT_NEED_OR(llama && info, "a model and a place for its info");
     size_t size = info->size;
     memcpy(info, &llama->info, BT_MIN(size, sizeof *info));
     info->size = size;
@@ -220,6 +221,8 @@ static baton_status take_sampling(const baton_sampling *theirs, struct bt_sampli
     for (size_t i = 0; i < BT_COUNT(numbers); i++)
         if (!isfinite(numbers[i].value))
             return bt_fail(err, BATON_INVALID, "%s is no finite number", numbers[i].name);
+    if (mine.n_bias && !mine.bias)
+        return bt_misuse(err, BATON_MISUSE, "the sampling's bias is NULL, and %zu of them", mine.n_bias);
     for (size_t i = 0; i < mine.n_bias; i++)
         if (isnan(mine.bias[i].bias))
             return bt_fail(err, BATON_INVALID, "the bias at index %zu is no number", i);
@@ -288,11 +291,30 @@ static baton_status take_state(const baton_llama *llama, const baton_llama_ask *
     return BATON_OK;
 }
 
+/* Whether what has a length has elements; of what may be NULL to say that it is not given, whether they are whole. */
+static baton_status check_lists(const baton_llama_ask *ask, baton_error *err) {
+    if (ask->n_stops && !ask->stops)
+        return bt_misuse(err, BATON_MISUSE, "the ask's stops are NULL, and %zu of them", ask->n_stops);
+    if (ask->n_images && !ask->images)
+        return bt_misuse(err, BATON_MISUSE, "the ask's images are NULL, and %zu of them", ask->n_images);
+    for (size_t i = 0; i < ask->n_stops; i++)
+        if (!ask->stops[i])
+            return bt_misuse(err, BATON_MISUSE, "stop string %zu is NULL", i);
+    for (size_t i = 0; ask->messages && i < ask->n_messages; i++)
+        if (!ask->messages[i].role || !ask->messages[i].content)
+            return bt_misuse(err, BATON_MISUSE, "message %zu has no %s (NULL)", i,
+                             ask->messages[i].role ? "content" : "role");
+    return BATON_OK;
+}
+
 static baton_status take_ask(baton_llama *llama, const baton_llama_ask *theirs, struct asked *a, baton_error *err) {
     baton_llama_ask ask = BATON_LLAMA_ASK;
     memset(a, 0, sizeof *a);
     if (!theirs || !BT_TAKE(ask, theirs))
         return bt_misuse(err, BATON_MISUSE, "an ask without its size: make it with BATON_LLAMA_ASK");
+    baton_status status = check_lists(&ask, err);
+    if (status)
+        return status;
     int given = (ask.prompt != NULL) + (ask.messages != NULL) + (ask.tokens != NULL);
     if (llama->pooling != BATON_POOLING_OFF)
         return bt_fail(err, BATON_UNSUPPORTED,
@@ -310,7 +332,7 @@ static baton_status take_ask(baton_llama *llama, const baton_llama_ask *theirs, 
                        "file at open");
     if (ask.n_stops > BT_STOPS_MAX)
         return bt_fail(err, BATON_INVALID, "%zu stop strings: at most %d are possible", ask.n_stops, BT_STOPS_MAX);
-    baton_status status = bt_llama_request(llama, ask.request, &a->request, err);
+    status = bt_llama_request(llama, ask.request, &a->request, err);
     if (status)
         return status;
     struct bt_submit *s = &a->submit;
@@ -366,6 +388,9 @@ static baton_status open_stream(baton_llama *llama, const baton_llama_ask *ask, 
 baton_status baton_llama_stream(baton_llama *llama, const baton_llama_ask *ask, baton_stream **stream,
                                 baton_error *err) {
     BT_IN_CALL(llama);
+    BT_NEED(stream, "a place for the stream", err);
+    *stream = NULL;
+    BT_NEED(llama, "a model", err);
     return open_stream(llama, ask, true, stream, err);
 }
 
@@ -374,9 +399,10 @@ baton_status baton_llama_generate(baton_llama *llama, const baton_llama_ask *ask
     struct bt_buf text = BT_BUF_INIT;
     baton_stream *stream;
     baton_delta delta;
-    memset(result, 0, sizeof *result);
     BT_IN_CALL(llama);
-    baton_status status = open_stream(llama, ask, false, &stream, err);
+    BT_NEED(result, "a place for the result", err);
+    memset(result, 0, sizeof *result);
+    baton_status status = llama ? open_stream(llama, ask, false, &stream, err) : bt_missing(err, __func__, "a model");
     if (!status) {
         while (baton_stream_next(stream, -1, &delta) == BATON_OK)
             bt_buf_add(&text, delta.text, delta.len);
@@ -398,12 +424,15 @@ baton_status baton_llama_generate(baton_llama *llama, const baton_llama_ask *ask
 }
 
 void baton_result_free(baton_result *result) {
+    if (!result)
+        return;
     free(result->text);
     memset(result, 0, sizeof *result);
 }
 
 bool baton_llama_cancel(baton_llama *llama, uint64_t id) {
     BT_IN_CALL(llama);
+    BT_NEED_OR(llama, "a model", false);
     return llama->caller ? bt_pool_cancel(bt_caller_pool(llama->caller), id) : bt_io_cancel(llama->io, id);
 }
 
@@ -424,6 +453,7 @@ baton_status baton_llama_run(baton_llama *llama, const baton_request *request,
     struct bt_lease lease;
     void *context;
     BT_IN_CALL(llama);
+    BT_NEED(llama && run, "a model and a function to run", err);
     if (llama->io) {
         baton_status checked = bt_take_request(request, &llama->policy, &mine, err);
         return checked ? checked : bt_told(bt_io_visit(llama->io, run_native, &r, err), err);
@@ -444,10 +474,11 @@ baton_status baton_llama_run(baton_llama *llama, const baton_request *request,
 }
 
 void baton_llama_get_counts(const baton_llama *llama, baton_counts *counts) {
-    size_t size = counts->size;
     baton_counts mine;
     struct bt_counts c;
     BT_IN_CALL(llama);
+    BT_NEED_OR(llama && counts, "a model and a place for the counts");
+    size_t size = counts->size;
     if (llama->io)
         bt_io_counts(llama->io, &c);
     else

@@ -79,9 +79,8 @@ baton_status baton_llama_generate_cb(baton_llama *llama, const baton_llama_ask *
     baton_error local;
     BT_IN_CALL(llama);
     err = err ? err : &local;
-    if (!on_delta)
-        return bt_misuse(err, BATON_MISUSE, "baton_llama_generate_cb needs an on_delta");
-    baton_status status = baton_llama_stream(llama, ask, &stream, err);
+    baton_status status = llama && on_delta ? baton_llama_stream(llama, ask, &stream, err)
+                                            : bt_missing(err, __func__, "a model and an on_delta");
     if (status) {
         mine.status = status;
         snprintf(mine.text, sizeof mine.text, "%.*s", (int)sizeof mine.text - 1, err->text);

@@ -38,7 +38,9 @@ static BATON_NO_ANALYSIS baton_status start(struct work *w, baton_llama *llama, 
     baton_request mine;
     w->llama = llama;
     baton_status status = bt_llama_acquire(llama, request, &mine, &w->lease, err);
-    w->deadline_ns = status || mine.run_ms < 0 ? BT_NEVER_NS : bt_deadline(bt_now_ns(), mine.run_ms);
+    w->deadline_ns = status             ? BT_NEVER_NS
+                     : mine.run_ms == 0 ? 0 /* also by the coarse clock, which is late */
+                                        : bt_deadline(bt_now_ns(), mine.run_ms);
     return status;
 }
 
@@ -109,6 +111,8 @@ static int width_of(const baton_llama *llama) {
 }
 
 void baton_embeddings_free(baton_embeddings *embeddings) {
+    if (!embeddings)
+        return;
     free(embeddings->values);
     free(embeddings->tokens);
     memset(embeddings, 0, sizeof *embeddings);
@@ -144,7 +148,10 @@ static baton_status vectors(baton_llama *llama, const baton_request *request, co
 baton_status baton_llama_embed_batch(baton_llama *llama, const baton_request *request, const char *const *texts,
                                      size_t n, bool normalise, baton_embeddings *out, baton_error *err) {
     BT_IN_CALL(llama);
+    BT_NEED(out, "a place for the vectors", err);
     memset(out, 0, sizeof *out);
+    BT_NEED(llama, "a model", err);
+    BT_NEED(texts || n == 0, "texts", err);
     baton_status status = need(llama, false, err);
     if (status)
         return status;
@@ -196,14 +203,13 @@ static baton_status embed_all(struct work *w, const struct bt_each *e, baton_err
 baton_status baton_llama_embed_each(baton_llama *llama, const baton_request *request, const char *(*next)(void *arg),
                                     bool (*on_vector)(void *arg, const float *values, int dim), void *arg,
                                     bool normalise, baton_error *err) {
-    struct bt_each e = {next, on_vector, arg, normalise, NULL, width_of(llama)};
     struct work w;
     BT_IN_CALL(llama);
+    BT_NEED(llama && next && on_vector, "a model, next and on_vector", err);
+    struct bt_each e = {next, on_vector, arg, normalise, NULL, width_of(llama)};
     baton_status status = need(llama, false, err);
     if (status)
         return status;
-    if (!next || !on_vector)
-        return bt_misuse(err, BATON_MISUSE, "baton_llama_embed_each needs next and on_vector");
     e.vector = calloc((size_t)e.dim, sizeof *e.vector);
     if (!e.vector)
         return bt_fail(err, BATON_NO_MEMORY, "no memory for a vector of %d", e.dim);
@@ -223,9 +229,9 @@ baton_status baton_llama_embed_each(baton_llama *llama, const baton_request *req
 baton_status baton_llama_rerank(baton_llama *llama, const baton_request *request, const char *query,
                                 const char *const *documents, size_t n, float *scores, baton_error *err) {
     BT_IN_CALL(llama);
+    BT_NEED(llama && query, "a model and a query", err);
+    BT_NEED((documents && scores) || n == 0, "documents and a place for their scores", err);
     baton_status status = need(llama, true, err);
-    if (!status && !query)
-        return bt_misuse(err, BATON_MISUSE, "baton_llama_rerank needs a query");
     if (status)
         return status;
     size_t width = (size_t)width_of(llama);

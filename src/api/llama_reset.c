@@ -54,6 +54,7 @@ static baton_status reset_owners(baton_llama *l, const baton_request *r, baton_e
 baton_status baton_llama_reset(baton_llama *llama, const baton_request *request, baton_error *err) {
     baton_request mine;
     BT_IN_CALL(llama);
+    BT_NEED(llama, "a model", err);
     baton_status status = bt_llama_request(llama, request, &mine, err);
     if (status)
         return status;

@@ -11,8 +11,10 @@
 
 baton_status baton_llama_save_state(baton_stream *stream, void **state, size_t *size, baton_error *err) {
     struct bt_buf out = BT_BUF_INIT;
+    BT_NEED(state && size, "places for the state and its size", err);
     *state = NULL;
     *size = 0;
+    BT_NEED(stream, "a stream", err);
     baton_status status = bt_stream_save(stream, &out, err);
     if (status) {
         bt_buf_free(&out);
@@ -59,6 +61,7 @@ static baton_status replace_file(const char *path, const void *bytes, size_t siz
 
 baton_status baton_llama_save_state_file(baton_stream *stream, const char *path, baton_error *err) {
     struct bt_buf out = BT_BUF_INIT;
+    BT_NEED(stream && path, "a stream and a path", err);
     baton_status status = bt_stream_save(stream, &out, err);
     if (!status)
         status = replace_file(path, out.data, out.len, err);
@@ -94,8 +97,10 @@ static baton_status read_file(const char *path, struct bt_buf *out, baton_error 
 baton_status baton_llama_load_state(const char *path, void **state, size_t *size, baton_error *err) {
     struct bt_buf out = BT_BUF_INIT;
     struct bt_saved saved;
+    BT_NEED(state && size, "places for the state and its size", err);
     *state = NULL;
     *size = 0;
+    BT_NEED(path, "a path", err);
     baton_status status = read_file(path, &out, err);
     if (!status)
         status = bt_saved_get(out.data, out.len, &saved, err);

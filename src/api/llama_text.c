@@ -14,8 +14,13 @@ baton_status baton_llama_tokenize(const baton_llama *llama, const char *text, si
                                   int32_t **tokens, size_t *n, baton_error *err) {
     BT_IN_CALL(llama);
     struct bt_buf result = BT_BUF_INIT;
+    BT_NEED(tokens && n, "places for the tokens and their number", err);
     *tokens = NULL;
     *n = 0;
+    BT_NEED(llama, "a model", err);
+    BT_NEED(text || len == 0, "a text", err);
+    if (len > INT32_MAX)
+        return bt_fail(err, BATON_TOO_LONG, "a text of %zu bytes is more than can be turned into tokens", len);
     if (llama->model)
         return llama->model->ops->tokenize(llama->model, text, len, special, special, tokens, n, err);
     baton_status status = bt_llama_call(llama, BT_CALL_TOKENIZE, special ? BT_TOKENIZE_ADD | BT_TOKENIZE_PARSE : 0,
@@ -58,7 +63,10 @@ baton_status baton_llama_detokenize(const baton_llama *llama, const int32_t *tok
                                     baton_error *err) {
     BT_IN_CALL(llama);
     struct bt_buf bytes = BT_BUF_INIT, clean = BT_BUF_INIT;
+    BT_NEED(text, "a place for the text", err);
     *text = NULL;
+    BT_NEED(llama, "a model", err);
+    BT_NEED(tokens || n == 0, "tokens", err);
     baton_status status = pieces(llama, tokens, n, &bytes, err);
     bt_utf8_clean(&clean, (const char *)bytes.data, bytes.len);
     clean.failed |= bytes.failed;
@@ -72,8 +80,10 @@ baton_status baton_llama_detokenize(const baton_llama *llama, const int32_t *tok
 baton_status baton_llama_piece(const baton_llama *llama, int32_t token, char **bytes, size_t *len, baton_error *err) {
     BT_IN_CALL(llama);
     struct bt_buf out = BT_BUF_INIT;
+    BT_NEED(bytes && len, "places for the bytes and their number", err);
     *bytes = NULL;
     *len = 0;
+    BT_NEED(llama, "a model", err);
     baton_status status = pieces(llama, &token, 1, &out, err);
     if (!status)
         return bt_give_text(&out, bytes, len, err);
@@ -104,6 +114,7 @@ void bt_handle_details(const baton_llama *llama, struct bt_model_details *detail
 void baton_llama_get_details(const baton_llama *llama, baton_llama_details *details) {
     BT_IN_CALL(llama);
     struct bt_model_details d;
+    BT_NEED_OR(llama && details, "a model and a place for its details");
     size_t size = details->size;
     bt_handle_details(llama, &d);
     baton_llama_details mine = {.size = size,
@@ -127,6 +138,7 @@ void baton_llama_get_details(const baton_llama *llama, baton_llama_details *deta
 }
 
 bool baton_llama_is_end(const baton_llama *llama, int32_t token) {
+    BT_NEED_OR(llama, "a model", false);
     const struct bt_frame_ready *ready = llama->io ? &bt_io_info(llama->io)->ready : NULL;
     for (uint32_t i = 0; ready && i < ready->n_ends; i++)
         if (ready->ends[i] == token)
@@ -171,7 +183,9 @@ static baton_status pair_of(const baton_llama *llama, int i, struct bt_buf *k, s
 baton_status baton_llama_metadata(const baton_llama *llama, int i, char **key, char **value, baton_error *err) {
     BT_IN_CALL(llama);
     struct bt_buf k = BT_BUF_INIT, v = BT_BUF_INIT;
+    BT_NEED(key && value, "places for the key and the value", err);
     *key = *value = NULL;
+    BT_NEED(llama, "a model", err);
     baton_status status = pair_of(llama, i, &k, &v, err);
     if (status) {
         bt_buf_free(&k);
@@ -196,9 +210,11 @@ baton_status baton_llama_metadata_get(const baton_llama *llama, const char *key,
     struct bt_buf k = BT_BUF_INIT, v = BT_BUF_INIT, bytes = BT_BUF_INIT;
     struct bt_chat_message *pairs = NULL;
     size_t n = 0;
+    BT_NEED(value, "a place for the value", err);
+    *value = NULL;
+    BT_NEED(llama && key, "a model and a key", err);
     baton_status status = llama->io ? all_pairs(llama, &bytes, &pairs, &n, err) : BATON_OK;
     bool found = false, more = true;
-    *value = NULL;
     for (int i = 0; !status && !found && more; i++) {
         k.len = v.len = 0;
         if (llama->io) {

@@ -31,6 +31,7 @@ static void recipe_free(struct bt_recipe *r) {
         return;
     free(r->path);
     free(r->chat_template);
+    free(r->mmproj);
     for (size_t i = 0; r->loras && i < r->params.n_loras; i++)
         free((char *)r->loras[i].path);
     free(r->loras);
@@ -56,6 +57,12 @@ static baton_status copy_loras(struct bt_recipe *r, baton_error *err) {
     return r->loras && !failed ? BATON_OK : bt_fail(err, BATON_NO_MEMORY, "no memory for %zu adapters", n);
 }
 
+/* A text of the program's; NULL stays NULL. */
+static baton_status copy_text(const char *theirs, char **mine, baton_error *err) {
+    *mine = theirs ? strdup(theirs) : NULL;
+    return *mine || !theirs ? BATON_OK : bt_fail(err, BATON_NO_MEMORY, "no memory for a model's parameters");
+}
+
 static baton_status recipe_new(const char *path, const baton_llama_params *params, struct bt_recipe **out,
                                baton_error *err) {
     struct bt_recipe *r = calloc(1, sizeof *r);
@@ -72,18 +79,19 @@ static baton_status recipe_new(const char *path, const baton_llama_params *param
         status = bt_check_policy(&r->policy, r->params.pooling != BATON_POOLING_OFF, err);
     if (!status)
         status = copy_loras(r, err);
-    if (!status) {
-        r->path = path ? strdup(path) : NULL;
-        r->chat_template = r->params.chat_template ? strdup(r->params.chat_template) : NULL;
-        if ((path && !r->path) || (r->params.chat_template && !r->chat_template))
-            status = bt_fail(err, BATON_NO_MEMORY, "no memory for a model's parameters");
-    }
+    if (!status)
+        status = copy_text(path, &r->path, err);
+    if (!status)
+        status = copy_text(r->params.chat_template, &r->chat_template, err);
+    if (!status)
+        status = copy_text(r->params.mmproj, &r->mmproj, err);
     if (status) {
         recipe_free(r);
         return status;
     }
     r->params.policy = &r->policy;
     r->params.chat_template = r->chat_template;
+    r->params.mmproj = r->mmproj;
     *out = r;
     return BATON_OK;
 }

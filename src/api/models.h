@@ -13,7 +13,7 @@
 /* How a model is opened: copies of the program's parameters, complete. */
 struct bt_recipe {
     char *path; /* NULL: the built-in model */
-    char *chat_template;
+    char *chat_template, *mmproj;
     baton_llama_lora *loras; /* with their paths */
     baton_policy policy;
     baton_llama_params params; /* points to those above; progress is the program's */

@@ -73,9 +73,6 @@ static baton_status take_ask(const struct bt_pool *pool, const baton_request *re
     baton_status status = bt_take_request(request, &policy, &mine, err);
     if (BT_UNLIKELY(status))
         return status;
-    if (BT_UNLIKELY(mine.id & BT_ID_FRESH))
-        return bt_misuse(err, BATON_MISUSE, "request id %llu: a program's ids are below 2^63, the others are baton's",
-                         (unsigned long long)mine.id);
     *ask = (struct bt_ask){.when_full = mine.when_full == BATON_WAIT ? BT_WAIT : BT_REFUSE,
                            .queue_ms = mine.queue_ms,
                            .id = mine.id,
@@ -118,10 +115,12 @@ BATON_NO_ANALYSIS baton_status baton_lease_poll(baton_ticket **ticket, baton_lea
 }
 
 int baton_ticket_fd(const baton_ticket *ticket) {
+    BT_NEED_OR(ticket, "a ticket", -1);
     return bt_ticket_fd((const struct bt_ticket *)ticket);
 }
 
 uint64_t baton_ticket_id(const baton_ticket *ticket) {
+    BT_NEED_OR(ticket, "a ticket", 0);
     return bt_ticket_id((const struct bt_ticket *)ticket);
 }
 

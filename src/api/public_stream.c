@@ -79,7 +79,7 @@ baton_status bt_stream_of_caller(struct bt_caller *c, const struct bt_submit *as
                          .sampling = &ask->sampling,
                          .stops = ask->stops,
                          .n_stops = ask->n_stops,
-                         .run_ms = BT_MAX(limits->run_ms, 0),
+                         .run_ms = limits->run_ms == 0 ? -1 : BT_MAX(limits->run_ms, 0),
                          .resume = ask->resume,
                          .n_resume = ask->n_resume,
                          .cache = saved->cache,
@@ -127,7 +127,9 @@ static uint32_t enter(baton_stream *s) {
 }
 
 baton_status baton_stream_next(baton_stream *stream, int64_t timeout_ms, baton_delta *delta) {
+    BT_NEED(delta, "a place for the piece", NULL);
     *delta = (baton_delta){"", 0, 0};
+    BT_NEED(stream, "a stream", NULL);
     if (enter(stream))
         return BATON_BUSY;
     stream->text.len = 0;
@@ -146,10 +148,12 @@ baton_status baton_stream_next(baton_stream *stream, int64_t timeout_ms, baton_d
 }
 
 int baton_stream_fd(baton_stream *stream) {
+    BT_NEED_OR(stream, "a stream", -1);
     return stream->io ? bt_io_stream_fd(stream->io) : -1;
 }
 
 uint64_t baton_stream_id(const baton_stream *stream) {
+    BT_NEED_OR(stream, "a stream", 0);
     return stream->id;
 }
 

@@ -46,7 +46,8 @@ static bool has_size(const baton_snapshot *s) {
 
 baton_status baton_pool_snapshot(const baton_pool *pool, baton_snapshot *snapshot, baton_error *err) {
     if (!pool || !has_size(snapshot))
-        return bt_misuse(err, BATON_MISUSE, "a snapshot needs a pool, and its own size: baton_snapshot s = {sizeof s}");
+        return bt_misuse(err, BATON_MISUSE,
+                         "a snapshot needs a pool, and its own size: baton_snapshot s = {.size = sizeof s}");
     return take((const struct bt_pool *)pool, NULL, snapshot, err);
 }
 
@@ -54,7 +55,7 @@ baton_status bt_owners_snapshot(struct bt_io *io, const char *name, const char *
                                 baton_error *err) {
     baton_snapshot mine;
     if (!has_size(snapshot))
-        return bt_misuse(err, BATON_MISUSE, "a snapshot needs its own size: baton_snapshot s = {sizeof s}");
+        return bt_misuse(err, BATON_MISUSE, "a snapshot needs its own size: baton_snapshot s = {.size = sizeof s}");
     baton_status status = bt_told(bt_io_snapshot(io, &mine, err), err);
     if (status)
         return status;
@@ -66,7 +67,7 @@ baton_status bt_owners_snapshot(struct bt_io *io, const char *name, const char *
 baton_status baton_llama_snapshot(const baton_llama *llama, baton_snapshot *snapshot, baton_error *err) {
     if (!llama || !has_size(snapshot))
         return bt_misuse(err, BATON_MISUSE,
-                         "a snapshot needs a model, and its own size: baton_snapshot s = {sizeof s}");
+                         "a snapshot needs a model, and its own size: baton_snapshot s = {.size = sizeof s}");
     BT_IN_CALL(llama);
     if (llama->io) /* processes take no turns with this one */
         return bt_owners_snapshot(llama->io, llama->info.name,
@@ -149,7 +150,9 @@ static void owners(struct bt_buf *b, const baton_snapshot *s) {
 baton_status baton_snapshot_json(const baton_snapshot *snapshot, char **text, baton_error *err) {
     struct bt_buf b = BT_BUF_INIT;
     baton_snapshot s;
+    BT_NEED(text, "a place for the text", err);
     *text = NULL;
+    BT_NEED(snapshot, "a snapshot", err);
     memset(&s, 0, sizeof s);
     memcpy(&s, snapshot, BT_MIN(snapshot->size, sizeof s));
     bt_buf_adds(&b, "{\"version\":1,\"name\":");

@@ -207,24 +207,28 @@ void baton_whisper_close(baton_whisper **whisper) {
 }
 
 void baton_whisper_get_info(const baton_whisper *whisper, baton_whisper_info *info) {
+    BT_NEED_OR(whisper && info, "a model and a place for its info");
     size_t size = info->size;
     memcpy(info, &whisper->info, BT_MIN(size, sizeof *info));
     info->size = size;
 }
 
 int baton_whisper_language(const baton_whisper *whisper, const char *name) {
+    BT_NEED_OR(whisper, "a model", -1);
     if (!name)
         return -1;
     return whisper->io ? bt_owned_language(whisper, name) : whisper->model->ops->language(whisper->model, name);
 }
 
 const char *baton_whisper_language_name(const baton_whisper *whisper, int id) {
+    BT_NEED_OR(whisper, "a model", NULL);
     if (whisper->io)
         return id >= 0 && id < whisper->info.languages ? whisper->known.languages[2 * (size_t)id] : NULL;
     return whisper->model->ops->lang_str(whisper->model, id);
 }
 
 const char *baton_whisper_token_text(const baton_whisper *whisper, int32_t token) {
+    BT_NEED_OR(whisper, "a model", NULL);
     if (whisper->io)
         return token >= 0 && token < whisper->info.vocab_size ? whisper->known.tokens[token] : NULL;
     return whisper->model->ops->token_text(whisper->model, token);
@@ -235,11 +239,13 @@ const char *baton_whisper_version(void) {
 }
 
 struct whisper_context *baton_whisper_context(const baton_whisper *whisper) {
+    BT_NEED_OR(whisper, "a model", NULL);
     return whisper->io ? NULL : whisper->model->ops->native(whisper->model);
 }
 
 void baton_whisper_get_counts(const baton_whisper *whisper, baton_counts *counts) {
     struct bt_holding held[BT_WHISPER_STATES_MAX];
+    BT_NEED_OR(whisper && counts, "a model and a place for the counts");
     size_t size = counts->size;
     baton_counts mine = {.size = size,
                          .accepted = whisper->accepted,
@@ -271,6 +277,7 @@ baton_status baton_whisper_snapshot(const baton_whisper *whisper, baton_snapshot
 /* The turn first: a request for all states that is between two of its waits is told by its turn, and one that waits by
  * the second. */
 bool baton_whisper_cancel(baton_whisper *whisper, uint64_t id) {
+    BT_NEED_OR(whisper, "a model", false);
     if (whisper->io)
         return bt_io_cancel(whisper->io, id);
     bool collects = bt_pool_cancel(whisper->turns, id);

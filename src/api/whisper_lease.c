@@ -15,9 +15,6 @@ BATON_NO_ANALYSIS baton_status baton_whisper_acquire(baton_whisper *whisper, con
     baton_status status = bt_take_request(request, &whisper->policy, &mine, err);
     if (status)
         return status;
-    if (mine.id & BT_ID_FRESH)
-        return bt_misuse(err, BATON_MISUSE, "request id %llu: a program's ids are below 2^63, the others are baton's",
-                         (unsigned long long)mine.id);
     struct bt_ask ask = {.when_full = mine.when_full == BATON_WAIT ? BT_WAIT : BT_REFUSE,
                          .queue_ms = mine.queue_ms,
                          .id = mine.id,

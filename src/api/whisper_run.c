@@ -80,9 +80,6 @@ baton_status bt_hearing_take(struct bt_hearing *h, baton_whisper *w, const baton
                          "a transcription needs a model, and an ask with its size: make it with BATON_WHISPER_ASK");
     h->whisper = w;
     baton_status status = bt_take_request(ask.request, &w->policy, &h->request, err);
-    if (!status && h->request.id & BT_ID_FRESH)
-        status = bt_misuse(err, BATON_MISUSE, "request id %llu: a program's ids are below 2^63, the others are baton's",
-                           (unsigned long long)h->request.id);
     if (status)
         return status;
     h->audio = (struct bt_audio){ask.samples, ask.n_samples, ask.rate};
@@ -206,6 +203,8 @@ void bt_hearing_give(struct bt_whisper_result *from, baton_whisper_result *to) {
 }
 
 void baton_whisper_result_free(baton_whisper_result *result) {
+    if (!result)
+        return;
     struct bt_whisper_result inner = {.segments = (struct bt_whisper_segment *)result->segments,
                                       .n_segments = result->n_segments};
     bt_whisper_result_free(&inner);

@@ -277,7 +277,9 @@ static void wait_for_news(struct baton_whisper_stream *s, int64_t deadline_ns) {
 baton_status baton_whisper_stream_next(baton_whisper_stream *stream, int64_t timeout_ms,
                                        const baton_whisper_segment **segment) {
     uint32_t nobody = 0;
+    BT_NEED(segment, "a place for the segment", NULL);
     *segment = NULL;
+    BT_NEED(stream, "a stream", NULL);
     if (!atomic_compare_exchange_strong(&stream->busy, &nobody, baton_guard_self()))
         return BATON_BUSY;
     free(stream->shown);
@@ -299,6 +301,7 @@ baton_status baton_whisper_stream_next(baton_whisper_stream *stream, int64_t tim
 }
 
 int baton_whisper_stream_fd(baton_whisper_stream *stream) {
+    BT_NEED_OR(stream, "a stream", -1);
     pthread_mutex_lock(&stream->lock);
     if (stream->fd < 0)
         stream->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -309,10 +312,12 @@ int baton_whisper_stream_fd(baton_whisper_stream *stream) {
 }
 
 uint64_t baton_whisper_stream_id(const baton_whisper_stream *stream) {
+    BT_NEED_OR(stream, "a stream", 0);
     return stream->id;
 }
 
 int baton_whisper_stream_progress(const baton_whisper_stream *stream) {
+    BT_NEED_OR(stream, "a stream", 0);
     return atomic_load(&stream->percent);
 }
 

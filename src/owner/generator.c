@@ -345,7 +345,9 @@ baton_status bt_generator_open(const struct bt_model *m, int capacity, int seq, 
 }
 
 void bt_generator_start_clock(struct bt_generator *g) {
-    g->deadline_ns = g->run_ms > 0 ? bt_deadline(bt_now_ns(), g->run_ms) : BT_NEVER_NS;
+    g->deadline_ns = g->run_ms > 0   ? bt_deadline(bt_now_ns(), g->run_ms)
+                     : g->run_ms < 0 ? 0 /* also by the coarse clock, which is late */
+                                     : BT_NEVER_NS;
 }
 
 void bt_generator_free(struct bt_generator *g) {

@@ -328,7 +328,7 @@ static void handle_all(struct hear *h) {
     }
     bt_buf_drop(&h->in, at);
     if (status != BATON_AGAIN && status != BATON_OK) {
-        bt_put_fatal(&h->out, status, "the front sent a frame that makes no sense here");
+        bt_put_fatal(&h->out, status, bt_frame_fault(status));
         h->ending = true;
     }
 }

@@ -200,7 +200,7 @@ static void handle_all(struct bt_loop *l) {
     }
     bt_buf_drop(&l->in, at);
     if (status != BATON_AGAIN && status != BATON_OK) {
-        bt_put_fatal(&l->out, status, "the front sent a frame that makes no sense here");
+        bt_put_fatal(&l->out, status, bt_frame_fault(status));
         l->ending = true;
     }
 }

@@ -73,7 +73,7 @@ struct bt_run {
     bool (*on_token)(void *arg, bt_token token, const char *text, size_t len);
     bool (*cancelled)(void *arg); /* may be NULL; asked before each native call, and inside between graph nodes */
     void *arg;
-    int64_t run_ms; /* from the opening; 0: no limit */
+    int64_t run_ms; /* from the opening; 0: no limit; < 0: it has passed */
     /* A conversation that goes on. All borrowed for the opening, which copies. */
     const bt_token *resume; /* of the answer, made earlier: not in the result, and not counted by max_tokens */
     size_t n_resume;

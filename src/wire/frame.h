@@ -280,6 +280,11 @@ void bt_put_ack(struct bt_buf *b, uint64_t id, uint32_t tokens);
 void bt_put_close(struct bt_buf *b, bool drain);
 void bt_put_ready(struct bt_buf *b, const struct bt_frame_ready *r);
 void bt_put_fatal(struct bt_buf *b, baton_status status, const char *text);
+/* Why an owner ends that could not take a frame. */
+static inline const char *bt_frame_fault(baton_status status) {
+    return status == BATON_NO_MEMORY ? "no memory for what the front has sent"
+                                     : "the front sent a frame that makes no sense here";
+}
 void bt_put_token(struct bt_buf *b, const struct bt_frame_token *t);
 void bt_put_done(struct bt_buf *b, const struct bt_frame_done *d);
 void bt_put_pulse(struct bt_buf *b, const struct bt_pulse *p);

@@ -514,9 +514,9 @@ static char *answer_of(baton_models *r, const char *name) {
 
 /* What a program gave for the parameters is gone when the first use loads the model, and when a later one loads it
  * again. */
-static void adapters_and_templates_are_the_registrys_own(void **state) {
+static void adapters_templates_and_projectors_are_the_registrys_own(void **state) {
     baton_models *r = registry();
-    char lora_path[] = "fake:accent", template_name[] = "chatml", path[] = "fake:len=60";
+    char lora_path[] = "fake:accent", template_name[] = "chatml", path[] = "fake:len=60", mmproj[] = "fake";
     baton_llama_lora *loras = malloc(2 * sizeof *loras);
     baton_policy *policy = malloc(sizeof *policy);
     baton_llama_params params = BATON_LLAMA_PARAMS;
@@ -528,12 +528,14 @@ static void adapters_and_templates_are_the_registrys_own(void **state) {
     params.n_loras = 2;
     params.policy = policy;
     params.chat_template = template_name;
+    params.mmproj = mmproj;
     assert_int_equal(baton_models_add(r, "at once", path, &params, true, NULL), BATON_OK);
     assert_int_equal(baton_models_add(r, "plain", path, NULL, true, NULL), BATON_OK);
     assert_int_equal(baton_models_add(r, "later", path, &params, false, NULL), BATON_OK);
     memset(lora_path, 'x', sizeof lora_path - 1);
     memset(template_name, 'x', sizeof template_name - 1);
     memset(path, 'x', sizeof path - 1);
+    memset(mmproj, 'x', sizeof mmproj - 1);
     memset(loras, 0xff, 2 * sizeof *loras);
     memset(policy, 0xff, sizeof *policy);
     free(loras);
@@ -566,7 +568,7 @@ int main(int argc, char **argv) {
         MODELS_TEST(a_progress_function_that_uses_its_model_is_told_so),
         MODELS_TEST(a_close_waits_for_other_threads_and_not_for_its_own),
         MODELS_TEST(probe_P26_models_come_and_go_under_their_users),
-        MODELS_TEST(adapters_and_templates_are_the_registrys_own),
+        MODELS_TEST(adapters_templates_and_projectors_are_the_registrys_own),
     };
     return bt_test_run(tests, argc, argv);
 }

@@ -22,6 +22,7 @@ static baton_status try_models(baton_error *err) {
     params.loras = &lora;
     params.n_loras = 1;
     params.chat_template = "chatml";
+    params.mmproj = "fake";
     arm();
     baton_status status = baton_models_open(&models, err);
     if (!status)
