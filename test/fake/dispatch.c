@@ -120,7 +120,7 @@ static void ask(struct shell *s, struct client *c, uint64_t id, size_t size, int
     assert_non_null(text);
     memset(text, 'x', size);
     struct bt_submit ask = {.id = id, .text = {text, size}, .state = {"", 0}, .max_tokens = 1000};
-    const struct bt_limits limits = {BT_WAIT, 1, -1, run_ms};
+    const struct bt_limits limits = {BT_WAIT, 1, -1, run_ms, -1};
     const struct bt_handler h = {.on_text = on_text, .on_done = on_done, .arg = c};
     memset(c, 0, sizeof *c);
     assert_int_equal(bt_dispatch_submit(&s->d, &ask, &limits, &h, &c->request, NULL), BATON_OK);

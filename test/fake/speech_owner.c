@@ -104,7 +104,9 @@ static int set_up(void **state) {
     baton_log_set(BATON_LOG_ERROR, ignore_line, NULL);
     on.path = "fake:";
     on.slow_path = "fake:window_us=20000";
+    on.split_path = "fake:";
     on.seconds = 4.3;
+    on.long_seconds = 60;
     make_sounds();
     return 0;
 }
