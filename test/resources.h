@@ -5,6 +5,7 @@
 #include "harness.h"
 
 #include <dirent.h>
+#include <stdbool.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -45,6 +46,17 @@ static inline void no_more_threads_than(int before) {
     for (int tries = 0; threads_alive() > before && tries < 2000; tries++)
         nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
     assert_int_equal(threads_alive(), before);
+}
+
+/* The thread waits for something: what it does on its way there is done. */
+static inline bool asleep(int tid) {
+    char path[64], state = '?';
+    snprintf(path, sizeof path, "/proc/self/task/%d/stat", tid);
+    FILE *file = fopen(path, "re");
+    assert_non_null(file);
+    assert_int_equal(fscanf(file, "%*d (%*[^)]) %c", &state), 1);
+    (void)fclose(file);
+    return state == 'S';
 }
 
 /* The processes that this one has started, at most n. */

@@ -91,17 +91,6 @@ static inline void *close_stream(void *arg) {
     return NULL;
 }
 
-/* The thread waits for something: what it does on its way there is done. */
-static inline bool asleep(int tid) {
-    char path[64], state = '?';
-    snprintf(path, sizeof path, "/proc/self/task/%d/stat", tid);
-    FILE *file = fopen(path, "re");
-    assert_non_null(file);
-    assert_int_equal(fscanf(file, "%*d (%*[^)]) %c", &state), 1);
-    (void)fclose(file);
-    return state == 'S';
-}
-
 /* Closes a stream that is inside, on a thread that waits for it when this returns. */
 static inline void close_start(struct closer *c, baton_whisper_stream *s) {
     memset(c, 0, sizeof *c);
