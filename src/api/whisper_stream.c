@@ -71,14 +71,6 @@ static size_t text_room(const baton_whisper_segment *g) {
     return room;
 }
 
-static const char *put_text(char **at, const char *text) {
-    char *start = *at;
-    size_t len = strlen(text) + 1;
-    memcpy(start, text, len);
-    *at += len;
-    return start;
-}
-
 static struct piece *copy_piece(const baton_whisper_segment *g) {
     size_t size = sizeof(struct piece) + g->n_tokens * sizeof *g->tokens + text_room(g);
     struct piece *p = malloc(size);
@@ -88,11 +80,11 @@ static struct piece *copy_piece(const baton_whisper_segment *g) {
     baton_whisper_token *tokens = (baton_whisper_token *)(p + 1);
     char *at = (char *)(tokens + g->n_tokens);
     p->segment = *g;
-    p->segment.text = put_text(&at, g->text);
+    p->segment.text = bt_whisper_put_text(&at, g->text);
     p->segment.tokens = tokens;
     for (size_t i = 0; i < g->n_tokens; i++) {
         tokens[i] = g->tokens[i];
-        tokens[i].text = put_text(&at, g->tokens[i].text);
+        tokens[i].text = bt_whisper_put_text(&at, g->tokens[i].text);
     }
     return p;
 }

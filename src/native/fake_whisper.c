@@ -151,14 +151,6 @@ static void spend(int64_t us) {
         ;
 }
 
-static const char *put_text(char **at, const char *text) {
-    char *start = *at;
-    size_t len = strlen(text) + 1;
-    memcpy(start, text, len);
-    *at += len;
-    return start;
-}
-
 static bool begins_a_character(int32_t id) {
     return id % SPLIT_EVERY == 0;
 }
@@ -197,11 +189,11 @@ static bool copy_segment(struct run *r, int64_t t0_ms, int64_t t1_ms, int n, str
                                               .p = (float)((h >> 40) + 1) / (1 << 25),
                                               .t0_ms = timed ? t0_ms + (t1_ms - t0_ms) * i / n : -1,
                                               .t1_ms = timed ? t0_ms + (t1_ms - t0_ms) * (i + 1) / n : -1,
-                                              .text = put_text(&at, r->m->pieces[id])};
+                                              .text = bt_whisper_put_text(&at, r->m->pieces[id])};
     }
     *out = (struct bt_whisper_segment){.t0_ms = t0_ms,
                                        .t1_ms = t1_ms,
-                                       .text = put_text(&at, (const char *)whole.data),
+                                       .text = bt_whisper_put_text(&at, (const char *)whole.data),
                                        .no_speech = 0.25f,
                                        .tokens = tokens,
                                        .n_tokens = (size_t)n};

@@ -208,4 +208,7 @@ struct bt_cut {
  */
 void bt_whisper_whole(struct bt_cut *cut, const char *text, struct bt_buf *out);
 
+/* Copies a text to *at, where there is room, and moves that behind it. Returns the copy. */
+const char *bt_whisper_put_text(char **at, const char *text);
+
 #endif

@@ -29,14 +29,6 @@ static size_t text_room(const struct run *r, int segment, int n_tokens) {
     return room;
 }
 
-static const char *put_text(char **at, const char *text) {
-    char *start = *at;
-    size_t len = strlen(text) + 1;
-    memcpy(start, text, len);
-    *at += len;
-    return start;
-}
-
 static void copy_token(const struct run *r, int segment, int index, struct bt_whisper_token *out, char **at) {
     const whisper_token_data t = whisper_full_get_token_data_from_state(r->s->state, segment, index);
     const bool timed = r->params->token_timestamps;
@@ -45,7 +37,8 @@ static void copy_token(const struct run *r, int segment, int index, struct bt_wh
         .p = t.p,
         .t0_ms = timed ? t.t0 * MS_PER_TICK : -1,
         .t1_ms = timed ? t.t1 * MS_PER_TICK : -1,
-        .text = put_text(at, whisper_full_get_token_text_from_state(context_of(r), r->s->state, segment, index)),
+        .text =
+            bt_whisper_put_text(at, whisper_full_get_token_text_from_state(context_of(r), r->s->state, segment, index)),
     };
 }
 
@@ -67,7 +60,7 @@ static bool copy_segment(const struct run *r, int index, struct bt_cut *cut, str
     *out = (struct bt_whisper_segment){
         .t0_ms = BT_MIN(t0, t1) * MS_PER_TICK, /* it is a guess when a segment begins without a timestamp: 780 to 340 */
         .t1_ms = t1 * MS_PER_TICK,
-        .text = put_text(&at, (const char *)text.data),
+        .text = bt_whisper_put_text(&at, (const char *)text.data),
         .no_speech = whisper_full_get_segment_no_speech_prob_from_state(state, index),
         .tokens = tokens,
         .n_tokens = (size_t)n,

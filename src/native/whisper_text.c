@@ -1,7 +1,16 @@
-/* The text of a segment from the bytes of its tokens: whole characters. Calls no native library. State: the run's. */
+/* The texts of segments and tokens: whole characters, and where they are kept. Calls no native library. State: the
+ * run's. */
 #include <string.h>
 
 #include "native/whisper.h"
+
+const char *bt_whisper_put_text(char **at, const char *text) {
+    char *start = *at;
+    size_t len = strlen(text) + 1;
+    memcpy(start, text, len);
+    *at += len;
+    return start;
+}
 
 void bt_whisper_whole(struct bt_cut *cut, const char *text, struct bt_buf *out) {
     struct bt_buf bytes = BT_BUF_INIT;

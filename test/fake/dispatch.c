@@ -40,6 +40,7 @@ struct client {
     struct bt_request *request;
     int pieces, done;
     baton_status status;
+    bool because_unread;
 };
 
 static void on_text(void *arg, const char *text, size_t len) {
@@ -52,6 +53,7 @@ static void on_done(void *arg, const struct bt_outcome *outcome) {
     struct client *c = arg;
     c->done++;
     c->status = outcome->status;
+    c->because_unread = strstr(outcome->error, "nobody read its stream") != NULL;
 }
 
 static void say(struct shell *s, const struct bt_buf *b) {
@@ -115,16 +117,20 @@ static void close_shell(struct shell *s) {
     bt_buf_free(&s->out);
 }
 
-static void ask(struct shell *s, struct client *c, uint64_t id, size_t size, int64_t run_ms) {
+static void ask_idle(struct shell *s, struct client *c, uint64_t id, size_t size, int64_t run_ms, int64_t idle_ms) {
     char *text = malloc(size);
     assert_non_null(text);
     memset(text, 'x', size);
     struct bt_submit ask = {.id = id, .text = {text, size}, .state = {"", 0}, .max_tokens = 1000};
-    const struct bt_limits limits = {BT_WAIT, 1, -1, run_ms, -1};
+    const struct bt_limits limits = {BT_WAIT, 1, -1, run_ms, idle_ms};
     const struct bt_handler h = {.on_text = on_text, .on_done = on_done, .arg = c};
     memset(c, 0, sizeof *c);
     assert_int_equal(bt_dispatch_submit(&s->d, &ask, &limits, &h, &c->request, NULL), BATON_OK);
     free(text);
+}
+
+static void ask(struct shell *s, struct client *c, uint64_t id, size_t size, int64_t run_ms) {
+    ask_idle(s, c, id, size, run_ms, -1);
 }
 
 /* What lies there for the owner, in order: S and A for SUBMIT and ACK of that request; and is taken. */
@@ -250,10 +256,77 @@ static void an_owner_has_no_way_into_the_log_but_what_it_prints(void **state) {
     close_shell(&s);
 }
 
+static void later(struct shell *s, int64_t ms) {
+    s->now_ns += ms * BT_NS_PER_MS;
+    bt_dispatch_tick(&s->d);
+}
+
+static bool told_to_cancel(struct shell *s) {
+    struct bt_frame f;
+    bool told = false;
+    for (size_t at = 0; bt_frame_peek(s->out.data + at, s->out.len - at, &f) == BATON_OK; at += f.size)
+        told |= f.type == BT_FRAME_CANCEL;
+    return told;
+}
+
+/* The clock of a reader runs while something lies there for it, and begins anew with each read; what waits for a new
+ * owner lies there, too. Who is complete all the same stays so. */
+static void probe_P13_a_reader_has_its_time_from_each_read_on(void **state) {
+    (void)state;
+    struct shell s;
+    struct client c[3];
+    char order[16];
+    struct bt_buf b = BT_BUF_INIT;
+    open_shell(&s);
+    for (int i = 0; i < 3; i++) {
+        ask_idle(&s, &c[i], (uint64_t)i + 1, 16, -1, 100);
+        taken(&s, (uint64_t)i + 1, order, sizeof order);
+    }
+    later(&s, 1000); /* nothing came, nothing lies there */
+    for (uint32_t i = 0; i < 3; i++)
+        say_tokens(&s, i + 1, 1, 0, 10);
+    for (int i = 0; i < 5; i++) {
+        later(&s, 60);
+        bt_request_consumed(c[0].request, 1);
+        bt_request_consumed(c[1].request, 1);
+        bt_request_consumed(c[2].request, i < 4 ? 1 : 6); /* all of it */
+        assert_false(told_to_cancel(&s));
+    }
+    later(&s, 99);
+    assert_false(told_to_cancel(&s));
+    bt_request_consumed(c[1].request, 1);
+    later(&s, 1); /* the first one alone */
+    assert_true(told_to_cancel(&s));
+    s.out.len = 0;
+    bt_put_done(&b, &(struct bt_frame_done){
+                        .id = 1, .attempt = 1, .outcome = BATON_CANCELLED, .text = {"", 0}, .error = {"", 0}});
+    say(&s, &b);
+    assert_true(c[0].done == 1 && c[0].status == BATON_CANCELLED && c[0].because_unread);
+    bt_dispatch_ended(&s.d, 0, &(struct bt_owner_end){.kind = BT_END_SIGNALLED, .code = SIGKILL, .text = ""});
+    later(&s, 99); /* a new one is being started */
+    assert_true(c[1].done == 1 && c[1].status == BATON_CANCELLED && c[1].because_unread);
+    assert_int_equal(c[2].done, 0);
+    later(&s, 1000);
+    assert_int_equal(c[2].done, 0);
+    say_ready(&s);
+    taken(&s, 3, order, sizeof order);
+    say_tokens(&s, 3, 2, 10, 1);
+    later(&s, 100);
+    assert_true(told_to_cancel(&s));
+    b.len = 0;
+    bt_put_done(&b, &(struct bt_frame_done){
+                        .id = 3, .attempt = 2, .finish = BT_FINISH_STOP, .text = {"", 0}, .error = {"", 0}});
+    say(&s, &b);
+    assert_true(c[2].done == 1 && c[2].status == BATON_OK && !c[2].because_unread);
+    bt_buf_free(&b);
+    close_shell(&s);
+}
+
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(run_timeouts_of_requests_that_have_not_left_are_told_one_by_one),
         cmocka_unit_test(probe_P40_a_window_opens_again_in_the_next_owner),
+        cmocka_unit_test(probe_P13_a_reader_has_its_time_from_each_read_on),
         cmocka_unit_test(an_owner_that_does_not_mind_the_window_is_broken),
         cmocka_unit_test(an_owner_that_says_more_than_was_asked_is_broken),
         cmocka_unit_test(an_owner_has_no_way_into_the_log_but_what_it_prints),

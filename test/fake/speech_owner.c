@@ -1,9 +1,9 @@
 /* Speech with owners of their own on the fake: the bodies, and calls that hang or crash. */
 #include "speech_owner.h"
+#include "speech_fake.h"
 
 #include <sys/socket.h>
 
-#include "native/fake_whisper.h"
 #include "owner/hear.h"
 #include "wire/speech.h"
 
@@ -176,12 +176,8 @@ static int set_up(void **state) {
     return 0;
 }
 static int tear_down(void **state) {
-    struct bt_fake_whisper_stats s;
     (void)state;
     free_sounds();
-    bt_fake_whisper_stats(&s);
-    assert_int_equal(s.overlaps + s.models_freed_early, 0);
-    assert_int_equal(s.models + s.states, 0);
     return 0;
 }
 
@@ -194,5 +190,6 @@ int main(int argc, char **argv) {
         cmocka_unit_test(an_owner_that_cannot_be_is_said_at_open),
     };
     bt_test_filter(argc, argv);
-    return cmocka_run_group_tests(tests, set_up, tear_down);
+    int failed = cmocka_run_group_tests(tests, set_up, tear_down);
+    return failed ? failed : something_is_left();
 }
