@@ -94,7 +94,7 @@ static void draw_client(struct world *w, struct client *c) {
     c->flow = 1 + world_draw(w, 3);
     c->limits = (struct bt_limits){world_chance(w, 90) ? BT_WAIT : BT_REFUSE, (int)world_draw(w, 3),
                                    world_chance(w, 20) ? (int64_t)world_draw(w, 5000) : -1,
-                                   world_chance(w, 20) ? (int64_t)world_draw(w, 60000) : -1};
+                                   world_chance(w, 20) ? (int64_t)world_draw(w, 60000) : -1, -1};
     c->length = (int32_t)world_draw(w, 40);
     c->max_tokens = world_chance(w, 50) ? -1 : (int32_t)world_draw(w, 40);
     c->slow = world_chance(w, 15);

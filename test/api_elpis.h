@@ -5,21 +5,11 @@
 #ifndef BT_API_ELPIS_H
 #define BT_API_ELPIS_H
 
-#include <dirent.h>
 #include <sched.h>
 #include <time.h>
 
 #include "api_probes.h"
-
-static inline int threads_alive(void) {
-    DIR *dir = opendir("/proc/self/task");
-    int n = 0;
-    assert_non_null(dir);
-    for (struct dirent *e; (e = readdir(dir));)
-        n += e->d_name[0] != '.';
-    closedir(dir);
-    return n;
-}
+#include "resources.h"
 
 static inline void be_idle(void) {
     const char *seconds = getenv("BATON_IDLE_S");
@@ -131,9 +121,7 @@ static inline void elpis_rapid(const char *model) {
                     }
             }
         baton_llama_close(&m);
-        for (int tries = 0; threads_alive() != before && tries < 2000; tries++) /* joined, and yet to be buried */
-            nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
-        assert_int_equal(threads_alive(), before);
+        no_more_threads_than(before);
     }
 }
 

@@ -3,21 +3,7 @@
 #define BT_API_LONG_H
 
 #include "api_probes.h"
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-enum { MEMORY_COUNTS = 0 }; /* the sanitizer keeps what was freed, and its own books */
-#else
-enum { MEMORY_COUNTS = 1 };
-#endif
-
-static inline long resident_kib(void) {
-    long pages = 0, resident = 0;
-    FILE *f = fopen("/proc/self/statm", "r");
-    assert_non_null(f);
-    assert_int_equal(fscanf(f, "%ld %ld", &pages, &resident), 2);
-    fclose(f);
-    return resident * (sysconf(_SC_PAGESIZE) / 1024);
-}
+#include "resources.h"
 
 static inline void many_answers(const char *model, int policy_number, int n) {
     baton_policy policy = api_policy(policy_number);
@@ -37,9 +23,7 @@ static inline void many_answers(const char *model, int policy_number, int n) {
         if (i == n / 10)
             warm = resident_kib();
     }
-    long grown = resident_kib() - warm;
-    if (MEMORY_COUNTS && grown > 512)
-        fail_msg("%d answers took %ld KiB that were not given back", n - n / 10, grown);
+    memory_is_flat(warm, "answers");
     baton_llama_close(&m);
 }
 

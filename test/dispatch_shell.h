@@ -149,20 +149,25 @@ static inline void close_shell(struct shell *s) {
     bt_buf_free(&s->out);
 }
 
-static inline void ask_this(struct shell *s, struct client *c, struct bt_submit *ask, int64_t run_ms) {
-    const struct bt_limits limits = {BT_WAIT, 1, -1, run_ms};
+static inline void ask_this(struct shell *s, struct client *c, struct bt_submit *ask, int64_t run_ms, int64_t idle_ms) {
+    const struct bt_limits limits = {BT_WAIT, 1, -1, run_ms, idle_ms};
     const struct bt_handler h = {.on_text = on_text, .on_done = on_done, .arg = c, .on_data = on_data};
     memset(c, 0, sizeof *c);
     assert_int_equal(bt_dispatch_submit(&s->d, ask, &limits, &h, &c->request, NULL), BATON_OK);
 }
 
-static inline void ask(struct shell *s, struct client *c, uint64_t id, size_t size, int64_t run_ms) {
+static inline void ask_idle(struct shell *s, struct client *c, uint64_t id, size_t size, int64_t run_ms,
+                            int64_t idle_ms) {
     char *text = malloc(size);
     assert_non_null(text);
     memset(text, 'x', size);
     struct bt_submit ask = {.id = id, .text = {text, size}, .state = {"", 0}, .max_tokens = 1000};
-    ask_this(s, c, &ask, run_ms);
+    ask_this(s, c, &ask, run_ms, idle_ms);
     free(text);
+}
+
+static inline void ask(struct shell *s, struct client *c, uint64_t id, size_t size, int64_t run_ms) {
+    ask_idle(s, c, id, size, run_ms, -1);
 }
 
 #endif

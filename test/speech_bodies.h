@@ -14,13 +14,16 @@
 #include "harness.h"
 #include "overlap.h"
 
-enum { SOUNDS = 4 };
+enum { SOUNDS = 4, LONG_SOUND = SOUNDS };
 
 /* What the bodies run on; set by the program before. */
 static struct {
     const char *path, *slow_path; /* slow: time to kill its owner between two segments */
     double seconds;               /* of a sound: several segments */
-    int rounds;                   /* of what is done again and again */
+    double long_seconds;          /* of another one, with more than a thousand tokens; 0: there is none */
+    const char *split_path;       /* words end inside characters */
+    int rounds, opens;            /* of what is done again and again; of streams that are closed at once */
+    int many;                     /* answers, of which memory stays flat */
     int run_ms;                   /* a run timeout that a first segment makes, but no second */
 } on;
 
@@ -28,7 +31,7 @@ static struct sound {
     float *samples;
     size_t n;
     baton_whisper_result lone;
-} sounds[SOUNDS];
+} sounds[SOUNDS + 1];
 
 static inline baton_whisper *speech_open(const baton_policy *policy) {
     baton_whisper_params params = BATON_WHISPER_PARAMS;
@@ -92,27 +95,32 @@ static inline void must_full(baton_whisper *w, int sound, baton_whisper_result *
 }
 
 /* A sweeping tone over a steady one, and what a model makes of it that never heard anything else. */
-static inline void make_sounds(void) {
-    for (int k = 0; k < SOUNDS; k++) {
-        struct sound *s = &sounds[k];
-        s->n = (size_t)((on.seconds + 0.7 * k) * BATON_WHISPER_RATE);
-        s->samples = malloc(s->n * sizeof *s->samples);
-        assert_non_null(s->samples);
-        for (size_t i = 0; i < s->n; i++) {
-            double t = (double)i, pitch = 170 + 90 * k, turn = 2 * M_PI * pitch / BATON_WHISPER_RATE;
-            s->samples[i] = (float)(0.3 * sin(t * turn * (2 + sin(t * 0.0002))) * sin(t * 0.00003 * pitch) +
-                                    0.1 * sin(t * 3.1 * turn));
-        }
-        baton_whisper *w = speech_open(NULL);
-        must_full(w, k, &s->lone);
-        assert_true(s->lone.n_segments >= 2);
-        baton_whisper_close(&w);
+static inline void make_sound(int k, double seconds) {
+    struct sound *s = &sounds[k];
+    s->n = (size_t)(seconds * BATON_WHISPER_RATE);
+    s->samples = malloc(s->n * sizeof *s->samples);
+    assert_non_null(s->samples);
+    for (size_t i = 0; i < s->n; i++) {
+        double t = (double)i, pitch = 170 + 90 * k, turn = 2 * M_PI * pitch / BATON_WHISPER_RATE;
+        s->samples[i] =
+            (float)(0.3 * sin(t * turn * (2 + sin(t * 0.0002))) * sin(t * 0.00003 * pitch) + 0.1 * sin(t * 3.1 * turn));
     }
+    baton_whisper *w = speech_open(NULL);
+    must_full(w, k, &s->lone);
+    assert_true(s->lone.n_segments >= 2);
+    baton_whisper_close(&w);
+}
+
+static inline void make_sounds(void) {
+    for (int k = 0; k < SOUNDS; k++)
+        make_sound(k, on.seconds + 0.7 * k);
+    if (on.long_seconds > 0)
+        make_sound(LONG_SOUND, on.long_seconds);
     assert_false(same_speech(&sounds[0].lone, &sounds[1].lone)); /* it does listen */
 }
 
 static inline void free_sounds(void) {
-    for (int k = 0; k < SOUNDS; k++) {
+    for (int k = 0; k <= LONG_SOUND; k++) {
         free(sounds[k].samples);
         baton_whisper_result_free(&sounds[k].lone);
     }

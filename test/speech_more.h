@@ -2,6 +2,7 @@
 #ifndef BT_SPEECH_MORE_H
 #define BT_SPEECH_MORE_H
 
+#include "resources.h"
 #include "speech_bodies.h"
 
 #include <poll.h>
@@ -124,8 +125,9 @@ static inline void probe_P12_a_stream_goes_from_thread_to_thread(void **state) {
 
 static inline void probe_P15_again_and_again(void **state) {
     (void)state;
+    int before = threads_alive();
     baton_whisper *w = speech_open(NULL);
-    for (int i = 0; i < on.rounds; i++) {
+    for (int i = 0; i < on.opens; i++) {
         baton_whisper_stream *s = stream_of(w, i % SOUNDS, (uint64_t)i + 1);
         if (i % 3 == 0)
             baton_whisper_cancel(w, (uint64_t)i + 1);
@@ -133,9 +135,10 @@ static inline void probe_P15_again_and_again(void **state) {
     }
     baton_counts c = speech_counts(w);
     assert_int_equal(c.accepted, c.completed + c.cancelled);
-    assert_int_equal(c.accepted, on.rounds);
+    assert_int_equal(c.accepted, on.opens);
     still_hears(w);
     baton_whisper_close(&w);
+    no_more_threads_than(before);
 }
 
 /* ---- cancel, deadline, close */

@@ -3,46 +3,11 @@
 #ifndef BT_SPEECH_OWNER_H
 #define BT_SPEECH_OWNER_H
 
-#include "speech_more.h"
+#include "speech_probes.h"
 
-#include <dirent.h>
+#include <fcntl.h>
 #include <signal.h>
-
-static const baton_owner owners[] = {BATON_OWNER_THREAD, BATON_OWNER_PROCESS};
-enum { OWNERS = 2 };
-
-static inline baton_whisper *owned_open(const char *path, baton_owner owner, int contexts, baton_when_full when_full,
-                                        bool retry) {
-    baton_whisper_params params = BATON_WHISPER_PARAMS;
-    baton_policy policy = states(contexts, when_full);
-    baton_whisper *w;
-    baton_error err;
-    policy.owner = owner;
-    params.policy = &policy;
-    params.threads = 1;
-    params.retry = retry;
-    if (baton_whisper_open(&w, path, &params, &err))
-        fail_msg("%s", err.text);
-    return w;
-}
-
-/* The processes that this one has started, at most n. */
-static inline int children(pid_t *list, int n) {
-    DIR *tasks = opendir("/proc/self/task");
-    int found = 0;
-    assert_non_null(tasks);
-    for (struct dirent *e; (e = readdir(tasks));) {
-        char path[300];
-        snprintf(path, sizeof path, "/proc/self/task/%s/children", e->d_name);
-        FILE *f = e->d_name[0] == '.' ? NULL : fopen(path, "r");
-        while (f && found < n && fscanf(f, "%d", &list[found]) == 1)
-            found++;
-        if (f)
-            fclose(f);
-    }
-    closedir(tasks);
-    return found;
-}
+#include <sys/wait.h>
 
 /* It is gone, and reaped, when this returns: what is asked after it goes to the next one. */
 static inline void kill_the_owner(void) {
@@ -201,9 +166,127 @@ static inline void probe_P40_a_killed_owner(void **state) {
     assert_int_equal(children(&pid, 1), 0);
 }
 
+static inline void probe_P08_an_owner_gives_each_what_it_asked_for(void **state) {
+    (void)state;
+    for (int k = 0; k < OWNERS; k++)
+        nobody_reads_anothers(owners[k]);
+}
+
+/* Two streams on one thread, whose opening never waits, and one loop that waits for both. */
+static inline void probe_P09_an_event_loop_waits_for_two_streams(void **state) {
+    (void)state;
+    for (int k = 0; k < OWNERS; k++) {
+        baton_whisper *w = owned_open(on.slow_path, owners[k], 1, BATON_WAIT, false);
+        baton_whisper_stream *s[2] = {stream_of(w, 0, 0), stream_of(w, 1, 0)};
+        struct pollfd fd[2];
+        size_t n[2] = {0, 0};
+        int open = 2, first = -1;
+        for (int i = 0; i < 2; i++) {
+            fd[i] = (struct pollfd){.fd = baton_whisper_stream_fd(s[i]), .events = POLLIN};
+            assert_true(fd[i].fd >= 0);
+        }
+        while (open > 0) {
+            const baton_whisper_segment *g;
+            assert_true(poll(fd, 2, -1) > 0);
+            for (int i = 0; i < 2; i++) {
+                if (!(fd[i].revents & POLLIN))
+                    continue;
+                baton_status status = baton_whisper_stream_next(s[i], 0, &g);
+                assert_true(status == BATON_OK || status == BATON_END); /* it would not have blocked */
+                if (status == BATON_OK) {
+                    assert_true(same_segment(g, &sounds[i].lone.segments[n[i]++]));
+                    continue;
+                }
+                first = first < 0 ? i : first;
+                fd[i].fd = -1;
+                open--;
+            }
+        }
+        assert_int_equal(first, 0); /* one state, in order of arrival */
+        for (int i = 0; i < 2; i++) {
+            assert_int_equal(n[i], sounds[i].lone.n_segments);
+            assert_int_equal(baton_whisper_stream_close(&s[i], NULL), BATON_OK);
+        }
+        baton_whisper_close(&w);
+    }
+}
+
+/* A stream is closed while it queues, before its first segment and after it. Its owner hears of it inside the native
+ * call, lives on, and has time for the next. */
+static inline void probe_P22_who_asked_an_owner_goes_away(void **state) {
+    (void)state;
+    for (int k = 0; k < OWNERS; k++) {
+        baton_whisper *w = owned_open(on.slow_path, owners[k], 1, BATON_WAIT, false);
+        const baton_whisper_segment *g;
+        baton_whisper_stream *s = stream_of(w, 1, 0), *leaves = stream_of(w, 2, 0);
+        overlap_wait_until(speech_counts(w).queued == 1);
+        assert_int_equal(baton_whisper_stream_close(&leaves, NULL), BATON_CANCELLED);
+        assert_int_equal(speech_counts(w).queued, 0);
+        assert_int_equal(read_all(s, 1), sounds[1].lone.n_segments);
+        assert_int_equal(baton_whisper_stream_close(&s, NULL), BATON_OK);
+        for (int decoding = 0; decoding <= 1; decoding++) {
+            s = stream_of(w, LONG_SOUND, 0);
+            overlap_wait_until(speech_counts(w).running == 1);
+            if (decoding)
+                assert_int_equal(baton_whisper_stream_next(s, -1, &g), BATON_OK);
+            assert_int_equal(baton_whisper_stream_close(&s, NULL), BATON_CANCELLED);
+            overlap_wait_until(speech_counts(w).running == 0);
+            still_hears(w);
+        }
+        assert_int_equal(speech_counts(w).cancelled, 3);
+        assert_int_equal(owners_ended(w), 0);
+        baton_whisper_close(&w);
+    }
+}
+
+/* In a process of its own: a stream that nobody reads and whose owner is inside the native call. */
+static inline void host_of_a_long_hearing(int told) {
+    baton_whisper *w = owned_open(on.slow_path, BATON_OWNER_PROCESS, 1, BATON_WAIT, false);
+    baton_whisper_stream *s = stream_of(w, LONG_SOUND, 0);
+    pid_t owner = 0;
+    overlap_wait_until(speech_counts(w).running == 1);
+    if (s && children(&owner, 1) == 1 && write(told, &owner, sizeof owner) == (ssize_t)sizeof owner)
+        pause();
+}
+
+static inline void probe_P22_the_front_of_a_hearing_owner_dies(void **state) {
+    (void)state;
+    int told[2], status;
+    pid_t owner;
+    assert_int_equal(prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), 0); /* whoever is left becomes this process's child */
+    assert_int_equal(pipe2(told, O_CLOEXEC), 0);
+    pid_t host = fork();
+    if (host == 0) {
+        host_of_a_long_hearing(told[1]);
+        _exit(1);
+    }
+    close(told[1]);
+    assert_int_equal(read(told[0], &owner, sizeof owner), sizeof owner);
+    assert_int_equal(kill(host, SIGKILL), 0);
+    assert_int_equal(waitpid(host, &status, 0), host);
+    alarm(20); /* one that does not end would be waited for for ever */
+    assert_int_equal(waitpid(-1, &status, 0), owner);
+    alarm(0);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    assert_int_equal(waitpid(-1, &status, 0), -1);
+    close(told[0]);
+    prctl(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0);
+}
+
+static inline void probe_P26_an_owner_closed_between_queue_and_slot(void **state) {
+    (void)state;
+    for (int k = 0; k < OWNERS; k++)
+        closed_between_queue_and_slot(owners[k], on.rounds / 40 + 3);
+}
+
 #define SPEECH_OWNERS                                                                                                  \
     cmocka_unit_test(owners_hear_what_a_caller_does), cmocka_unit_test(what_owners_cannot_do_is_said),                 \
         cmocka_unit_test(callbacks_run_beside_an_owner), cmocka_unit_test(probe_P02_many_wait_for_an_owner),           \
+        cmocka_unit_test(probe_P08_an_owner_gives_each_what_it_asked_for),                                             \
+        cmocka_unit_test(probe_P09_an_event_loop_waits_for_two_streams),                                               \
+        cmocka_unit_test(probe_P22_who_asked_an_owner_goes_away),                                                      \
+        cmocka_unit_test(probe_P22_the_front_of_a_hearing_owner_dies),                                                 \
+        cmocka_unit_test(probe_P26_an_owner_closed_between_queue_and_slot), SPEECH_OWNER_PROBES,                       \
         cmocka_unit_test(probe_P40_a_killed_owner)
 
 #endif

@@ -3,7 +3,7 @@
 nonsense each time, which is all that tests of a runtime need. Standard library only; the same arguments give the same
 bytes.
 
-  make_whisper.py out.bin [--seed 1] [--width 64] [--heads 1] [--english] [--no-space]
+  make_whisper.py out.bin [--seed 1] [--width 64] [--heads 1] [--english] [--no-space] [--split]
 
 The shape is small, the vocabulary is not: the ids of whisper's special tokens are fixed, so there are 51865 tokens
 (51864 for English alone). Only some hundred of them are likely; how likely the end of a segment is, is set by the
@@ -83,8 +83,9 @@ def filters():
     return struct.pack("<%df" % len(rows), *rows)
 
 
-def vocabulary(rng, space):
-    """Every byte, then made-up words. Without " " whisper.cpp throws when it is to suppress blanks."""
+def vocabulary(rng, space, split):
+    """Every byte, then made-up words. Without " " whisper.cpp throws when it is to suppress blanks. split: each word
+    begins with the second byte of a character and ends with the first one, so that any two make a whole one."""
     words = [bytes([b]) for b in range(256)]
     if not space:
         words[32] = b"_space_"
@@ -92,6 +93,8 @@ def vocabulary(rng, space):
     while len(words) < WORDS:
         syllables = "".join(rng.choice("bdfgklmnprstvz") + rng.choice("aeiou") for _ in range(rng.randint(1, 4)))
         word = ((" " if rng.random() < 0.8 else "") + syllables).encode()
+        if split:
+            word = b"\xa9" + word + b"\xc3"
         if word not in known:
             known.add(word)
             words.append(word)
@@ -155,7 +158,7 @@ def write(out, args):
     out.write(struct.pack("<11i", tokens, AUDIO_CTX, args.width, args.heads, 1, TEXT_CTX, args.width, args.heads, 1, MELS,
                           F16))
     out.write(struct.pack("<2i", MELS, BINS) + filters())
-    words = vocabulary(rng, not args.no_space)[:end]
+    words = vocabulary(rng, not args.no_space, args.split)[:end]
     out.write(struct.pack("<i", len(words)))
     for word in words:
         out.write(struct.pack("<i", len(word)) + word)
@@ -172,6 +175,7 @@ def main():
     p.add_argument("--heads", type=int, default=1)
     p.add_argument("--english", action="store_true", help="a model of English alone")
     p.add_argument("--no-space", action="store_true", help="a vocabulary without a blank: a model that is refused")
+    p.add_argument("--split", action="store_true", help="a vocabulary whose words begin and end inside a character")
     args = p.parse_args()
     if args.width % args.heads or args.width % 32:
         sys.exit("the width must be a multiple of 32 and of the heads")

@@ -161,13 +161,14 @@ typedef struct baton_policy {
     int64_t queue_ms;          /* how long one may wait, for requests that do not say; < 0: without end */
     int64_t run_ms;            /* how long one may run, for requests that do not say; < 0: without end */
     baton_owner owner;
+    int64_t idle_ms; /* how long a stream may lie unread, for requests that do not say; < 0: without end */
 } baton_policy;
 #define BATON_POLICY                                                                                                   \
-    { sizeof(baton_policy), 1, 1, BATON_REFUSE, 64, -1, -1, BATON_OWNER_CALLER }
+    { sizeof(baton_policy), 1, 1, BATON_REFUSE, 64, -1, -1, BATON_OWNER_CALLER, -1 }
 
 /* As the policy says. For when_full of a request. */
 #define BATON_AS_POLICY (-1)
-/* As the policy says. For queue_ms and run_ms of a request. */
+/* As the policy says. For queue_ms, run_ms and idle_ms of a request. */
 #define BATON_MS_AS_POLICY INT64_MIN
 
 /* What a request is to admission. */
@@ -179,9 +180,12 @@ typedef struct baton_request {
     int when_full;    /* baton_when_full, or BATON_AS_POLICY */
     int64_t queue_ms; /* < 0: without end; BATON_MS_AS_POLICY */
     int64_t run_ms;   /* < 0: without end; BATON_MS_AS_POLICY */
+    int64_t idle_ms;  /* of a stream that runs: when nobody has taken a piece for so long, though one is there, it is
+                         cancelled, and its outcome says why. < 0: without end; BATON_MS_AS_POLICY. With the owner on the
+                         caller's thread a baton_stream does not run unread, and this is not looked at */
 } baton_request;
 #define BATON_REQUEST                                                                                                  \
-    { sizeof(baton_request), 0, 0, 1, BATON_AS_POLICY, BATON_MS_AS_POLICY, BATON_MS_AS_POLICY }
+    { sizeof(baton_request), 0, 0, 1, BATON_AS_POLICY, BATON_MS_AS_POLICY, BATON_MS_AS_POLICY, BATON_MS_AS_POLICY }
 
 /*
  * Pools and leases: contexts of any library under one gate. The binding of a library opens its own (baton/llama.h);
@@ -507,7 +511,7 @@ typedef struct baton_counts {
  */
 
 /* An answer on its way. Made by a binding (baton_llama_stream). Bounded: who does not read makes his own answer pause,
- * nobody else's. One thread at a time, any thread. */
+ * nobody else's, and keeps its slot until he does, or until the request's idle_ms. One thread at a time, any thread. */
 typedef struct baton_stream baton_stream;
 
 typedef struct baton_delta {

@@ -123,7 +123,8 @@ typedef struct baton_whisper_token {
 } baton_whisper_token;
 
 /* A piece of what was said. Segments come in order of time; the end of the last one may lie past that of the audio. A
- * text is what its tokens are made of: it may begin or end inside a character, which the next one completes. */
+ * text is what its tokens are made of, in whole characters: one that a segment begins and the next one completes is the
+ * next one's, and one that nobody completes is left out. */
 typedef struct baton_whisper_segment {
     int64_t t0_ms, t1_ms; /* from the beginning of the audio */
     const char *text;
@@ -237,8 +238,9 @@ BATON_API bool baton_whisper_cancel(baton_whisper *whisper, uint64_t id);
  */
 
 /* A transcription on its way. Its native call runs on a thread of its own and never waits for who reads: the state is
- * free as soon as the audio is heard, and what is not read yet is kept, a hundredth of the audio's size at most. One
- * thread at a time, any thread. */
+ * free as soon as the audio is heard, and what is not read yet is kept, about a hundredth of the audio's size. While it
+ * hears, one that nobody reads for the request's idle_ms though there is a segment, or that comes to more unread bytes
+ * than the audio has (or 1 MiB), is cancelled. One thread at a time, any thread. */
 typedef struct baton_whisper_stream baton_whisper_stream;
 
 /* Begins one.

@@ -112,6 +112,8 @@ baton_status bt_take_request(const baton_request *theirs, const baton_policy *po
         mine->queue_ms = policy->queue_ms;
     if (mine->run_ms == BATON_MS_AS_POLICY)
         mine->run_ms = policy->run_ms;
+    if (mine->idle_ms == BATON_MS_AS_POLICY)
+        mine->idle_ms = policy->idle_ms;
     if (mine->when_full != BATON_REFUSE && mine->when_full != BATON_WAIT)
         return bt_misuse(err, BATON_MISUSE, "when_full of a request is %d: BATON_REFUSE, BATON_WAIT or BATON_AS_POLICY",
                          mine->when_full);

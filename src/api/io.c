@@ -279,6 +279,7 @@ baton_status bt_io_submit(struct bt_io *io, struct bt_submit *ask, const struct 
     s->io = io;
     s->fd = -1;
     s->tid = baton_guard_self();
+    s->hurried = limits && limits->idle_ms >= 0;
     bt_list_init(&s->news);
     pthread_mutex_init(&s->lock, NULL);
     pthread_condattr_init(&monotonic);
@@ -390,15 +391,16 @@ bool bt_io_wait(pthread_cond_t *changed, pthread_mutex_t *lock, int64_t deadline
     return pthread_cond_timedwait(changed, lock, &t) == 0;
 }
 
-baton_status bt_io_stream_data(struct bt_io_stream *s, size_t want, struct bt_buf *out) {
+baton_status bt_io_stream_data(struct bt_io_stream *s, size_t want, int64_t deadline_ns, struct bt_buf *out) {
     baton_status status = BATON_OK;
+    bool in_time = true;
     pthread_mutex_lock(&s->lock);
-    while (s->data.len < want && !s->over && !s->data.failed) /* what is lost does not come */
-        bt_io_wait(&s->changed, &s->lock, BT_NEVER_NS);
+    while (s->data.len < want && !s->over && !s->data.failed && in_time) /* what is lost does not come */
+        in_time = bt_io_wait(&s->changed, &s->lock, deadline_ns);
     if (s->data.failed)
         status = BATON_NO_MEMORY;
     else if (s->data.len < want)
-        status = BATON_END;
+        status = s->over ? BATON_END : BATON_AGAIN;
     size_t n = BT_MIN(want, s->data.len);
     bt_buf_add(out, s->data.data, status ? 0 : n);
     if (!status)
@@ -422,7 +424,7 @@ baton_status bt_io_stream_next(struct bt_io_stream *s, int64_t timeout_ms, struc
     s->text.len = 0;
     s->taken += s->unread;
     s->unread = 0;
-    bool news = !s->over && s->taken >= BT_WINDOW / 4;
+    bool news = !s->over && s->taken >= (s->hurried ? 1 : BT_WINDOW / 4);
     if (s->fd >= 0 && !s->over && !s->text.failed)
         hush(s->fd);
     pthread_mutex_unlock(&s->lock);

@@ -50,8 +50,9 @@ void bt_io_who(struct bt_io *io, baton_error *err);
 
 /* The next text: everything that has come since, appended to `text`. As baton_stream_next. */
 baton_status bt_io_stream_next(struct bt_io_stream *s, int64_t timeout_ms, struct bt_buf *text, uint32_t *tokens);
-/* `want` bytes of a result that is no text, appended to `out`, when they have come; _END: it is over before. */
-baton_status bt_io_stream_data(struct bt_io_stream *s, size_t want, struct bt_buf *out);
+/* `want` bytes of a result that is no text, appended to `out`, when they have come; _END: it is over before; _AGAIN:
+ * the time is. */
+baton_status bt_io_stream_data(struct bt_io_stream *s, size_t want, int64_t deadline_ns, struct bt_buf *out);
 /* More inputs for one that was asked with `open`. Blocks for a moment. */
 baton_status bt_io_stream_more(struct bt_io_stream *s, const struct bt_more *more, baton_error *err);
 /* The conversation with the first `tokens` of its answer, which its reader has, as bytes (owner/saved.h). _AGAIN:

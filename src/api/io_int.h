@@ -28,6 +28,7 @@ struct bt_io_stream {
     struct bt_io *io;
     uint64_t id;
     unsigned tid; /* who asked */
+    bool hurried; /* each read is told at once: its reader's idle_ms runs */
     _Atomic int refs;
     /* the I/O thread's */
     struct bt_request *request; /* NULL: over */

@@ -351,7 +351,7 @@ static baton_status take_ask(baton_llama *llama, const baton_llama_ask *theirs, 
     for (size_t i = 0; i < ask.n_stops; i++)
         s->stops[s->n_stops++] = (struct bt_text){ask.stops[i], strlen(ask.stops[i])};
     a->limits = (struct bt_limits){a->request.when_full == BATON_WAIT ? BT_WAIT : BT_REFUSE, a->request.priority,
-                                   a->request.queue_ms, a->request.run_ms};
+                                   a->request.queue_ms, a->request.run_ms, a->request.idle_ms};
     status = take_sampling(ask.sampling, &s->sampling, err);
     s->sampling.grammar = ask.grammar;
     return status || !ask.state ? status : take_state(llama, &ask, a, err);
@@ -369,13 +369,15 @@ static baton_status stream_of_owner(baton_llama *llama, struct asked *a, baton_s
     return status ? status : bt_stream_of_io(inner, stream, err);
 }
 
-/* `keep`: it may be saved when it is over. */
+/* `keep`: the program reads it, and may save it when it is over. */
 static baton_status open_stream(baton_llama *llama, const baton_llama_ask *ask, bool keep, baton_stream **stream,
                                 baton_error *err) {
     struct asked a = {.joined = NULL}; /* what is freed below is set, however early it ends */
     *stream = NULL;
     baton_status status = take_ask(llama, ask, &a, err);
     a.submit.keep = keep;
+    if (!keep) /* this call reads it itself */
+        a.limits.idle_ms = -1;
     if (!status && llama->caller)
         status = bt_llama_verdict(llama,
                                   bt_stream_of_caller(llama->caller, &a.submit, &a.limits, &a.saved, stream, err), err);

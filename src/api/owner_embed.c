@@ -12,7 +12,7 @@ static baton_status submit(baton_llama *llama, const baton_request *request, str
     if (status)
         return status;
     const struct bt_limits limits = {mine.when_full == BATON_WAIT ? BT_WAIT : BT_REFUSE, mine.priority, mine.queue_ms,
-                                     mine.run_ms};
+                                     mine.run_ms, -1};
     s->id = mine.id;
     s->flow = mine.flow;
     return bt_llama_verdict(llama, bt_io_submit(llama->io, s, &limits, stream, err), err);
@@ -23,7 +23,7 @@ static baton_status record(struct bt_io_stream *s, int dim, struct bt_buf *scrat
                            baton_error *err) {
     uint32_t ignored;
     scratch->len = 0;
-    baton_status status = bt_io_stream_data(s, BT_RECORD_BYTES(dim), scratch);
+    baton_status status = bt_io_stream_data(s, BT_RECORD_BYTES(dim), BT_NEVER_NS, scratch);
     if (status == BATON_NO_MEMORY)
         return bt_fail(err, status, "no memory for a vector of %d", dim);
     if (!status && !bt_get_record(scratch->data, (size_t)dim, tokens ? tokens : &ignored, values))
@@ -36,7 +36,7 @@ static baton_status finish(struct bt_io_stream *s, baton_status status, baton_er
     baton_outcome o;
     struct bt_buf none = BT_BUF_INIT;
     if (status == BATON_OK) { /* all of it is here, but for the word that it is all */
-        bt_io_stream_data(s, SIZE_MAX, &none);
+        bt_io_stream_data(s, SIZE_MAX, BT_NEVER_NS, &none);
         bt_buf_free(&none);
     }
     bt_io_stream_close(s, &o);

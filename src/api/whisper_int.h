@@ -63,9 +63,12 @@ struct bt_hearing {
     const struct bt_lease *parts; /* in a parallel run: of all states */
     int n_parts;
     size_t segments;
-    /* any thread of the run, and who closes a stream */
+    /* any thread of the run, who reads a stream and who closes it */
     _Atomic bool closing;
-    _Atomic int why; /* a baton_status: what it was stopped for */
+    _Atomic int why;           /* a baton_status: what it was stopped for */
+    _Atomic int64_t unread_ns; /* since when a segment waits for the stream's reader; 0: none does */
+    _Atomic bool hoarded;      /* more lies unread than is kept */
+    _Atomic bool unread;       /* `why` is one of these two */
 };
 
 /* Checks and copies the ask, and fills its gaps. `whole`: what is a transcription's is looked at. */
@@ -87,6 +90,10 @@ baton_status bt_hearing_refused(const struct bt_hearing *h, baton_status status,
                                 const baton_error *err);
 /* The hook of a native call: true once it is to stop. Any thread of the run. */
 bool bt_hearing_stop(void *hearing);
+/* When its reader will have left it unread for too long, as it is now. */
+int64_t bt_hearing_idle_deadline(const struct bt_hearing *h);
+/* What is said of a stream that was cancelled because of its reader. */
+baton_status bt_hearing_unread(const struct bt_hearing *h, size_t segments, baton_error *err);
 
 /* The same with an owner of its own (whisper_owned.c). */
 baton_status bt_owned_open(baton_whisper *w, const char *path, const baton_whisper_params *p, baton_error *err);

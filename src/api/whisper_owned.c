@@ -58,7 +58,7 @@ baton_status bt_owned_check(const baton_whisper *w, const struct bt_audio *audio
 baton_status bt_owned_start(struct bt_hearing *h, bool detect, baton_error *err) {
     struct bt_buf bytes = BT_BUF_INIT;
     const struct bt_limits limits = {h->request.when_full == BATON_WAIT ? BT_WAIT : BT_REFUSE, h->request.priority,
-                                     h->request.queue_ms, h->request.run_ms};
+                                     h->request.queue_ms, h->request.run_ms, -1};
     bt_speech_ask_encode(&bytes, &h->audio, &h->params, detect);
     if (bytes.failed) {
         bt_buf_free(&bytes);
@@ -130,19 +130,32 @@ static baton_status take_record(struct heard *x, enum bt_speech_kind kind, const
     }
 }
 
+/* Its owner goes on until it hears of the cancel, and what comes until then is taken. */
+static baton_status next_data(const struct heard *x, size_t want, struct bt_buf *bytes) {
+    struct bt_hearing *h = x->h;
+    baton_status status;
+    do {
+        if (!atomic_load(&h->why) && bt_hearing_stop(h) && atomic_load(&h->unread))
+            bt_io_cancel(h->whisper->io, h->request.id);
+        int64_t deadline_ns = atomic_load(&h->why) ? BT_NEVER_NS : bt_hearing_idle_deadline(h);
+        status = bt_io_stream_data(h->stream, want, deadline_ns, bytes);
+    } while (status == BATON_AGAIN);
+    return status;
+}
+
 /* BATON_END: there is no more. */
 static baton_status next_record(struct heard *x, struct bt_buf *bytes) {
     enum bt_speech_kind kind;
     size_t len;
     bytes->len = 0;
-    baton_status status = bt_io_stream_data(x->h->stream, BT_SPEECH_HEAD, bytes);
+    baton_status status = next_data(x, BT_SPEECH_HEAD, bytes);
     if (!status)
         status = bt_speech_head(bytes->data, &kind, &len);
     if (status)
         return status;
     bytes->len = 0;
     if (len > 0)
-        status = bt_io_stream_data(x->h->stream, len, bytes);
+        status = next_data(x, len, bytes);
     return status ? status : take_record(x, kind, bytes->data, len);
 }
 
@@ -169,11 +182,12 @@ baton_status bt_owned_finish(struct bt_hearing *h, float *probabilities, struct 
                                        .queue_ns = last.queue_ns,
                                        .run_ns = last.run_ns};
     memcpy(outcome->language_name, result->lang_str, sizeof outcome->language_name);
-    if (status) {
-        snprintf(outcome->text, sizeof outcome->text, "%.*s", (int)sizeof outcome->text - 1,
-                 lost ? baton_status_text(lost) : last.text);
-        bt_fail(err, status, "%s", outcome->text);
-    }
+    if (status == BATON_CANCELLED && atomic_load(&h->unread))
+        bt_hearing_unread(h, result->n_segments, err);
+    else if (status)
+        bt_fail(err, status, "%s", lost ? baton_status_text(lost) : last.text);
+    if (status)
+        snprintf(outcome->text, sizeof outcome->text, "%.*s", (int)sizeof outcome->text - 1, err->text);
     bt_hear_unref(w);
     return status;
 }

@@ -36,15 +36,36 @@ static bool cancelled(const struct bt_hearing *h) {
     return found;
 }
 
+int64_t bt_hearing_idle_deadline(const struct bt_hearing *h) {
+    int64_t since = atomic_load(&h->unread_ns);
+    return since ? bt_deadline(since, h->request.idle_ms) : BT_NEVER_NS;
+}
+
 bool bt_hearing_stop(void *hearing) {
     struct bt_hearing *h = hearing;
     int none = BATON_OK;
     if (atomic_load(&h->why))
         return true;
-    baton_status why = cancelled(h) ? BATON_CANCELLED : bt_now_ns() >= h->deadline_ns ? BATON_RUN_TIMEOUT : BATON_OK;
-    if (why)
-        atomic_compare_exchange_strong(&h->why, &none, why); /* the first reason is the one that is told */
+    int64_t now = bt_now_ns();
+    bool gone = cancelled(h), unread = atomic_load(&h->hoarded) || now >= bt_hearing_idle_deadline(h);
+    baton_status why = gone || unread ? BATON_CANCELLED : now >= h->deadline_ns ? BATON_RUN_TIMEOUT : BATON_OK;
+    if (why && atomic_compare_exchange_strong(&h->why, &none, why)) /* the first reason is the one that is told */
+        atomic_store(&h->unread, unread && !gone);
     return why != BATON_OK;
+}
+
+baton_status bt_hearing_unread(const struct bt_hearing *h, size_t segments, baton_error *err) {
+    if (atomic_load(&h->hoarded))
+        return bt_fail(
+            err, BATON_CANCELLED,
+            "request %llu was cancelled after %zu segments: so many lie unread that they are larger than the "
+            "audio. Read its stream, or close it",
+            (unsigned long long)h->request.id, segments);
+    return bt_fail(
+        err, BATON_CANCELLED,
+        "request %llu was cancelled after %zu segments: nobody read its stream for %lld ms (idle_ms), though "
+        "there was something to read. Read it sooner, or close it",
+        (unsigned long long)h->request.id, segments, (long long)h->request.idle_ms);
 }
 
 static struct bt_whisper_params params_of(const baton_whisper_ask *a, int threads) {
@@ -155,6 +176,8 @@ baton_status bt_hearing_end(struct bt_hearing *h, baton_status status, const str
     if (status == BATON_CANCELLED && why == BATON_RUN_TIMEOUT)
         status = bt_fail(err, why, "the run timeout of %lld ms passed after %zu segments", (long long)h->request.run_ms,
                          result->n_segments);
+    else if (status == BATON_CANCELLED && atomic_load(&h->unread))
+        bt_hearing_unread(h, result->n_segments, err);
     else if (status == BATON_CANCELLED)
         bt_fail(err, status, "request %llu was cancelled after %zu segments", (unsigned long long)h->request.id,
                 result->n_segments);

@@ -3,7 +3,7 @@
  * Invariant: the hearing thread owns the request and its lease from its start to its end; after `ended` was set it
  * touches the stream no more but to unlock it, and close joins it before it frees anything. What passes from one to the
  * other is the list of segments, under the stream's lock. The hearing thread never waits for the reader: segments are
- * small beside the audio that they are made of. */
+ * small beside the audio that they are made of, and where they are not, it stops. */
 #include <errno.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -16,8 +16,11 @@
 #include "base/list.h"
 #include "baton/guard.h"
 
+enum { KEPT_MIN = 1 << 20 }; /* bytes that may lie unread, however short the audio */
+
 struct piece {
     struct bt_list link;
+    size_t size;
     baton_whisper_segment segment; /* what it points to is behind it in the same block */
 };
 
@@ -42,6 +45,8 @@ struct baton_whisper_stream {
     pthread_mutex_t lock;
     pthread_cond_t news;
     struct bt_list pieces;
+    size_t kept, kept_max; /* bytes of the pieces */
+    size_t heard;          /* pieces so far */
     bool ended;
     int fd; /* -1: nobody asked for one */
 };
@@ -66,26 +71,20 @@ static size_t text_room(const baton_whisper_segment *g) {
     return room;
 }
 
-static const char *put_text(char **at, const char *text) {
-    char *start = *at;
-    size_t len = strlen(text) + 1;
-    memcpy(start, text, len);
-    *at += len;
-    return start;
-}
-
 static struct piece *copy_piece(const baton_whisper_segment *g) {
-    struct piece *p = malloc(sizeof *p + g->n_tokens * sizeof *g->tokens + text_room(g));
+    size_t size = sizeof(struct piece) + g->n_tokens * sizeof *g->tokens + text_room(g);
+    struct piece *p = malloc(size);
     if (!p)
         return NULL;
+    p->size = size;
     baton_whisper_token *tokens = (baton_whisper_token *)(p + 1);
     char *at = (char *)(tokens + g->n_tokens);
     p->segment = *g;
-    p->segment.text = put_text(&at, g->text);
+    p->segment.text = bt_whisper_put_text(&at, g->text);
     p->segment.tokens = tokens;
     for (size_t i = 0; i < g->n_tokens; i++) {
         tokens[i] = g->tokens[i];
-        tokens[i].text = put_text(&at, g->tokens[i].text);
+        tokens[i].text = bt_whisper_put_text(&at, g->tokens[i].text);
     }
     return p;
 }
@@ -99,7 +98,18 @@ static bool on_segment(void *arg, const baton_whisper_segment *segment, size_t i
         return false;
     }
     pthread_mutex_lock(&s->lock);
+    if (atomic_load(&s->hearing.hoarded)) { /* it is being cancelled: this one and those behind it are not told */
+        pthread_mutex_unlock(&s->lock);
+        free(p);
+        return true;
+    }
+    if (bt_list_empty(&s->pieces))
+        atomic_store(&s->hearing.unread_ns, bt_now_ns());
     bt_list_append(&s->pieces, &p->link);
+    s->heard++;
+    s->kept += p->size;
+    if (s->kept > s->kept_max)
+        atomic_store(&s->hearing.hoarded, true);
     signal_fd(s);
     pthread_cond_signal(&s->news);
     pthread_mutex_unlock(&s->lock);
@@ -135,6 +145,7 @@ static void *run(void *arg) {
     struct baton_whisper_stream *s = arg;
     pthread_setname_np(pthread_self(), "baton-whisper");
     hear(s);
+    s->outcome.segments = s->heard;
     if (s->no_memory) {
         s->outcome.status = BATON_NO_MEMORY;
         s->outcome.more = false;
@@ -195,6 +206,7 @@ static bool keep_ask(struct baton_whisper_stream *s) {
         return false;
     memcpy(s->samples, h->audio.samples, h->audio.n * sizeof *s->samples);
     h->audio.samples = s->samples;
+    s->kept_max = BT_MAX(h->audio.n * sizeof *s->samples, (size_t)KEPT_MIN);
     h->on_segment = on_segment;
     h->on_progress = on_progress;
     h->arg = s;
@@ -290,6 +302,8 @@ baton_status baton_whisper_stream_next(baton_whisper_stream *stream, int64_t tim
     if (!bt_list_empty(&stream->pieces)) {
         stream->shown = BT_CONTAINER(stream->pieces.next, struct piece, link);
         bt_list_remove(&stream->shown->link);
+        stream->kept -= stream->shown->size;
+        atomic_store(&stream->hearing.unread_ns, bt_list_empty(&stream->pieces) ? 0 : bt_now_ns());
         *segment = &stream->shown->segment;
         signal_fd(stream);
     } else {

@@ -102,7 +102,7 @@ static baton_status on_token(struct bt_dispatch *d, int context, const struct bt
         bt_buf_add(&r->tokens, &t.token, sizeof t.token);
     r->n_tokens++;
     r->held = t.held;
-    r->unacked++;
+    bt_request_delivered(r);
     r->fruitless = 0;
     bt_supervise_progress(&d->contexts[context].life);
     if (r->handler.on_text)
@@ -447,20 +447,14 @@ static void tick_owners(struct bt_dispatch *d, int64_t now) {
 }
 
 /* Handlers may end any request, so each look at a list begins anew. */
-static bool expire_one(struct bt_dispatch *d, int64_t now) {
-    for (struct bt_list *l = d->pending.next; l != &d->pending; l = l->next) {
+static bool expire_one(struct bt_list *head, int64_t now) {
+    for (struct bt_list *l = head->next; l != head; l = l->next) {
         struct bt_request *r = BT_CONTAINER(l, struct bt_request, link);
-        if (r->run_deadline_ns <= now) {
-            bt_request_cancel(r, BATON_RUN_TIMEOUT);
-            return true;
-        }
-    }
-    for (struct bt_list *l = d->running.next; l != &d->running; l = l->next) {
-        struct bt_request *r = BT_CONTAINER(l, struct bt_request, link);
-        if (r->run_deadline_ns <= now && !r->cancelled) {
-            bt_request_cancel(r, BATON_RUN_TIMEOUT); /* over at once, where nothing of it had left */
-            return true;
-        }
+        if (r->cancelled || BT_MIN(r->run_deadline_ns, r->idle_deadline_ns) > now)
+            continue;
+        r->idle = r->run_deadline_ns > now;
+        bt_request_cancel(r, r->idle ? BATON_CANCELLED : BATON_RUN_TIMEOUT); /* at once, where nothing had left */
+        return true;
     }
     return false;
 }
@@ -470,7 +464,7 @@ static int64_t next_run_deadline(const struct bt_list *head) {
     for (const struct bt_list *l = head->next; l != head; l = l->next) {
         const struct bt_request *r = BT_CONTAINER(l, const struct bt_request, link);
         if (!r->cancelled)
-            next = BT_MIN(next, r->run_deadline_ns);
+            next = BT_MIN(next, BT_MIN(r->run_deadline_ns, r->idle_deadline_ns));
     }
     return next;
 }
@@ -491,7 +485,7 @@ int64_t bt_dispatch_tick(struct bt_dispatch *d) {
         bt_request_conclude(
             BT_CONTAINER(w, struct bt_request, waiter),
             &(struct bt_outcome){.status = BATON_QUEUE_TIMEOUT, .error = baton_status_text(BATON_QUEUE_TIMEOUT)});
-    while (expire_one(d, now))
+    while (expire_one(&d->pending, now) || expire_one(&d->running, now))
         ;
     tick_owners(d, now);
     bt_dispatch_settle(d);

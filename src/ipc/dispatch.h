@@ -61,6 +61,8 @@ struct bt_request {
     uint64_t inputs, asked; /* of vectors and scores; bytes of the body */
     uint64_t may_hold;      /* bytes of text that its owner may have to hold back */
     int64_t run_ms, run_deadline_ns;
+    int64_t idle_ms, idle_deadline_ns; /* the second while pieces lie unread */
+    bool idle;                         /* that is why it is cancelled */
     baton_status cancelled;
     /* what has come of it */
     struct bt_buf tokens; /* bt_token */
@@ -196,6 +198,7 @@ void bt_dispatch_released(struct bt_dispatch *d, int64_t held_ns);
 
 /* Between dispatch.c and request.c. */
 void bt_request_unsend(struct bt_request *r);      /* nothing more of it goes to its context */
+void bt_request_delivered(struct bt_request *r);   /* a piece that its reader is to take */
 void bt_request_acknowledge(struct bt_request *r); /* opens its window, if that is worth a frame by now */
 void bt_dispatch_place(struct bt_dispatch *d);
 void bt_request_pend(struct bt_request *r);

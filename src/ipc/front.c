@@ -263,7 +263,7 @@ static uint64_t fresh_id(struct bt_front *f) {
 
 baton_status bt_front_submit(struct bt_front *f, struct bt_submit *s, const struct bt_limits *limits,
                              const struct bt_handler *handler, struct bt_request **r, baton_error *err) {
-    const struct bt_limits preset = {f->params.when_full, 1, f->params.queue_ms, f->params.run_ms};
+    const struct bt_limits preset = {f->params.when_full, 1, f->params.queue_ms, f->params.run_ms, -1};
     if (s->id == 0)
         s->id = fresh_id(f);
     return bt_dispatch_submit(&f->dispatch, s, limits ? limits : &preset, handler, r, err);

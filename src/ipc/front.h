@@ -48,6 +48,7 @@ struct bt_limits {
     enum bt_when_full when_full;
     int priority;
     int64_t queue_ms, run_ms; /* < 0: never */
+    int64_t idle_ms;          /* so long with pieces that the reader has not taken, and it is cancelled; < 0: never */
 };
 
 struct bt_outcome {

@@ -72,6 +72,14 @@ void bt_request_conclude(struct bt_request *r, struct bt_outcome *outcome) {
     struct bt_dispatch *d = r->dispatch;
     struct bt_handler handler = r->handler;
     int64_t now = now_of(d), granted = r->at == BT_QUEUED ? now : r->waiter.granted_ns;
+    char why[BATON_ERROR_TEXT_MAX];
+    if (r->idle && outcome->status == BATON_CANCELLED) {
+        snprintf(why, sizeof why,
+                 "nobody read its stream for %lld ms (idle_ms), though there was something to read: read it sooner, or "
+                 "close it",
+                 (long long)r->idle_ms);
+        outcome->error = why;
+    }
     outcome->queue_ns = granted - r->waiter.asked_ns;
     outcome->run_ns = now - granted;
     outcome->attempts = r->attempt;
@@ -300,6 +308,8 @@ static struct bt_request *request_new(struct bt_dispatch *d, struct bt_submit *s
                                    .priority = limits->priority,
                                    .deadline_ns = bt_deadline(now_of(d), limits->queue_ms)};
     r->run_ms = limits->run_ms;
+    r->idle_ms = limits->idle_ms;
+    r->idle_deadline_ns = BT_NEVER_NS;
     bt_list_init(&r->bucket);
     bt_list_init(&r->link);
     bt_list_init(&r->out.link);
@@ -393,8 +403,19 @@ void bt_request_acknowledge(struct bt_request *r) {
     d->ops->write(d->arg, r->context);
 }
 
+static void watch_reader(struct bt_request *r) {
+    bool unread = r->idle_ms >= 0 && r->unacked > r->consumed;
+    r->idle_deadline_ns = unread ? bt_deadline(now_of(r->dispatch), r->idle_ms) : BT_NEVER_NS;
+}
+
+void bt_request_delivered(struct bt_request *r) {
+    if (r->unacked++ == r->consumed)
+        watch_reader(r);
+}
+
 void bt_request_consumed(struct bt_request *r, uint32_t tokens) {
     r->consumed += tokens;
+    watch_reader(r);
     bt_request_acknowledge(r);
 }
 

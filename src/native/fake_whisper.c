@@ -1,6 +1,7 @@
 /* The fake recogniser: no weights and no ear, for tests of everything around one. What it "hears" in a window is a pure
  * function of the samples, the parameters and the windows before, computed in the state's own memory: two in one state
- * make each other wrong, and it finds overlapping calls itself. Its knobs come with the path, "fake:window_us=100".
+ * make each other wrong, and it finds overlapping calls itself. Some of its words end inside a character, and the next
+ * token completes that, be it of the next segment. Its knobs come with the path, "fake:window_us=100".
  *
  * State: the process-wide counters and the hook. */
 #include "native/fake_whisper.h"
@@ -17,6 +18,7 @@
 /* One X-macro over the knobs: name, default, what it does. */
 #define BT_FAKE_WHISPER_KNOBS(X)                                                                                       \
     X(window_us, 0, "time of a window")                                                                                \
+    X(segments, 1, "of a window")                                                                                      \
     X(device, 0, "1: on one of which nothing is promised for two at once")                                             \
     X(english, 0, "1: no other language")                                                                              \
     X(fail_at, 0, "that run of the model fails after its first window")                                                \
@@ -30,7 +32,8 @@ enum {
     TEXT_CTX = 32,
     MELS = 80,
     PIECE_MAX = 8,
-    TOKENS_MAX = 5, /* of a window */
+    TOKENS_MAX = 5,   /* of a window */
+    SPLIT_EVERY = 10, /* words: one begins a character, and the next completes it */
     SAMPLES_OF_FRAME = 160,
     SAMPLES_OF_MS = BT_WHISPER_RATE / 1000,
 };
@@ -52,6 +55,7 @@ struct fake_state {
     struct bt_whisper_state base;
     _Atomic int inside;
     uint64_t heard; /* of the run so far */
+    int32_t word;   /* the last one of it */
     uint64_t mel;   /* of the spectrogram */
     int frames;     /* 0: none */
     bool encoded;   /* from here on: */
@@ -124,6 +128,7 @@ struct run {
     const struct bt_whisper_params *p;
     struct bt_whisper_result *result;
     int percent;
+    struct bt_cut cut;
     bool cancelled;
 };
 
@@ -146,36 +151,53 @@ static void spend(int64_t us) {
         ;
 }
 
-static const char *put_text(char **at, const char *text) {
-    char *start = *at;
-    size_t len = strlen(text) + 1;
-    memcpy(start, text, len);
-    *at += len;
-    return start;
+static bool begins_a_character(int32_t id) {
+    return id % SPLIT_EVERY == 0;
+}
+
+/* After the first half of a character comes its second one, and there alone. */
+static int32_t next_word(int32_t last, uint64_t draw) {
+    int32_t id = (int32_t)(draw % BT_FAKE_WHISPER_END);
+    if (begins_a_character(last))
+        return last + 1;
+    return id % SPLIT_EVERY == 1 ? id + 1 : id;
 }
 
 /* One block holds what a segment points to: its tokens, their texts, then its own. */
-static bool copy_segment(const struct run *r, int64_t t0_ms, int64_t t1_ms, int n, struct bt_whisper_segment *out) {
-    struct bt_whisper_token *tokens = malloc((size_t)n * (sizeof *tokens + 2 * (size_t)PIECE_MAX) + 1);
-    if (!tokens)
+static bool copy_segment(struct run *r, int64_t t0_ms, int64_t t1_ms, int n, struct bt_whisper_segment *out) {
+    struct bt_buf bytes = BT_BUF_INIT, whole = BT_BUF_INIT;
+    int32_t ids[TOKENS_MAX];
+    for (int i = 0; i < n; i++) {
+        r->s->word = ids[i] = next_word(r->s->word, mix(r->s->heard, (uint64_t)i));
+        bt_buf_adds(&bytes, r->m->pieces[ids[i]]);
+    }
+    bt_buf_add(&bytes, "", 1);
+    bt_whisper_whole(&r->cut, bytes.failed ? "" : (const char *)bytes.data, &whole);
+    struct bt_whisper_token *tokens =
+        bytes.failed || whole.failed ? NULL : malloc((size_t)n * (sizeof *tokens + (size_t)PIECE_MAX) + whole.len);
+    bt_buf_free(&bytes);
+    if (!tokens) {
+        bt_buf_free(&whole);
         return false;
-    char *at = (char *)(tokens + n), *text = at + (size_t)n * PIECE_MAX;
-    size_t len = 0;
-    text[0] = '\0';
+    }
+    char *at = (char *)(tokens + n);
     for (int i = 0; i < n; i++) {
         uint64_t h = mix(r->s->heard, (uint64_t)i);
-        int32_t id = (int32_t)(h % BT_FAKE_WHISPER_END);
+        int32_t id = ids[i];
         bool timed = r->p->token_timestamps;
         tokens[i] = (struct bt_whisper_token){.id = id,
                                               .p = (float)((h >> 40) + 1) / (1 << 25),
                                               .t0_ms = timed ? t0_ms + (t1_ms - t0_ms) * i / n : -1,
                                               .t1_ms = timed ? t0_ms + (t1_ms - t0_ms) * (i + 1) / n : -1,
-                                              .text = put_text(&at, r->m->pieces[id])};
-        memcpy(text + len, r->m->pieces[id], strlen(r->m->pieces[id]) + 1);
-        len += strlen(r->m->pieces[id]);
+                                              .text = bt_whisper_put_text(&at, r->m->pieces[id])};
     }
-    *out = (struct bt_whisper_segment){
-        .t0_ms = t0_ms, .t1_ms = t1_ms, .text = text, .no_speech = 0.25f, .tokens = tokens, .n_tokens = (size_t)n};
+    *out = (struct bt_whisper_segment){.t0_ms = t0_ms,
+                                       .t1_ms = t1_ms,
+                                       .text = bt_whisper_put_text(&at, (const char *)whole.data),
+                                       .no_speech = 0.25f,
+                                       .tokens = tokens,
+                                       .n_tokens = (size_t)n};
+    bt_buf_free(&whole);
     return true;
 }
 
@@ -188,21 +210,31 @@ static bool add_segment(struct run *r, const struct bt_whisper_segment *segment)
     return more && (r->p->max_segments == 0 || result->n_segments < (size_t)r->p->max_segments);
 }
 
-/* What the model makes of n samples after what it has heard so far. */
-static baton_status hear_window(struct run *r, const float *samples, size_t n, int64_t t0_ms, baton_error *err) {
+static baton_status hear_segment(struct run *r, int64_t t0_ms, int64_t t1_ms, baton_error *err) {
     struct bt_whisper_segment segment;
-    counters.windows++;
-    spend(r->m->window_us);
-    uint64_t before = r->s->heard;
-    r->s->heard = mix(before, hash_floats(samples, n));
     int count = 2 + (int)(r->s->heard % (TOKENS_MAX - 1));
     for (int i = 0; i < count; i++)
         if (stopped(r))
             return bt_fail(err, BATON_CANCELLED, "cancelled");
-    if (!copy_segment(r, t0_ms, t0_ms + (int64_t)(n / SAMPLES_OF_MS), count, &segment))
+    if (!copy_segment(r, t0_ms, t1_ms, count, &segment))
         return bt_fail(err, BATON_NO_MEMORY, "no memory for a segment");
     r->result->more = !add_segment(r, &segment);
     return BATON_OK;
+}
+
+/* What the model makes of n samples after what it has heard so far. */
+static baton_status hear_window(struct run *r, const float *samples, size_t n, int64_t t0_ms, baton_error *err) {
+    int64_t ms = (int64_t)(n / SAMPLES_OF_MS), segments = r->m->segments;
+    baton_status status = BATON_OK;
+    counters.windows++;
+    spend(r->m->window_us);
+    uint64_t before = r->s->heard;
+    r->s->heard = mix(before, hash_floats(samples, n));
+    for (int64_t i = 0; i < segments && !status && !r->result->more; i++) {
+        status = hear_segment(r, t0_ms + ms * i / segments, t0_ms + ms * (i + 1) / segments, err);
+        r->s->heard = mix(r->s->heard, (uint64_t)i);
+    }
+    return status;
 }
 
 static baton_status hear_all(struct run *r, const struct bt_audio *audio, int64_t number, baton_error *err) {
@@ -210,7 +242,7 @@ static baton_status hear_all(struct run *r, const struct bt_audio *audio, int64_
     size_t at = (size_t)r->p->offset_ms * SAMPLES_OF_MS, end = audio->n, first = at;
     if (r->p->duration_ms > 0)
         end = BT_MIN(end, at + (size_t)r->p->duration_ms * SAMPLES_OF_MS);
-    r->result->segments = calloc((end - at) / window + 2, sizeof *r->result->segments);
+    r->result->segments = calloc(((end - at) / window + 2) * (size_t)r->m->segments, sizeof *r->result->segments);
     if (!r->result->segments)
         return bt_fail(err, BATON_NO_MEMORY, "no memory for segments");
     for (int k = 0; at < end && !r->result->more; k++, at += window) {
@@ -292,6 +324,7 @@ static baton_status state_full(struct bt_whisper_state *base, const struct bt_au
         result->language = language;
         snprintf(result->lang_str, sizeof result->lang_str, "%s", names[language][0]);
         r.s->heard = hash_params(params, language);
+        r.s->word = -1;
         status = hear_all(&r, audio, number, err);
     }
     leave(r.s);
@@ -554,7 +587,10 @@ baton_status bt_whisper_open_fake(const struct bt_whisper_model_params *params, 
     BT_FAKE_WHISPER_KNOBS(PRESET)
 #undef PRESET
     for (int i = 0; i < BT_FAKE_WHISPER_END; i++)
-        snprintf(m->pieces[i], PIECE_MAX, " w%u", (unsigned)i % BT_FAKE_WHISPER_END);
+        snprintf(m->pieces[i], PIECE_MAX, " w%u%s", (unsigned)i % BT_FAKE_WHISPER_END,
+                 begins_a_character(i) ? "\xe2\x82" : "");
+    for (int i = 1; i < BT_FAKE_WHISPER_END; i += SPLIT_EVERY)
+        memcpy(m->pieces[i], "\xac", sizeof "\xac");
     baton_status status = set_knobs(m, params->path + strlen("fake:"), err);
     if (!status && m->device && !(m->base.device = bt_device_of("fake-ear")))
         status = bt_fail(err, BATON_NO_MEMORY, "no memory for a device");

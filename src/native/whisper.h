@@ -60,8 +60,8 @@ struct bt_whisper_token {
     const char *text;
 };
 
-/* Text is what the tokens are made of: it may begin or end inside a UTF-8 character. Segments come in order of time;
- * t1_ms of the last one may lie past the end of the audio. */
+/* Text is what the tokens are made of, in whole characters (bt_whisper_whole). Segments come in order of time; t1_ms of
+ * the last one may lie past the end of the audio. */
 struct bt_whisper_segment {
     int64_t t0_ms, t1_ms;
     const char *text;
@@ -197,5 +197,18 @@ baton_status bt_whisper_check_rows(const struct bt_whisper_info *info, const int
 baton_status bt_whisper_check_mel(const struct bt_whisper_info *info, const float *data, int frames, int mels,
                                   baton_error *err);
 baton_status bt_whisper_fail_too_many(const struct bt_whisper_info *info, baton_error *err);
+
+/* What a segment leaves to the next one: the beginning of a character. */
+struct bt_cut {
+    char bytes[3];
+    size_t n;
+};
+/* Appends the text of the next segment of a run, NUL-terminated, to `out`: what was cut before, and the bytes of its
+ * own tokens, but for a character at their end that the next one may complete. Bytes that are no UTF-8 become U+FFFD.
+ */
+void bt_whisper_whole(struct bt_cut *cut, const char *text, struct bt_buf *out);
+
+/* Copies a text to *at, where there is room, and moves that behind it. Returns the copy. */
+const char *bt_whisper_put_text(char **at, const char *text);
 
 #endif

@@ -10,8 +10,9 @@ enum { MS_PER_TICK = 10 /* of libwhisper's times */ };
 struct run {
     struct bt_native_whisper_state *s;
     const struct bt_whisper_params *params;
-    size_t told; /* segments */
-    int percent; /* told last */
+    size_t told;       /* segments */
+    struct bt_cut cut; /* by the last of them */
+    int percent;       /* told last */
     bool cancelled, enough, no_memory;
 };
 
@@ -22,18 +23,10 @@ static struct whisper_context *context_of(const struct run *r) {
 /* ---- segments */
 
 static size_t text_room(const struct run *r, int segment, int n_tokens) {
-    size_t room = strlen(whisper_full_get_segment_text_from_state(r->s->state, segment)) + 1;
+    size_t room = 0;
     for (int i = 0; i < n_tokens; i++)
         room += strlen(whisper_full_get_token_text_from_state(context_of(r), r->s->state, segment, i)) + 1;
     return room;
-}
-
-static const char *put_text(char **at, const char *text) {
-    char *start = *at;
-    size_t len = strlen(text) + 1;
-    memcpy(start, text, len);
-    *at += len;
-    return start;
 }
 
 static void copy_token(const struct run *r, int segment, int index, struct bt_whisper_token *out, char **at) {
@@ -44,40 +37,48 @@ static void copy_token(const struct run *r, int segment, int index, struct bt_wh
         .p = t.p,
         .t0_ms = timed ? t.t0 * MS_PER_TICK : -1,
         .t1_ms = timed ? t.t1 * MS_PER_TICK : -1,
-        .text = put_text(at, whisper_full_get_token_text_from_state(context_of(r), r->s->state, segment, index)),
+        .text =
+            bt_whisper_put_text(at, whisper_full_get_token_text_from_state(context_of(r), r->s->state, segment, index)),
     };
 }
 
 /* One block holds what a segment points to: its tokens, then all texts. */
-static bool copy_segment(const struct run *r, int index, struct bt_whisper_segment *out) {
+static bool copy_segment(const struct run *r, int index, struct bt_cut *cut, struct bt_whisper_segment *out) {
     struct whisper_state *state = r->s->state;
+    struct bt_buf text = BT_BUF_INIT;
     int n = whisper_full_n_tokens_from_state(state, index);
-    struct bt_whisper_token *tokens = malloc(sizeof *tokens * (size_t)n + text_room(r, index, n));
-    if (!tokens)
+    bt_whisper_whole(cut, whisper_full_get_segment_text_from_state(state, index), &text);
+    struct bt_whisper_token *tokens =
+        text.failed ? NULL : malloc(sizeof *tokens * (size_t)n + text_room(r, index, n) + text.len);
+    if (!tokens) {
+        bt_buf_free(&text);
         return false;
+    }
     char *at = (char *)(tokens + n);
     int64_t t0 = whisper_full_get_segment_t0_from_state(state, index);
     int64_t t1 = whisper_full_get_segment_t1_from_state(state, index);
     *out = (struct bt_whisper_segment){
         .t0_ms = BT_MIN(t0, t1) * MS_PER_TICK, /* it is a guess when a segment begins without a timestamp: 780 to 340 */
         .t1_ms = t1 * MS_PER_TICK,
-        .text = put_text(&at, whisper_full_get_segment_text_from_state(state, index)),
+        .text = bt_whisper_put_text(&at, (const char *)text.data),
         .no_speech = whisper_full_get_segment_no_speech_prob_from_state(state, index),
         .tokens = tokens,
         .n_tokens = (size_t)n,
     };
     for (int i = 0; i < n; i++)
         copy_token(r, index, i, &tokens[i], &at);
+    bt_buf_free(&text);
     return true;
 }
 
 static bool copy_segments(const struct run *r, struct bt_whisper_result *result) {
     size_t n = (size_t)whisper_full_n_segments_from_state(r->s->state);
+    struct bt_cut cut = {.n = 0};
     if (r->enough || r->cancelled)
         n = BT_MIN(n, r->told);
     result->segments = calloc(n + 1, sizeof *result->segments);
     while (result->segments && result->n_segments < n) {
-        if (!copy_segment(r, (int)result->n_segments, &result->segments[result->n_segments]))
+        if (!copy_segment(r, (int)result->n_segments, &cut, &result->segments[result->n_segments]))
             return false;
         result->n_segments++;
     }
@@ -101,7 +102,7 @@ static bool on_window(struct whisper_context *ctx, struct whisper_state *state, 
 static void tell_segment(struct run *r, int index) {
     struct bt_whisper_segment segment;
     if (r->params->on_segment) {
-        if (!copy_segment(r, index, &segment)) {
+        if (!copy_segment(r, index, &r->cut, &segment)) {
             r->no_memory = true;
             return;
         }

@@ -293,7 +293,7 @@ static void open_embedding(struct shell *s, struct client *c, enum bt_what what)
     open_silent(s);
     say_this_ready(s, &ready);
     s->out.len = 0;
-    ask_this(s, c, &ask, -1);
+    ask_this(s, c, &ask, -1, -1);
     take_all(s);
 }
 
@@ -414,7 +414,7 @@ static void an_answer_fits_into_the_context(void **state) {
     struct client c;
     struct bt_submit endless = {.id = 1, .text = {"x", 1}, .state = {"", 0}, .max_tokens = -1};
     open_shell(&s);
-    ask_this(&s, &c, &endless, -1);
+    ask_this(&s, &c, &endless, -1, -1);
     take_all(&s);
     for (uint32_t i = 0; i < TRUE_READY.ctx; i += 64) {
         say_tokens(&s, 1, 1, i, 64);
@@ -518,7 +518,7 @@ static void probe_P41_nobody_speaks_of_what_it_has_not_got_whole(void **state) {
     for (int way = 0; way < 3; way++) {
         struct shell s;
         struct client c[2];
-        const struct bt_limits limits = {BT_WAIT, 1, -1, -1};
+        const struct bt_limits limits = {BT_WAIT, 1, -1, -1, -1};
         const struct bt_handler h = {.on_text = on_text_cancels, .on_done = on_done, .arg = &c[1]};
         struct bt_submit second = {.id = 2, .text = {"x", 1}, .state = {"", 0}, .max_tokens = 9};
         struct bt_buf b = BT_BUF_INIT;

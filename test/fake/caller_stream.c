@@ -1,13 +1,9 @@
 /* owner = caller, pulled: the slot is held from open to close and by nobody else, whichever thread pulls; what is cut
  * is never told as finished. */
-#include "harness.h"
+#include "caller_held.h"
 
-#include <pthread.h>
 #include <semaphore.h>
-#include <string.h>
 
-#include "baton/guard.h"
-#include "lease/caller.h"
 #include "native/fake.h"
 
 static const struct bt_ask refuse = {.when_full = BT_REFUSE, .priority = 1};
@@ -197,6 +193,15 @@ static void probe_P11_closed_inside_a_native_call_the_slot_waits_for_its_return(
     bt_run_result_free(&r);
     bt_buf_free(&puller.text);
     bt_buf_free(&waiter.text);
+    free((void *)run.prompt);
+    close_caller(c);
+}
+
+static void probe_P11_nobody_enters_until_the_native_call_has_returned(void **state) {
+    (void)state;
+    struct bt_caller *c = open_caller("fake:len=20,step_us=1200", 1); /* asked several times a step */
+    struct bt_run run = run_of(c, "hello");
+    closed_inside_a_native_call(c, &run, 2); /* the first ask is made before it */
     free((void *)run.prompt);
     close_caller(c);
 }
@@ -506,6 +511,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(a_stream_is_the_answer_in_pieces),
         cmocka_unit_test(probe_P10_closed_before_its_first_piece_it_frees_the_slot_at_once),
         cmocka_unit_test(probe_P11_closed_inside_a_native_call_the_slot_waits_for_its_return),
+        cmocka_unit_test(probe_P11_nobody_enters_until_the_native_call_has_returned),
         cmocka_unit_test(probe_P12_pulled_by_many_threads_it_is_the_same_answer),
         cmocka_unit_test(probe_P05_a_stream_whose_thread_ended_is_stale_and_the_slot_is_free),
         cmocka_unit_test(probe_P01_between_two_pulls_the_refused_are_told_that_it_is_idle),

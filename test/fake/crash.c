@@ -139,7 +139,7 @@ static void probe_P40_without_resume_a_crash_is_told_with_the_text_so_far_and_th
 static void probe_P40_deadlines_and_cancels_hold_across_restarts_and_waiters_notice_nothing(void **state) {
     (void)state;
     struct bt_front_params p = crash_params("fake:len=100000,step_us=4000", 1, 2);
-    const struct bt_limits brief = {BT_WAIT, 1, -1, 700}, any = {BT_WAIT, 1, -1, -1};
+    const struct bt_limits brief = {BT_WAIT, 1, -1, 700, -1}, any = {BT_WAIT, 1, -1, -1, -1};
     struct bt_front *f = crash_open(&p);
     struct answer a[3];
     struct bt_buf lone = BT_BUF_INIT;

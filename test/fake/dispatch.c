@@ -155,10 +155,81 @@ static void probe_P42_nobody_is_convicted_of_what_it_was_not_there_for(void **st
     close_shell(&s);
 }
 
+static void later(struct shell *s, int64_t ms) {
+    s->now_ns += ms * BT_NS_PER_MS;
+    bt_dispatch_tick(&s->d);
+}
+
+static bool told_to_cancel(struct shell *s) {
+    struct bt_frame f;
+    bool told = false;
+    for (size_t at = 0; bt_frame_peek(s->out.data + at, s->out.len - at, &f) == BATON_OK; at += f.size)
+        told |= f.type == BT_FRAME_CANCEL;
+    return told;
+}
+
+static bool unread(const struct client *c) {
+    return strstr(c->error, "nobody read its stream") != NULL;
+}
+
+/* The clock of a reader runs while something lies there for it, and begins anew with each read; what waits for a new
+ * owner lies there, too. Who is complete all the same stays so. */
+static void probe_P13_a_reader_has_its_time_from_each_read_on(void **state) {
+    (void)state;
+    struct shell s;
+    struct client c[3];
+    char order[16];
+    struct bt_buf b = BT_BUF_INIT;
+    open_shell(&s);
+    for (int i = 0; i < 3; i++) {
+        ask_idle(&s, &c[i], (uint64_t)i + 1, 16, -1, 100);
+        taken(&s, (uint64_t)i + 1, order, sizeof order);
+    }
+    later(&s, 1000); /* nothing came, nothing lies there */
+    for (uint32_t i = 0; i < 3; i++)
+        say_tokens(&s, i + 1, 1, 0, 10);
+    for (int i = 0; i < 5; i++) {
+        later(&s, 60);
+        bt_request_consumed(c[0].request, 1);
+        bt_request_consumed(c[1].request, 1);
+        bt_request_consumed(c[2].request, i < 4 ? 1 : 6); /* all of it */
+        assert_false(told_to_cancel(&s));
+    }
+    later(&s, 99);
+    assert_false(told_to_cancel(&s));
+    bt_request_consumed(c[1].request, 1);
+    later(&s, 1); /* the first one alone */
+    assert_true(told_to_cancel(&s));
+    s.out.len = 0;
+    bt_put_done(&b, &(struct bt_frame_done){
+                        .id = 1, .attempt = 1, .outcome = BATON_CANCELLED, .text = {"", 0}, .error = {"", 0}});
+    say(&s, &b);
+    assert_true(c[0].done == 1 && c[0].status == BATON_CANCELLED && unread(&c[0]));
+    bt_dispatch_ended(&s.d, 0, &(struct bt_owner_end){.kind = BT_END_SIGNALLED, .code = SIGKILL, .text = ""});
+    later(&s, 99); /* a new one is being started */
+    assert_true(c[1].done == 1 && c[1].status == BATON_CANCELLED && unread(&c[1]));
+    assert_int_equal(c[2].done, 0);
+    later(&s, 1000);
+    assert_int_equal(c[2].done, 0);
+    say_ready(&s);
+    taken(&s, 3, order, sizeof order);
+    say_tokens(&s, 3, 2, 10, 1);
+    later(&s, 100);
+    assert_true(told_to_cancel(&s));
+    b.len = 0;
+    bt_put_done(&b, &(struct bt_frame_done){
+                        .id = 3, .attempt = 2, .finish = BT_FINISH_STOP, .text = {"", 0}, .error = {"", 0}});
+    say(&s, &b);
+    assert_true(c[2].done == 1 && c[2].status == BATON_OK && !unread(&c[2]));
+    bt_buf_free(&b);
+    close_shell(&s);
+}
+
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(run_timeouts_of_requests_that_have_not_left_are_told_one_by_one),
         cmocka_unit_test(probe_P40_a_window_opens_again_in_the_next_owner),
+        cmocka_unit_test(probe_P13_a_reader_has_its_time_from_each_read_on),
         cmocka_unit_test(probe_P42_nobody_is_convicted_of_what_it_was_not_there_for),
         cmocka_unit_test(an_owner_that_does_not_mind_the_window_is_broken),
         cmocka_unit_test(an_owner_that_says_more_than_was_asked_is_broken),

@@ -405,7 +405,7 @@ static void probe_P41_a_flood_of_frames_holds_up_nobody_else(void **state) {
     struct bt_front *f = liars(OWNERS);
     struct answer a[3];
     struct bt_submit s = ask_text("a", 5, 0, 0);
-    const struct bt_limits brief = {BT_WAIT, 1, 20, -1};
+    const struct bt_limits brief = {BT_WAIT, 1, 20, -1, -1};
     struct bt_handler h = {answer_text, answer_done, &a[2], NULL};
     pthread_t thread;
     for (int i = 0; i < 2; i++) {

@@ -1,20 +1,14 @@
 /* baton/whisper.h on the fake recogniser: the bodies, and what only it can show: overlaps, failures, calls that hang.
  */
-#include "speech_more.h"
-
-#include <stdio.h>
-#include <sys/syscall.h>
-#include <unistd.h>
+#include "speech_fake.h"
+#include "speech_held.h"
+#include "speech_long.h"
+#include "speech_probes.h"
 
 #include "lease/lease.h"
-#include "native/fake_whisper.h"
 
 static void no_overlaps(void) {
-    struct bt_fake_whisper_stats s;
-    bt_fake_whisper_stats(&s);
-    assert_int_equal(s.overlaps, 0);
-    assert_int_equal(s.models + s.states + s.running, 0);
-    assert_int_equal(s.models_freed_early, 0);
+    assert_false(something_is_left());
 }
 
 /* A hook that keeps a window from ending. */
@@ -34,57 +28,6 @@ static void close_window(int window) {
     gate.inside = gate.go = false;
     gate.window = window;
     bt_fake_whisper_set_hook(stay_in_window, NULL);
-}
-
-struct closer {
-    baton_whisper_stream *s;
-    baton_whisper_outcome o;
-    _Atomic bool closed;
-    _Atomic int tid;
-};
-static void *close_stream(void *arg) {
-    struct closer *c = arg;
-    c->tid = (int)syscall(SYS_gettid);
-    (void)!baton_whisper_stream_close(&c->s, &c->o);
-    c->closed = true;
-    return NULL;
-}
-
-/* The thread waits for something: what it does on its way there is done. */
-static bool asleep(int tid) {
-    char path[64], state = '?';
-    snprintf(path, sizeof path, "/proc/self/task/%d/stat", tid);
-    FILE *file = fopen(path, "re");
-    assert_non_null(file);
-    assert_int_equal(fscanf(file, "%*d (%*[^)]) %c", &state), 1);
-    (void)fclose(file);
-    return state == 'S';
-}
-
-/* Nobody enters until the native call has returned; then the next waiter does. */
-static void probe_P11_a_stream_closed_while_it_hears(void **state) {
-    (void)state;
-    baton_whisper *w = speech_open(NULL);
-    struct closer c;
-    static struct speaker next;
-    pthread_t thread;
-    close_window(2);
-    memset(&c, 0, sizeof c);
-    c.s = stream_of(w, 0, 0);
-    overlap_wait_until(gate.inside);
-    assert_int_equal(pthread_create(&thread, NULL, close_stream, &c), 0);
-    speaker_queue(&next, w, 1, 0, false, 1);
-    assert_false(next.inside);
-    overlap_wait_until(c.tid != 0 && asleep(c.tid));
-    assert_false(c.closed);
-    bt_fake_whisper_set_hook(NULL, NULL);
-    gate.go = true;
-    pthread_join(thread, NULL);
-    assert_int_equal(c.o.status, BATON_CANCELLED);
-    assert_int_equal(c.o.segments, 2);
-    assert_int_equal(speaker_end(&next), BATON_OK);
-    baton_whisper_close(&w);
-    no_overlaps();
 }
 
 /* Segments come while it hears, not when it is through; a second reader is refused, and an event loop can wait. */
@@ -120,6 +63,44 @@ static void a_stream_is_read_while_it_hears(void **state) {
         ;
     assert_int_equal(baton_whisper_stream_close(&s, NULL), BATON_OK);
     baton_whisper_close(&w);
+    no_overlaps();
+}
+
+/* One whose segments come to more than the audio that they are made of, and than a MiB, is cut when nobody reads it. */
+static void probe_P13_what_lies_unread_is_bounded(void **state) {
+    (void)state;
+    const char *path = on.path;
+    baton_whisper_ask ask = ask_for(0);
+    baton_whisper_outcome o;
+    baton_whisper_result all;
+    baton_whisper_stream *s;
+    const baton_whisper_segment *g;
+    size_t n = 0, bytes = 0;
+    on.path = "fake:segments=9000";
+    baton_whisper *w = speech_open_states(1, BATON_WAIT);
+    assert_int_equal(baton_whisper_full(w, &ask, &all, NULL), BATON_OK);
+    assert_int_equal(baton_whisper_stream_open(w, &ask, &s, NULL), BATON_OK);
+    overlap_wait_until(speech_counts(w).running == 0);
+    for (; baton_whisper_stream_next(s, -1, &g) == BATON_OK; n++) {
+        assert_true(same_segment(g, &all.segments[n]));
+        bytes += sizeof *g + g->n_tokens * sizeof *g->tokens + strlen(g->text);
+    }
+    assert_true(n < all.n_segments && bytes <= 1 << 20);
+    assert_int_equal(baton_whisper_stream_close(&s, &o), BATON_CANCELLED);
+    assert_int_equal(o.segments, n);
+    assert_non_null(strstr(o.text, "larger than the audio"));
+    baton_whisper_result_free(&all);
+    baton_whisper_close(&w);
+    on.path = "fake:segments=500"; /* half a MiB of them */
+    w = speech_open_states(1, BATON_WAIT);
+    assert_int_equal(baton_whisper_stream_open(w, &ask, &s, NULL), BATON_OK);
+    overlap_wait_until(speech_counts(w).running == 0);
+    for (n = 0; baton_whisper_stream_next(s, -1, &g) == BATON_OK; n++)
+        ;
+    assert_int_equal(n, 5 * 500);
+    assert_int_equal(baton_whisper_stream_close(&s, NULL), BATON_OK);
+    baton_whisper_close(&w);
+    on.path = path;
     no_overlaps();
 }
 
@@ -206,15 +187,15 @@ static void probe_P20_a_cancel_between_two_waits_is_not_lost(void **state) {
     struct bt_pool *turns, *others;
     const struct bt_ask named = {.when_full = BT_WAIT, .queue_ms = -1, .id = 5, .priority = 1};
     struct bt_pool_params p = {.name = "a turn", .contexts = &a, .n_contexts = 1, .queue_max = 4};
-    struct bt_lease turn, held, none;
+    struct bt_lease turn, lease, none;
     baton_error err;
     assert_int_equal(bt_pool_open(&p, &turns, NULL), BATON_OK);
     p.contexts = &b;
     assert_int_equal(bt_pool_open(&p, &others, NULL), BATON_OK);
     assert_int_equal(bt_lease_acquire(turns, &named, &turn, NULL), BATON_OK);
-    assert_int_equal(bt_lease_acquire(others, NULL, &held, NULL), BATON_OK);
+    assert_int_equal(bt_lease_acquire(others, NULL, &lease, NULL), BATON_OK);
     struct bt_lease parcel; /* not this thread's: it may wait */
-    assert_int_equal(bt_lease_give(&held, &parcel, NULL), BATON_OK);
+    assert_int_equal(bt_lease_give(&lease, &parcel, NULL), BATON_OK);
     assert_true(bt_pool_cancel(turns, 5));
     assert_false(bt_pool_cancel(others, 5)); /* not there yet */
     assert_int_equal(bt_lease_acquire_within(others, &named, &turn, &none, &err), BATON_CANCELLED);
@@ -369,7 +350,9 @@ static int set_up(void **state) {
     (void)state;
     on.path = "fake:";
     on.seconds = 4.3;
-    on.rounds = 1000;
+    on.long_seconds = 310;
+    on.rounds = on.opens = 1000;
+    on.many = MEMORY_COUNTS ? 10000 : 1000;
     on.run_ms = 30;
     make_sounds();
     return 0;
@@ -377,14 +360,16 @@ static int set_up(void **state) {
 static int tear_down(void **state) {
     (void)state;
     free_sounds();
-    no_overlaps();
     return 0;
 }
 
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         SPEECH_BODIES,
-        cmocka_unit_test(probe_P11_a_stream_closed_while_it_hears),
+        SPEECH_HELD,
+        SPEECH_PROBES,
+        SPEECH_LONG,
+        cmocka_unit_test(probe_P13_what_lies_unread_is_bounded),
         cmocka_unit_test(a_stream_is_read_while_it_hears),
         cmocka_unit_test(probe_P05_a_failed_call_gives_the_state_back),
         cmocka_unit_test(probe_P21_a_call_that_hangs_is_ended),
@@ -394,5 +379,6 @@ int main(int argc, char **argv) {
         cmocka_unit_test(probe_P02_states_on_one_device_take_turns),
     };
     bt_test_filter(argc, argv);
-    return cmocka_run_group_tests(tests, set_up, tear_down);
+    int failed = cmocka_run_group_tests(tests, set_up, tear_down);
+    return failed ? failed : something_is_left();
 }

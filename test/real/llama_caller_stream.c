@@ -1,10 +1,5 @@
 /* owner = caller over libllama: a stream is the answer in pieces, whoever pulls, and ends inside a native call. */
-#include "harness.h"
-
-#include <pthread.h>
-#include <string.h>
-
-#include "lease/caller.h"
+#include "caller_held.h"
 
 static const struct bt_ask refuse = {.when_full = BT_REFUSE, .priority = 1};
 
@@ -112,8 +107,19 @@ static void probe_P21_a_prefill_is_left_in_the_middle_of_its_native_call(void **
     bt_caller_close(&c, BT_CLOSE_DRAIN);
 }
 
+static void probe_P11_nobody_enters_until_the_native_call_has_returned(void **state) {
+    (void)state;
+    struct bt_caller *c = open_caller();
+    struct bt_sampling greedy = BT_SAMPLING_DEFAULT;
+    struct bt_run run = run_of(c, "What is a lease?", &greedy);
+    closed_inside_a_native_call(c, &run, 3); /* between the nodes of its graph */
+    free((void *)run.prompt);
+    bt_caller_close(&c, BT_CLOSE_DRAIN);
+}
+
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(probe_P11_nobody_enters_until_the_native_call_has_returned),
         cmocka_unit_test(probe_P12_pulled_by_many_threads_it_is_the_same_answer),
         cmocka_unit_test(probe_P21_a_prefill_is_left_in_the_middle_of_its_native_call),
     };
