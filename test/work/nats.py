@@ -12,8 +12,7 @@ class Nats:
         self.options, self.scheme, self.user = options, scheme, user
 
     def __enter__(self):
-        if not shutil.which("nats-server"):
-            raise Skip("there is no nats-server")
+        program = tool("nats-server")
         done = subprocess.run([PROGRAM, "submit", "--nats", "nats://127.0.0.1:1", "x"], capture_output=True, text=True)
         if "no NATS" in done.stderr:
             raise Skip("this build has no libnats")
@@ -23,7 +22,7 @@ class Nats:
             self.port = s.getsockname()[1]
         self.url = f"{self.scheme}://{self.user}127.0.0.1:{self.port}"
         self.log = open(f"{self.folder.name}/log", "w+")
-        self.process = subprocess.Popen(["nats-server", "-js", "-sd", self.folder.name, "-a", "127.0.0.1", "-p",
+        self.process = subprocess.Popen([program, "-js", "-sd", self.folder.name, "-a", "127.0.0.1", "-p",
                                          str(self.port), *self.options], stdout=self.log, stderr=self.log)
         self.workers = []
 

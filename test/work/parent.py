@@ -7,6 +7,7 @@ import fnmatch
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -30,6 +31,16 @@ def test(function):
 
 class Skip(Exception):
     pass
+
+
+def tool(name, other=None):
+    """The path of a program that a test starts: this machine's, or one that `tools/deps --test` has brought."""
+    brought = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../.deps/tools")
+    path = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", brought])
+    found = shutil.which(name, path=path) or other and shutil.which(other, path=path)
+    if not found:
+        raise Skip(f"there is no {name} (tools/deps --test says why)")
+    return found
 
 
 def main():
