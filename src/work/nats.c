@@ -50,7 +50,7 @@ struct bt_nats_worker {
     int want; /* messages that there is a worker for */
     natsMsg *come[BT_WORKERS_MAX];
     int n_come;
-    bool closing;
+    bool closing, lost; /* lost: libnats has given the connection up */
     /* fixed after open */
     int wake; /* eventfd: messages have come */
     pthread_t fetcher;
@@ -77,6 +77,21 @@ static bool wait_wanted(struct bt_nats_worker *w) {
     return go_on;
 }
 
+/* Anything but messages. False: there is nothing to wait for. */
+static bool fetch_failed(struct bt_nats_worker *w, natsStatus s) {
+    uint64_t one = 1;
+    if (s != NATS_CONNECTION_CLOSED) {
+        if (s != NATS_TIMEOUT)
+            wait_a_little(w);
+        return true;
+    }
+    pthread_mutex_lock(&w->lock);
+    w->lost = true;
+    pthread_mutex_unlock(&w->lock);
+    (void)!write(w->wake, &one, sizeof one);
+    return false;
+}
+
 static void *fetch(void *arg) {
     struct bt_nats_worker *w = arg;
     while (wait_wanted(w)) {
@@ -90,8 +105,8 @@ static void *fetch(void *arg) {
             pthread_mutex_unlock(&w->lock);
             list.Msgs[0] = NULL;
             (void)!write(w->wake, &one, sizeof one);
-        } else if (s != NATS_TIMEOUT) {
-            wait_a_little(w);
+        } else if (!fetch_failed(w, s)) {
+            break;
         }
         natsMsgList_Destroy(&list);
     }
@@ -249,10 +264,12 @@ static void take_message(struct bt_nats_worker *w, natsMsg *m) {
     bt_buf_adds(to, "}\n");
 }
 
-static void take_messages(struct bt_nats_worker *w) {
+/* False: there will be no more. */
+static bool take_messages(struct bt_nats_worker *w) {
     natsMsg *come[BT_WORKERS_MAX];
     pthread_mutex_lock(&w->lock);
     int n = w->n_come;
+    bool lost = w->lost;
     memcpy(come, w->come, (size_t)n * sizeof *come);
     w->n_come = 0;
     pthread_mutex_unlock(&w->lock);
@@ -264,6 +281,7 @@ static void take_messages(struct bt_nats_worker *w) {
             take_message(w, come[i]);
         }
     }
+    return !lost;
 }
 
 static void take_lines(struct bt_nats_worker *w) {
@@ -300,10 +318,17 @@ static void stop(struct bt_nats_worker *w) {
     bt_work_child_ask_to_end(&w->child);
 }
 
-static void pump(struct bt_nats_worker *w, const struct pollfd *fds) {
+static baton_status closed(struct bt_nats_worker *w, baton_error *err) {
+    const char *why = NULL;
+    natsConnection_GetLastError(w->nats.connection, &why);
+    return bt_fail(err, BATON_IO, "NATS has closed the connection for good: %.200s",
+                   why && *why ? why : "no reason given");
+}
+
+static baton_status pump(struct bt_nats_worker *w, const struct pollfd *fds, baton_error *err) {
     uint64_t count;
-    if (fds[0].revents && read(w->wake, &count, sizeof count) > 0)
-        take_messages(w);
+    if (fds[0].revents && read(w->wake, &count, sizeof count) > 0 && !take_messages(w))
+        return closed(w, err);
     if (fds[1].revents) {
         w->ended = !bt_work_child_read(&w->child);
         take_lines(w);
@@ -316,6 +341,7 @@ static void pump(struct bt_nats_worker *w, const struct pollfd *fds) {
         bt_signals_hush();
     if (bt_signals_seen() > 0)
         stop(w);
+    return BATON_OK;
 }
 
 static baton_status loop(struct bt_nats_worker *w, baton_error *err) {
@@ -327,7 +353,9 @@ static baton_status loop(struct bt_nats_worker *w, baton_error *err) {
         int64_t next = BT_MIN(w->progress_ns, w->stopping ? w->cancel_ns : BT_NEVER_NS);
         if (poll(fds, BT_COUNT(fds), (int)BT_MAX((next - bt_now_ns()) / BT_NS_PER_MS + 1, 0)) < 0 && errno != EINTR)
             return bt_fail(err, BATON_IO, "poll failed: %s", strerror(errno));
-        pump(w, fds);
+        baton_status status = pump(w, fds, err);
+        if (status)
+            return status;
         tell_progress(w);
         if (bt_signals_seen() > 1 || (w->stopping && bt_now_ns() >= w->cancel_ns))
             return bt_fail(err, BATON_CANCELLED, "the worker was ended before its tasks were");
@@ -338,7 +366,7 @@ static baton_status loop(struct bt_nats_worker *w, baton_error *err) {
 /* What has no outcome goes to somebody else, at once. */
 static void hand_back(struct bt_nats_worker *w) {
     w->stopping = true;
-    take_messages(w);
+    (void)take_messages(w);
     while (!bt_list_empty(&w->tasks)) {
         struct task *t = BT_CONTAINER(w->tasks.next, struct task, link);
         natsMsg_Nak(t->message, NULL);

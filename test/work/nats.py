@@ -1,73 +1,9 @@
 """`baton work --nats` and `baton submit`, with a nats-server of their own: skipped where there is none."""
 import json
-import shutil
-import socket
 
+from natsd import *
 from parent import *
 from sounds import *
-
-
-class Nats:
-    def __init__(self, *options, scheme="nats", user=""):
-        self.options, self.scheme, self.user = options, scheme, user
-
-    def __enter__(self):
-        program = tool("nats-server")
-        done = subprocess.run([PROGRAM, "submit", "--nats", "nats://127.0.0.1:1", "x"], capture_output=True, text=True)
-        if "no NATS" in done.stderr:
-            raise Skip("this build has no libnats")
-        self.folder = tempfile.TemporaryDirectory()
-        with socket.socket() as s:
-            s.bind(("127.0.0.1", 0))
-            self.port = s.getsockname()[1]
-        self.url = f"{self.scheme}://{self.user}127.0.0.1:{self.port}"
-        self.log = open(f"{self.folder.name}/log", "w+")
-        self.process = subprocess.Popen([program, "-js", "-sd", self.folder.name, "-a", "127.0.0.1", "-p",
-                                         str(self.port), *self.options], stdout=self.log, stderr=self.log)
-        self.workers = []
-
-        def listens():
-            try:
-                socket.create_connection(("127.0.0.1", self.port)).close()
-                return True
-            except ConnectionRefusedError:
-                return False
-        poll(listens, "nats-server listens")
-        return self
-
-    def __exit__(self, kind, value, trace):
-        for w in self.workers:
-            if w.process.poll() is None:
-                w.process.kill()
-                w.process.wait()
-            assert "Sanitizer" not in w.said(), w.said()[-4000:]
-            if kind:
-                print(w.said()[-3000:], file=sys.stderr)
-        self.process.kill()
-        self.process.wait()
-        self.log.close()
-        self.folder.cleanup()
-
-    def worker(self, *options, ready=True):
-        w = Parent("--nats", self.url, *options, read=False)
-        self.workers.append(w)
-        if ready:
-            poll(lambda: "ready for tasks" in w.said() or w.process.poll() is not None, "a worker")
-            assert w.process.poll() is None, w.said()
-        return w
-
-    def submit(self, *words):
-        return subprocess.Popen([PROGRAM, "submit", "--nats", self.url, *words], stdout=subprocess.PIPE,
-                                stderr=subprocess.PIPE, text=True)
-
-    def take(self, *words):
-        p = self.submit(*words)
-        out, err = p.communicate(timeout=BOUND)
-        return p.returncode, out, err
-
-    def lines(self, *words):
-        code, out, err = self.take("--lines", *words)
-        return code, [json.loads(line) for line in out.splitlines()]
 
 
 def rest(p):
@@ -75,13 +11,6 @@ def rest(p):
     out, err = p.stdout.read(), p.stderr.read()
     p.wait(BOUND)
     return out, err
-
-
-MODEL = "fake:len=40,step_us=1000"
-
-
-def words_of(i, **more):
-    return "--payload", json.dumps(complete(f"caller {i}", **more))
 
 
 def lone(n, model=MODEL, **more):
@@ -209,25 +138,6 @@ def a_worker_that_cannot_be_says_so():
     code, out, err = n.take("x")
     equal(code, 1)
     assert "no connection to NATS" in err, err
-
-
-@test
-def a_token_and_tls():
-    with Nats("--auth", "secret", user="secret@") as n:
-        n.worker("-m", MODEL)
-        equal(n.take(*words_of(0))[0], 0)
-        n.url = n.url.replace("secret", "wrong")
-        equal(n.take(*words_of(0))[0], 1)
-    if not shutil.which("openssl"):
-        raise Skip("there is no openssl")
-    with tempfile.TemporaryDirectory() as d:
-        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
-                        "-keyout", f"{d}/key", "-out", f"{d}/cert", "-days", "2", "-subj", "/CN=localhost", "-addext",
-                        "subjectAltName=IP:127.0.0.1"], check=True, capture_output=True)
-        with Nats("--tls", "--tlscert", f"{d}/cert", "--tlskey", f"{d}/key") as n:
-            n.worker("-m", MODEL, "--nats-ca", f"{d}/cert")
-            equal(n.take("--nats-ca", f"{d}/cert", *words_of(0))[0], 0)
-            equal(n.take(*words_of(0))[0], 1, "whom it does not trust it does not speak to")
 
 
 if __name__ == "__main__":

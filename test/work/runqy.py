@@ -14,6 +14,10 @@ class Redis:
     """A server of its own on a free port, and as much of a client as is needed."""
 
     def __init__(self, folder, program):
+        poll(lambda: self.start(folder, program), "redis-server listens")
+
+    def start(self, folder, program):
+        """False: somebody else has taken the port."""
         with socket.socket() as s:
             s.bind(("127.0.0.1", 0))
             self.port = s.getsockname()[1]
@@ -22,11 +26,14 @@ class Redis:
 
         def connect():
             try:
-                return socket.create_connection(("127.0.0.1", self.port), timeout=BOUND)
+                return self.process.poll() is not None or socket.create_connection(("127.0.0.1", self.port), timeout=BOUND)
             except ConnectionRefusedError:
                 return None
         self.socket = poll(connect, "redis-server listens")
+        if self.socket is True:
+            return False
         self.file = self.socket.makefile("rb")
+        return f"process_id:{self.process.pid}\r" in self("INFO", "server")
 
     def reply(self):
         line = self.file.readline()

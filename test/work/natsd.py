@@ -1,0 +1,91 @@
+"""A nats-server of a test's own, workers and clients at it."""
+import json
+
+from parent import *
+
+MODEL = "fake:len=40,step_us=1000"
+
+
+def words_of(i, **more):
+    return "--payload", json.dumps(complete(f"caller {i}", **more))
+
+
+class Nats:
+    def __init__(self, *options, scheme="nats", user=""):
+        self.options, self.scheme, self.user = options, scheme, user
+
+    def __enter__(self):
+        program = tool("nats-server")
+        done = subprocess.run([PROGRAM, "submit", "--nats", "nats://127.0.0.1:1", "x"], capture_output=True, text=True)
+        if "no NATS" in done.stderr:
+            raise Skip("this build has no libnats")
+        self.folder = tempfile.TemporaryDirectory()
+        self.log = open(f"{self.folder.name}/log", "w+")
+        self.command = [program, "-js", "-sd", self.folder.name, "-a", "127.0.0.1", "--ports_file_dir",
+                        self.folder.name]
+        self.workers = []
+        self.start(-1, *self.options)
+        self.url = f"{self.scheme}://{self.user}127.0.0.1:{self.port}"
+        return self
+
+    def start(self, port, *options):
+        """At a port of its own choice, if it is -1: one that was free a moment ago may be somebody else's by now."""
+        self.process = subprocess.Popen([*self.command, "-p", str(port), *options], stdout=self.log, stderr=self.log)
+        told = f"{self.folder.name}/nats-server_{self.process.pid}.ports"
+
+        def ports():
+            assert self.process.poll() is None, self.said()
+            try:
+                with open(told) as f:
+                    return json.load(f)["nats"]
+            except (FileNotFoundError, ValueError):
+                return None
+        self.port = int(poll(ports, "nats-server listens")[0].rsplit(":", 1)[1])
+
+    def restart(self, *options):
+        self.process.kill()
+        self.process.wait()
+        self.start(self.port, *options)
+
+    def said(self):
+        self.log.seek(0)
+        return self.log.read()
+
+    def __exit__(self, kind, value, trace):
+        for w in self.workers:
+            if w.process.poll() is None:
+                w.process.kill()
+                w.process.wait()
+            assert "Sanitizer" not in w.said(), w.said()[-4000:]
+            if kind:
+                print(w.said()[-3000:], file=sys.stderr)
+        if kind:
+            print(self.said()[-3000:], file=sys.stderr)
+        self.process.kill()
+        self.process.wait()
+        self.log.close()
+        self.folder.cleanup()
+
+    def worker(self, *options, ready=True):
+        w = Parent("--nats", self.url, *options, read=False)
+        self.workers.append(w)
+        if ready:
+            poll(lambda: "ready for tasks" in w.said() or w.process.poll() is not None, "a worker")
+            assert w.process.poll() is None, w.said()
+        return w
+
+    def submit(self, *words):
+        return subprocess.Popen([PROGRAM, "submit", "--nats", self.url, *words], stdout=subprocess.PIPE,
+                                stderr=subprocess.PIPE, text=True)
+
+    def take(self, *words):
+        p = self.submit(*words)
+        out, err = p.communicate(timeout=BOUND)
+        return p.returncode, out, err
+
+    def lines(self, *words):
+        code, out, err = self.take("--lines", *words)
+        return code, [json.loads(line) for line in out.splitlines()]
+
+
+__all__ = ["MODEL", "Nats", "words_of"]
