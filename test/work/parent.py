@@ -131,6 +131,7 @@ class Parent:
                                         env={**os.environ, **(environment or {})})
         self.answers, self.order, self.unknown, self.logs, self.dropped, self.status = {}, [], [], [], [], []
         self.pending, self.stopped = set(), False
+        self.story = []  # what was told, in order: ("token", task), ("answer", task)
         self.lock = threading.Lock()
         self.reader = None
         if read:
@@ -170,9 +171,11 @@ class Parent:
                 self.dropped.append(line)
             elif task_id == "":
                 self.logs.append(message)
+                self.story.append((message.get("event"), message.get("task")))
             elif task_id in self.pending:
                 self.pending.remove(task_id)
                 self.order.append(task_id)
+                self.story.append(("answer", task_id))
                 self.answers[task_id] = Answer(own.get("result"), own.get("error"), own.get("retry"))
             else:
                 self.unknown.append(message)
