@@ -392,10 +392,11 @@ static void cancel(void *arg, struct bt_task *t, baton_status reason) {
     struct job *j = t->run;
     if (j->request) {
         bt_request_cancel(j->request, reason);
-    } else if (j->speech && bt_reader_withdraw(m->reader, &j->speech->asked)) {
-        bt_worker_answer(m->worker, t, &(struct bt_answer){.status = reason});
+        return;
+    }
+    bt_worker_answer(m->worker, t, &(struct bt_answer){.status = reason}); /* what it says is being read, or will be */
+    if (bt_reader_withdraw(m->reader, &j->speech->asked))
         ended(j);
-    } /* else it is being read, which ends soon */
 }
 
 static void watch(void *arg, struct bt_watch *w) {
