@@ -173,9 +173,11 @@ int bt_cmd_work(int argc, char **argv) {
                  .one_shot = w->mode == BT_WORK_ONE_SHOT},
         .events = w->events == BT_EVENTS_ALL,
     };
-    if (o.exec && (c->models[0].name || c->models[0].file)) {
-        bt_fail(&err, BATON_INVALID,
-                "--exec is instead of a model: of --model, --config and --exec only one can be given");
+    baton_status status = bt_nats_options_check(&nats, params.life.one_shot, &err);
+    if (o.exec && (c->models[0].name || c->models[0].file))
+        status = bt_fail(&err, BATON_INVALID,
+                         "--exec is instead of a model: of --model, --config and --exec only one can be given");
+    if (status) {
         code = bt_cli_failed("work", &err);
     } else if (nats.url) {
         code = work_for_nats(w, &nats, argc, words);

@@ -148,17 +148,21 @@ static void forget(struct bt_nats_worker *w, struct task *t) {
         want(w, 1);
 }
 
-/* Nobody will do it: it is kept where somebody can look, with why. */
-static void bury(struct bt_nats_worker *w, const struct task *t, struct bt_text error) {
+/* Nobody will do it: it is kept where somebody can look, with why. False: it stays where it is, for somebody to look.
+ */
+static bool bury(struct bt_nats_worker *w, const struct task *t, struct bt_text error) {
     struct bt_buf b = BT_BUF_INIT;
     jsErrCode code = 0;
     bt_buf_addf(&b, "{\"task\":%s,\"attempts\":%" PRId64 ",\"error\":%.*s,\"payload\":", t->id, t->attempt + 1,
                 (int)error.len, error.data);
     bt_buf_add(&b, natsMsg_GetData(t->message), (size_t)natsMsg_GetDataLength(t->message));
     bt_buf_adds(&b, "}");
-    if (!b.failed && js_Publish(NULL, w->nats.js, w->nats.dead, b.data, (int)b.len, NULL, &code) != NATS_OK)
-        bt_log(BATON_LOG_WARN, "a task that was given up cannot be kept in %s", w->nats.dead);
+    bool kept = !b.failed && js_Publish(NULL, w->nats.js, w->nats.dead, b.data, (int)b.len, NULL, &code) == NATS_OK;
+    if (!kept)
+        bt_log(BATON_LOG_WARN, "a task that was given up cannot be kept in %s: it stays in %s, number %s", w->nats.dead,
+               w->nats.stream, t->id);
     bt_buf_free(&b);
+    return kept;
 }
 
 static void failed(struct bt_nats_worker *w, struct task *t, struct bt_text error, bool again) {
@@ -171,9 +175,8 @@ static void failed(struct bt_nats_worker *w, struct task *t, struct bt_text erro
         natsMsg_NakWithDelay(t->message, delay, NULL);
     } else {
         tell(w, t, "done", "\"result\":null,\"error\":", error);
-        if (again)
-            bury(w, t, error);
-        natsMsg_Term(t->message, NULL);
+        if (!again || bury(w, t, error))
+            natsMsg_Term(t->message, NULL);
     }
     forget(w, t);
 }
@@ -227,9 +230,18 @@ static void take_line(struct bt_nats_worker *w, struct bt_text line) {
     }
 }
 
+/* Whether it is one value of JSON, which cannot become anything else in the middle of a line. */
+static bool is_payload(natsMsg *m) {
+    struct bt_json j;
+    struct bt_text all = {natsMsg_GetData(m), (size_t)natsMsg_GetDataLength(m)}, value;
+    bt_json_start(&j, all);
+    return bt_utf8_valid(all.data, all.len) && bt_json_value(&j, &value) && bt_json_over(&j);
+}
+
 /* A message becomes a task, and its line. One that was delivered too often has killed its workers: it is not tried. */
 static void take_message(struct bt_nats_worker *w, natsMsg *m) {
     static const struct bt_text deadly = {"\"BATON_CRASHED: it was begun as often as it may be, and never ended\"", 68};
+    static const struct bt_text no_json = {"\"BATON_INVALID: the task is not one value of valid JSON\"", 56};
     jsMsgMetaData *meta = NULL;
     struct task *t = calloc(1, sizeof *t);
     if (!t || natsMsg_GetMetaData(&meta, m) != NATS_OK) {
@@ -250,6 +262,10 @@ static void take_message(struct bt_nats_worker *w, natsMsg *m) {
     bt_list_append(&w->tasks, &t->link);
     if (t->attempt >= w->params.nats.max_deliver) {
         failed(w, t, deadly, true);
+        return;
+    }
+    if (!is_payload(m)) {
+        failed(w, t, no_json, false);
         return;
     }
     struct bt_buf *to = &w->child.to;

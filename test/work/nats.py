@@ -18,6 +18,30 @@ def lone(n, model=MODEL, **more):
         return [p.do("t", complete(f"caller {i}", **more)).text() for i in range(n)]
 
 
+class failing:
+    """A command whose tasks end as their payload says."""
+
+    def __enter__(self):
+        self.file = tempfile.NamedTemporaryFile("w", suffix=".py")
+        self.file.write(FAILING)
+        self.file.flush()
+        return f"'{sys.executable}' {self.file.name}"
+
+    def __exit__(self, *_):
+        self.file.close()
+
+
+FAILING = """
+import json, sys
+print('{"status":"ready"}', flush=True)
+for line in sys.stdin:
+    t = json.loads(line)
+    how = t["payload"]["how"]
+    if how == "exit": sys.exit(1)
+    print(json.dumps({"task_id": t["task_id"], "error": how == "fail" and "as asked" or None, "retry": True}), flush=True)
+"""
+
+
 @test
 def tasks_come_and_answers_stream():
     expected = lone(6)
@@ -111,20 +135,88 @@ def a_worker_that_stops_hands_its_tasks_on():
 
 
 @test
-def what_fails_again_and_again_is_given_up_and_kept():
-    script = ("import json,sys\nprint('{\"status\":\"ready\"}',flush=True)\nfor line in sys.stdin:\n"
-              "  t=json.loads(line); how=t['payload']['how']\n"
-              "  if how=='exit': sys.exit(1)\n"
-              "  print(json.dumps({'task_id':t['task_id'],'error':'as asked','retry':True}),flush=True)\n")
+def probe_P52_a_message_that_is_no_task_has_an_outcome_and_keeps_no_place():
+    with Nats() as n:
+        n.worker("-m", MODEL)
+        c = n.client()
+        for payload in (b"", b"no json", b'{},"task_id":"1"', b'{},"task_id":"99"', b'{}}\n{"task_id":"1"', b"{} {}", b'"\xff"',
+                        b'{"kind":"chat"', b"\0", b'{"kind":"dance"}', b"[" * 600 + b"]" * 600):
+            c.submit(payload)
+            done = c.outcome()
+            assert done["error"].startswith("BATON_INVALID: ") and done["result"] is None, (payload, done)
+        equal(n.take(*words_of(0))[0], 0, "the worker has its place")
+        poll(lambda: c.kept("BATON_TASKS_default") == 0, "an empty stream")
+        equal(c.kept("BATON_DEAD"), 0, "bad input is nobody's loss")
+
+
+@test
+def a_task_longer_than_the_wait_for_signs_of_life_is_done_once():
+    with Nats() as n:
+        options = ("-m", "fake:len=1500,step_us=1000", "--ctx", "4000", "--nats-ack-wait", "300ms")
+        n.worker(*options), n.worker(*options)
+        code, lines = n.lines(*words_of(0))
+        equal((code, {e["attempt"] for e in lines}), (0, {0}))
+        equal(len([e for e in lines if e["event"] == "started"]), 1)
+
+
+@test
+def probe_P52_an_answer_longer_than_a_message_is_told():
     with Nats() as n, tempfile.NamedTemporaryFile("w", suffix=".py") as file:
-        file.write(script)
+        file.write("import json,sys\nprint('{\"status\":\"ready\"}',flush=True)\nfor line in sys.stdin:\n  t=json.loads(line)\n"
+                   "  print(json.dumps({'task_id':t['task_id'],'result':'x'*t['payload']}),flush=True)\n")
         file.flush()
-        n.worker("--exec", f"'{sys.executable}' {file.name}", "--nats-max-deliver", "2")
+        n.worker("--exec", f"'{sys.executable}' {file.name}")
+        equal(n.take("--payload", str(2 << 20)), (1, "", "baton submit: BATON_TOO_LONG: the answer is longer than a message "
+                                                  "of this NATS server may be\n"))
+        equal(n.lines("--payload", str(1000 << 10))[1][-1]["result"], "x" * (1000 << 10))
+        equal(n.client().kept("BATON_TASKS_default"), 0)
+
+
+@test
+def a_task_that_kills_its_workers_is_given_up_and_kept():
+    payload = json.loads(words_of(0)[1])
+    with Nats() as n:
+        options = ("-m", "fake:len=100000,step_us=500,ctx_train=200000", "--ctx", "20000", "--nats-ack-wait", "500ms",
+                   "--nats-max-deliver", "1")
+        first = n.worker(*options)
+        p = n.submit("--lines", *words_of(0, max_tokens=12000))
+        equal(json.loads(p.stdout.readline())["event"], "started")
+        first.process.kill()
+        first.process.wait()
+        n.worker(*options)
+        out, err = rest(p)
+        last = json.loads(out.splitlines()[-1])
+        equal((p.returncode, last["event"], last["attempt"]), (1, "done", 1), err)
+        assert "begun as often as it may be" in last["error"], last
+        dead = n.client().dead()
+        equal((dead["attempts"], dead["error"], dead["payload"]), (2, last["error"], {**payload, "max_tokens": 12000}))
+        equal(n.client().kept("BATON_TASKS_default"), 0)
+
+
+@test
+def probe_P52_a_task_too_large_to_be_kept_with_its_error_stays_where_it_is():
+    with Nats() as n, failing() as command:
+        n.worker("--exec", command, "--nats-max-deliver", "1", "--nats-ack-wait", "300ms")
+        c, other = n.client(), n.client()
+        c.submit(json.dumps({"how": "fail", "pad": "x" * 1048490}).encode())
+        assert "as asked" in c.outcome()["error"]
+        equal(n.take("--payload", '{"how":"well"}')[0], 0, "the worker goes on")
+        poll(lambda: "begun as often as it may be" in c.outcome()["error"], "its last delivery")
+        equal((other.kept("BATON_DEAD"), other.kept("BATON_TASKS_default")), (0, 1))
+
+
+@test
+def what_fails_again_and_again_is_given_up_and_kept():
+    with Nats() as n, failing() as command:
+        n.worker("--exec", command, "--nats-max-deliver", "2")
         for how, text in (("fail", "as asked"), ("exit", "BATON_CRASHED")):
             code, lines = n.lines("--payload", json.dumps({"how": how}))
             equal((code, [(e["event"], e["attempt"]) for e in lines if e["event"] != "started"]),
                   (1, [("again", 0), ("done", 1)]))
             assert text in lines[-1]["error"], lines
+            dead = n.client().dead()
+            equal((dead["attempts"], dead["error"], dead["payload"]), (2, lines[-1]["error"], {"how": how}))
+        poll(lambda: n.client().kept("BATON_TASKS_default") == 0, "an empty stream")
 
 
 @test
@@ -133,8 +225,14 @@ def a_worker_that_cannot_be_says_so():
         w = n.worker("-m", "fake:load_fail=1", ready=False)
         equal(w.process.wait(BOUND), 1)
         assert "load_fail" in w.said(), w.said()
-        w = n.worker("-m", MODEL, "--nats-name", "a.b", ready=False)
+        for options in (("--nats-name", "a.b"), ("--mode", "one_shot")):
+            w = n.worker("-m", MODEL, *options, ready=False)
+            equal(w.process.wait(BOUND), 2)
+            assert options[1] in w.said(), w.said()
+    for options in (("--nats-name", "a"), ("--nats-creds", "a"), ("--nats-max-deliver", "3")):
+        w = Parent("-m", MODEL, *options, read=False)
         equal(w.process.wait(BOUND), 2)
+        assert "--nats is missing" in w.said(), w.said()
     code, out, err = n.take("x")
     equal(code, 1)
     assert "no connection to NATS" in err, err

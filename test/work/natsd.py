@@ -1,5 +1,7 @@
 """A nats-server of a test's own, workers and clients at it."""
+import base64
 import json
+import socket
 
 from parent import *
 
@@ -8,6 +10,55 @@ MODEL = "fake:len=40,step_us=1000"
 
 def words_of(i, **more):
     return "--payload", json.dumps(complete(f"caller {i}", **more))
+
+
+class Client:
+    """As much of NATS' protocol as it takes to publish any bytes and to ask JetStream."""
+
+    def __init__(self, port):
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=BOUND)
+        self.file = self.socket.makefile("rb")
+        self.inbox = f"inbox.{os.urandom(8).hex()}".encode()
+        self.send(b'CONNECT {"verbose":false,"headers":true}\r\nSUB %s 1\r\n' % self.inbox)
+
+    def send(self, data):
+        self.socket.sendall(data)
+
+    def next(self):
+        """What the next message to us says."""
+        while True:
+            words = self.file.readline().split()
+            assert words and words[0] != b"-ERR", words
+            if words[0] == b"PING":
+                self.send(b"PONG\r\n")
+            if words[0] == b"MSG":
+                return json.loads(self.file.read(int(words[-1]) + 2))
+
+    def ask(self, subject, **what):
+        data = json.dumps(what).encode()
+        self.send(b"PUB %s %s %d\r\n%s\r\n" % (subject.encode(), self.inbox, len(data), data))
+        return self.next()
+
+    def submit(self, payload, queue="default"):
+        """A task, whatever bytes it is. Its events and its outcome come next."""
+        headers = b"NATS/1.0\r\nBaton-Reply: %s\r\n\r\n" % self.inbox
+        self.send(b"HPUB baton.tasks.%s %d %d\r\n%s%s\r\n" % (queue.encode(), len(headers), len(headers) + len(payload),
+                                                          headers, payload))
+
+    def outcome(self):
+        while True:
+            said = self.next()
+            if said["event"] == "done":
+                return said
+
+    def kept(self, stream):
+        """How many messages a stream has."""
+        return self.ask(f"$JS.API.STREAM.INFO.{stream}")["state"]["messages"]
+
+    def dead(self, queue="default"):
+        """The last task of a queue that was given up."""
+        message = self.ask("$JS.API.STREAM.MSG.GET.BATON_DEAD", last_by_subj=f"baton.dead.{queue}")["message"]
+        return json.loads(base64.b64decode(message["data"]))
 
 
 class Nats:
@@ -77,6 +128,9 @@ class Nats:
     def submit(self, *words):
         return subprocess.Popen([PROGRAM, "submit", "--nats", self.url, *words], stdout=subprocess.PIPE,
                                 stderr=subprocess.PIPE, text=True)
+
+    def client(self):
+        return Client(self.port)
 
     def take(self, *words):
         p = self.submit(*words)
