@@ -198,7 +198,7 @@ def probe_P52_a_task_too_large_to_be_kept_with_its_error_stays_where_it_is():
     with Nats() as n, failing() as command:
         n.worker("--exec", command, "--nats-max-deliver", "1", "--nats-ack-wait", "300ms")
         c, other = n.client(), n.client()
-        c.submit(json.dumps({"how": "fail", "pad": "x" * 1048490}).encode())
+        c.submit(json.dumps({"how": "fail", "pad": "x" * 1048510}).encode())
         assert "as asked" in c.outcome()["error"]
         equal(n.take("--payload", '{"how":"well"}')[0], 0, "the worker goes on")
         poll(lambda: "begun as often as it may be" in c.outcome()["error"], "its last delivery")

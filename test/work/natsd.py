@@ -18,7 +18,7 @@ class Client:
     def __init__(self, port):
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=BOUND)
         self.file = self.socket.makefile("rb")
-        self.inbox = f"inbox.{os.urandom(8).hex()}".encode()
+        self.inbox = f"i{os.urandom(4).hex()}".encode()
         self.send(b'CONNECT {"verbose":false,"headers":true}\r\nSUB %s 1\r\n' % self.inbox)
 
     def send(self, data):
