@@ -163,7 +163,10 @@ int bt_cmd_work(int argc, char **argv) {
                    .roles = c->roles,
                    .n_roles = c->n_roles,
                    .events = (enum bt_work_events)w->events},
-        .exec = {.command = o.exec, .children = w->workers, .run_ms = c->models[0].run_timeout},
+        .exec = {.command = o.exec,
+                 .children = w->workers,
+                 .run_ms = c->models[0].run_timeout,
+                 .start_ms = c->models[0].start_limit},
     };
     const struct bt_worker_params params = {
         .life = {.workers = w->workers,
