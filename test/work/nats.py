@@ -18,6 +18,36 @@ def lone(n, model=MODEL, **more):
         return [p.do("t", complete(f"caller {i}", **more)).text() for i in range(n)]
 
 
+@test
+def a_client_hears_that_its_task_is_gone_without_an_outcome():
+    with Nats() as n:
+        p = n.submit("--wait", "never", *words_of(0))
+        c = n.client()
+        poll(lambda: "state" in c.ask("$JS.API.STREAM.INFO.BATON_TASKS_default") and c.kept("BATON_TASKS_default"), "a task")
+        c.ask("$JS.API.STREAM.PURGE.BATON_TASKS_default")
+        out, err = p.communicate(timeout=BOUND)
+        equal((p.returncode, out), (1, ""), err)
+        assert "outcome was lost" in err, err
+
+
+@test
+def a_server_that_comes_back_costs_nobody_an_outcome():
+    model = "fake:len=3000,step_us=1000"
+    expected = lone(1, model)[0]
+    with Nats() as n:
+        n.worker("-m", model, "--nats-ack-wait", "1s")
+        p = n.submit("--lines", *words_of(0))
+        equal(json.loads(p.stdout.readline())["event"], "started")
+        n.restart()
+        out, err = rest(p)
+        lines = [json.loads(line) for line in out.splitlines()]
+        done = [e for e in lines if e["event"] == "done"]
+        if p.returncode == 0:
+            equal((len(done), done[0]["result"]["choices"][0]["text"]), (1, expected), err)
+        else:  # told while the client was not back yet
+            assert "outcome was lost" in err, err
+
+
 class failing:
     """A command whose tasks end as their payload says."""
 
