@@ -10,7 +10,7 @@ BUILD      := tools/build --jobs $(JOBS)
 CTEST       = ctest --test-dir build/$(1) --output-on-failure --no-label-summary --parallel $(JOBS)
 
 .DEFAULT_GOAL := all
-.PHONY: all deps demo test bench install deb sanitize asan ubsan tsan tsa mutants lint format clean help
+.PHONY: all deps test-deps demo test bench install deb sanitize asan ubsan tsan tsa mutants lint format clean help
 
 all: deps ## build the baton command (build/release/bin/baton)
 	@$(BUILD) release baton
@@ -18,10 +18,13 @@ all: deps ## build the baton command (build/release/bin/baton)
 deps: ## bring missing dependencies (tools/deps --help)
 	@tools/deps --quick
 
+test-deps:
+	@tools/deps --quick --test
+
 demo: all ## show the race, the cure, and eight callers on one model
 	@build/release/bin/baton demo
 
-test: deps ## build and run all tests
+test: test-deps ## build and run all tests
 	@$(BUILD) dev
 	@$(call CTEST,dev)
 
@@ -41,19 +44,19 @@ deb: ## a Debian package, build/deb/*.deb; needs a system libllama
 
 sanitize: asan tsan ## the tests under each sanitizer: addresses and undefined behaviour at once, then threads
 
-asan ubsan: deps
+asan ubsan: test-deps
 	@$(BUILD) $@
 	@$(call CTEST,$@) --label-exclude lint
 
 # Without the tests that need libllama (label real): ThreadSanitizer cannot see into an uninstrumented library.
-tsan: deps
+tsan: test-deps
 	@$(BUILD) tsan
 	@$(call CTEST,tsan) --label-regex 'fake|http|work'
 
 tsa: deps ## clang's thread safety analysis over src/
 	@tools/tsa $(JOBS)
 
-mutants: deps ## take each protection away and see its test fail
+mutants: test-deps ## take each protection away and see its test fail
 	@$(PYTHON) tools/mutants.py
 
 lint: deps ## the tree's rules, formatting, static analysis

@@ -27,6 +27,17 @@ struct bt_option_group bt_nats_option_group(struct bt_nats_params *p, bool worke
     return (struct bt_option_group){"Many machines", OPTIONS, BT_COUNT(OPTIONS) - (worker ? 0 : 2), p};
 }
 
+baton_status bt_nats_options_check(const struct bt_nats_params *p, bool one_shot, baton_error *err) {
+    static const struct bt_nats_params presets = BT_NATS_OPTIONS;
+    bool others = strcmp(p->name, presets.name) != 0 || p->credentials || p->ca || p->certificate || p->key ||
+                  p->max_deliver != presets.max_deliver || p->ack_wait_ms != presets.ack_wait_ms;
+    if (!p->url && others)
+        return bt_fail(err, BATON_INVALID, "--nats is missing: the other options of NATS mean nothing without it");
+    if (p->url && one_shot)
+        return bt_fail(err, BATON_INVALID, "--mode one_shot is for one task on stdin: leave it out with --nats");
+    return BATON_OK;
+}
+
 struct options {
     const char *model, *payload;
     double temperature;

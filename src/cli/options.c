@@ -70,7 +70,9 @@ static int take(const struct bt_command *command, const struct bt_option_group *
     char text[BATON_ERROR_TEXT_MAX], what[40];
     baton_error err;
     if (!f.option) {
-        snprintf(text, sizeof text, "there is no option %.80s", argv[*i]);
+        /* not what is behind "=": it may be secret */
+        snprintf(text, sizeof text, "there is no option %.*s", (int)BT_MIN(strcspn(argv[*i], "="), (size_t)80),
+                 argv[*i]);
         return usage_error(command, text);
     }
     snprintf(what, sizeof what, "--%s", f.option->name);
@@ -91,11 +93,20 @@ static int take(const struct bt_command *command, const struct bt_option_group *
     return BT_OPTIONS_GO;
 }
 
+/* An argument as it may be told to a log: a URL's user and password are not. */
+static void tellable(const char *arg, char *text, size_t size) {
+    const char *authority = strstr(arg, "://"), *at = authority ? strrchr(authority, '@') : NULL;
+    if (at)
+        snprintf(text, size, "%.*s...%.60s", (int)BT_MIN(authority + 3 - arg, 10), arg, at);
+    else
+        snprintf(text, size, "%.60s", arg);
+}
+
 int bt_options_parse(const struct bt_command *command, const struct bt_option_group *groups, size_t n_groups, int argc,
                      char **argv, char ***operands, int *n_operands) {
     int n = 0;
     bool only_operands = false;
-    char text[120];
+    char text[120], extra[80];
     for (int i = 1; i < argc; i++) {
         char *arg = argv[i];
         if (only_operands || arg[0] != '-' || arg[1] == '\0') {
@@ -112,10 +123,11 @@ int bt_options_parse(const struct bt_command *command, const struct bt_option_gr
         }
     }
     if (n < command->operands_min || n > command->operands_max) {
-        if (n > command->operands_max)
-            snprintf(text, sizeof text, "\"%.60s\" is one argument too many", argv[1 + command->operands_max]);
-        else
-            snprintf(text, sizeof text, "%s is missing", command->operands);
+        snprintf(text, sizeof text, "%s is missing", command->operands);
+        if (n > command->operands_max) {
+            tellable(argv[1 + command->operands_max], extra, sizeof extra);
+            snprintf(text, sizeof text, "\"%s\" is one argument too many", extra);
+        }
         return usage_error(command, text);
     }
     if (operands) {

@@ -163,7 +163,10 @@ int bt_cmd_work(int argc, char **argv) {
                    .roles = c->roles,
                    .n_roles = c->n_roles,
                    .events = (enum bt_work_events)w->events},
-        .exec = {.command = o.exec, .children = w->workers, .run_ms = c->models[0].run_timeout},
+        .exec = {.command = o.exec,
+                 .children = w->workers,
+                 .run_ms = c->models[0].run_timeout,
+                 .start_ms = c->models[0].start_limit},
     };
     const struct bt_worker_params params = {
         .life = {.workers = w->workers,
@@ -173,9 +176,11 @@ int bt_cmd_work(int argc, char **argv) {
                  .one_shot = w->mode == BT_WORK_ONE_SHOT},
         .events = w->events == BT_EVENTS_ALL,
     };
-    if (o.exec && (c->models[0].name || c->models[0].file)) {
-        bt_fail(&err, BATON_INVALID,
-                "--exec is instead of a model: of --model, --config and --exec only one can be given");
+    baton_status status = bt_nats_options_check(&nats, params.life.one_shot, &err);
+    if (o.exec && (c->models[0].name || c->models[0].file))
+        status = bt_fail(&err, BATON_INVALID,
+                         "--exec is instead of a model: of --model, --config and --exec only one can be given");
+    if (status) {
         code = bt_cli_failed("work", &err);
     } else if (nats.url) {
         code = work_for_nats(w, &nats, argc, words);

@@ -28,6 +28,7 @@ struct bt_worker {
     bool was_full;  /* the runner has been refused room */
     bool unread;    /* nobody reads the answers any more */
     bool no_memory; /* a line was lost */
+    int unreadable; /* errno of a stdin that did not end in order */
     bool changed;   /* something was answered or has ended since the loop last looked */
     struct bt_list starting;
     struct bt_watch watch;
@@ -275,6 +276,7 @@ static void read_more(struct bt_worker *w) {
         w->lines_left = true;
         return;
     }
+    w->unreadable = n < 0 ? errno : 0;
     baton_status status = bt_lines_last(&w->lines, &line);
     if (status != BATON_AGAIN)
         take_line(w, line, status == BATON_OK);
@@ -375,6 +377,8 @@ static baton_status decide(struct bt_worker *w, baton_error *err) {
     case BT_LIFE_OVER:
         if (waiting(w) > 0 && w->life.stopping && bt_now_ns() >= w->life.leave_ns)
             return bt_fail(err, BATON_IO, "the parent does not read the last answers");
+        if (waiting(w) == 0 && w->unreadable)
+            return bt_fail(err, BATON_IO, "standard input cannot be read: %s", strerror(w->unreadable));
         return waiting(w) == 0 ? BATON_OK : BATON_AGAIN;
     case BT_LIFE_CANCEL_REST:
         cancel_rest(w);

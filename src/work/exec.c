@@ -1,6 +1,7 @@
 /* Which child has which task, and when a child is started again. State: struct bt_work_exec. */
 #include "work/exec.h"
 
+#include <limits.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,9 +22,9 @@ struct seat {
     enum { DOWN, LOADING, IDLE, BUSY } state;
     struct bt_task *task; /* BUSY */
     bool ending;          /* gets no task any more */
-    int64_t run_deadline_ns;
-    int64_t start_ns; /* DOWN: when to start it */
-    int64_t delay_ms; /* 0: it has done something since it was started */
+    int64_t deadline_ns;  /* LOADING, BUSY: when it has to be through with it */
+    int64_t start_ns;     /* DOWN: when to start it */
+    int64_t delay_ms;     /* 0: it has done something since it was started */
 };
 
 struct bt_work_exec {
@@ -40,7 +41,7 @@ struct bt_work_exec {
 static void give(struct bt_work_exec *e, struct seat *s, struct bt_task *t) {
     s->state = BUSY;
     s->task = t;
-    s->run_deadline_ns = bt_deadline(bt_now_ns(), e->params.run_ms);
+    s->deadline_ns = bt_deadline(bt_now_ns(), e->params.run_ms);
     t->run = s;
     bt_buf_add(&s->child.to, t->line, t->len);
     bt_buf_adds(&s->child.to, "\n");
@@ -146,6 +147,7 @@ static void take_lines(struct bt_work_exec *e, struct seat *s) {
 static void start_child(struct bt_work_exec *e, struct seat *s) {
     baton_error err;
     s->state = LOADING;
+    s->deadline_ns = bt_deadline(bt_now_ns(), e->params.start_ms);
     if (bt_work_child_start(&s->child, (int)(s - e->seats) + 1, 1, e->argv, &err) == BATON_OK)
         return;
     e->error = err;
@@ -253,12 +255,12 @@ static int64_t tick(void *arg) {
     int64_t now = bt_now_ns(), next = BT_NEVER_NS;
     for (int i = 0; i < e->params.children; i++) {
         struct seat *s = &e->seats[i];
-        if (s->state == BUSY && s->run_deadline_ns <= now)
+        if ((s->state == BUSY || s->state == LOADING) && s->deadline_ns <= now)
             child_over(e, s, BATON_RUN_TIMEOUT);
         if (s->state == DOWN && s->start_ns <= now && !e->stopping)
             start_child(e, s);
-        if (s->state == BUSY)
-            next = BT_MIN(next, s->run_deadline_ns);
+        if (s->state == BUSY || s->state == LOADING)
+            next = BT_MIN(next, s->deadline_ns);
         if (s->state == DOWN && !e->stopping)
             next = BT_MIN(next, s->start_ns);
     }
@@ -284,6 +286,7 @@ struct bt_runner bt_work_exec_runner(struct bt_work_exec *exec) {
 static baton_status wait_ready(struct bt_work_exec *e, baton_error *err) {
     struct bt_watch w = {0};
     baton_status status = BATON_OK;
+    int64_t until = bt_deadline(bt_now_ns(), e->params.start_ms);
     for (bool ready = false; status == BATON_OK && !ready;) {
         w.n = 0;
         watch(e, &w);
@@ -291,7 +294,8 @@ static baton_status wait_ready(struct bt_work_exec *e, baton_error *err) {
             status = bt_fail(err, BATON_NO_MEMORY, "no memory for the children");
             break;
         }
-        (void)poll(w.fds, (nfds_t)w.n, -1);
+        int64_t left = until == BT_NEVER_NS ? -1 : BT_MAX((until - bt_now_ns()) / BT_NS_PER_MS + 1, (int64_t)0);
+        (void)poll(w.fds, (nfds_t)w.n, (int)BT_MIN(left, (int64_t)INT_MAX));
         status = pump(e, w.fds, w.n, err);
         ready = true;
         for (int i = 0; i < e->params.children && status == BATON_OK; i++) {
@@ -301,6 +305,9 @@ static baton_status wait_ready(struct bt_work_exec *e, baton_error *err) {
             else if (e->seats[i].state == DOWN)
                 status = bt_fail(err, BATON_FAILED, "a child ended before it was ready: %.200s", e->params.command);
         }
+        if (status == BATON_OK && !ready && bt_now_ns() >= until)
+            status = bt_fail(err, BATON_HUNG, "a child was not ready in the time that --start-limit gives it: %.200s",
+                             e->params.command);
     }
     free(w.fds);
     return status;

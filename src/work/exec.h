@@ -13,7 +13,8 @@ struct bt_work_exec;
 struct bt_work_exec_params {
     const char *command; /* split as runqy splits a startup_cmd */
     int children;
-    int64_t run_ms; /* a task's; then its child is killed. < 0: never */
+    int64_t run_ms;   /* a task's; then its child is killed. < 0: never */
+    int64_t start_ms; /* until a child is ready; the same */
 };
 
 /* Starts them; blocks until all are ready. */

@@ -12,9 +12,9 @@
 #include "serve/embed_out.h"
 #include "serve/openai_out.h"
 #include "serve/served.h"
-#include "serve/speech_in.h"
 #include "serve/speech_out.h"
 #include "task/json.h"
+#include "work/reader.h"
 
 struct bt_work_models {
     struct bt_work_models_params params;
@@ -23,6 +23,7 @@ struct bt_work_models {
     struct bt_serve_role roles[BT_CONFIG_ROLES_MAX];
     struct bt_served_set served; /* of those */
     struct bt_list jobs;
+    struct bt_reader *reader; /* since the first transcription */
     struct bt_buf scratch;
 };
 
@@ -31,7 +32,8 @@ struct speech {
     struct bt_speech_out out;
     bool verbose;
     int64_t audio_ms;
-    baton_status lost; /* what came makes no sense, or there was no memory for it */
+    struct bt_reading asked; /* until there is a request */
+    baton_status lost;       /* what came makes no sense, or there was no memory for it */
 };
 
 struct job {
@@ -53,8 +55,10 @@ static void job_free(struct job *j) {
     if (j->asked)
         bt_embed_request_free(j->asked);
     free(j->asked);
-    if (j->speech)
+    if (j->speech) {
         bt_speech_out_free(&j->speech->out);
+        bt_speech_request_free(&j->speech->asked.request);
+    }
     free(j->speech);
     bt_openai_out_free(&j->out);
     bt_buf_free(&j->text);
@@ -138,6 +142,13 @@ static struct bt_text said(const struct job *j) {
     return (struct bt_text){(const char *)b->data, j->asked ? 0 : b->len};
 }
 
+static void ended(struct job *j) {
+    struct bt_worker *worker = j->models->worker;
+    struct bt_task *t = j->task;
+    job_free(j);
+    bt_worker_ended(worker, t);
+}
+
 static void on_done(void *arg, const struct bt_outcome *o) {
     struct job *j = arg;
     struct bt_work_models *m = j->models;
@@ -158,9 +169,7 @@ static void on_done(void *arg, const struct bt_outcome *o) {
     }
     if (m->scratch.failed || m->scratch.cap > BT_OUT_HIGH)
         bt_buf_free(&m->scratch);
-    struct bt_task *t = j->task;
-    job_free(j);
-    bt_worker_ended(m->worker, t);
+    ended(j);
 }
 
 enum kind { CHAT, COMPLETION, EMBED, SCORE, TRANSCRIBE };
@@ -304,31 +313,66 @@ static baton_status start_vectors(struct bt_work_models *m, struct bt_task *t, b
     return began(j, submit_vectors(j, err));
 }
 
-static baton_status submit_speech(struct job *j, struct bt_speech_request *r, baton_error *err) {
+static baton_status submit_speech(struct job *j, baton_error *err) {
     enum bt_work_events events = j->models->params.events;
     const struct bt_handler handler = {.on_done = on_done, .on_data = on_heard, .arg = j};
-    struct speech *s = j->speech = calloc(1, sizeof *s);
-    if (!s)
-        return bt_fail(err, BATON_NO_MEMORY, "no memory for the task");
+    struct speech *s = j->speech;
+    struct bt_speech_request *r = &s->asked.request;
+    if (!s->asked.ok)
+        return status_of(&s->asked.error, err);
     s->verbose = r->verbose;
     s->audio_ms = r->audio_ms;
     j->events = events == BT_EVENTS_ALL || (events == BT_EVENTS_ASKED && r->stream);
     r->submit.flow = j->task->waiter.flow;
-    return bt_front_submit(j->model->front, &r->submit, NULL, &handler, &j->request, err);
+    baton_status status = bt_front_submit(j->model->front, &r->submit, NULL, &handler, &j->request, err);
+    bt_speech_request_free(r);
+    return status;
+}
+
+/* What was asked has been read. */
+static void was_read(struct job *j) {
+    baton_error err = {.text = ""};
+    baton_status status = j->task->cancelled ? bt_fail(&err, j->task->cancelled, "%s", "") : submit_speech(j, &err);
+    if (status == BATON_OK)
+        return;
+    bt_worker_answer(j->models->worker, j->task, &(struct bt_answer){.status = status, .error = err.text});
+    ended(j);
+}
+
+/* The model of a payload, or why there is none: what only the loop can tell. False: out of memory. */
+static bool choose_for(struct bt_work_models *m, struct bt_reading *one) {
+    struct choice choice = {&m->served, true};
+    struct bt_text named = bt_json_find(one->payload, "model");
+    struct bt_buf name = BT_BUF_INIT;
+    if (bt_json_is_string(named))
+        bt_json_decode(named, &name);
+    bt_buf_add(&name, "", 1);
+    bool ok = !name.failed;
+    if (ok)
+        one->model = choose(&choice, name.len > 1 ? (const char *)name.data : NULL, one->why, sizeof one->why);
+    bt_buf_free(&name);
+    return ok;
 }
 
 static baton_status start_speech(struct bt_work_models *m, struct bt_task *t, baton_error *err) {
-    struct choice choice = {&m->served, true};
-    const struct bt_openai_models models = {choose, &choice};
-    struct bt_speech_request r;
-    struct bt_api_error e;
-    if (!bt_speech_parse(&r, t->is.payload.data, t->is.payload.len, &models, &e))
-        return status_of(&e, err);
-    struct job *j = job_new(m, t, r.model);
-    baton_status status =
-        j ? began(j, submit_speech(j, &r, err)) : bt_fail(err, BATON_NO_MEMORY, "no memory for the task");
-    bt_speech_request_free(&r);
-    return status;
+    if (!m->reader && bt_reader_open(&m->reader, err))
+        return err->status;
+    struct job *j = job_new(m, t, &m->models[0].openai);
+    struct speech *s = j ? calloc(1, sizeof *s) : NULL;
+    if (s) {
+        j->speech = s;
+        s->asked.payload = t->is.payload;
+        s->asked.arg = j;
+    }
+    if (!s || !choose_for(m, &s->asked)) {
+        if (j)
+            job_free(j);
+        return bt_fail(err, BATON_NO_MEMORY, "no memory for the task");
+    }
+    if (s->asked.model)
+        j->model = BT_CONTAINER(s->asked.model, struct bt_served, openai);
+    bt_reader_add(m->reader, &s->asked);
+    return began(j, BATON_OK);
 }
 
 static baton_status start(void *arg, struct bt_task *t, baton_error *err) {
@@ -344,21 +388,31 @@ static baton_status start(void *arg, struct bt_task *t, baton_error *err) {
 }
 
 static void cancel(void *arg, struct bt_task *t, baton_status reason) {
+    struct bt_work_models *m = arg;
     struct job *j = t->run;
-    (void)arg;
-    if (j->request)
+    if (j->request) {
         bt_request_cancel(j->request, reason);
+        return;
+    }
+    bt_worker_answer(m->worker, t, &(struct bt_answer){.status = reason}); /* what it says is being read, or will be */
+    if (bt_reader_withdraw(m->reader, &j->speech->asked))
+        ended(j);
 }
 
 static void watch(void *arg, struct bt_watch *w) {
     struct bt_work_models *m = arg;
     for (int i = 0; i < m->served.n; i++)
         bt_watch_add(w, bt_front_fd(m->models[i].front), POLLIN);
+    bt_watch_add(w, m->reader ? bt_reader_fd(m->reader) : -1, POLLIN);
 }
 
 static baton_status pump(void *arg, const struct pollfd *fds, size_t n, baton_error *err) {
     struct bt_work_models *m = arg;
-    for (size_t i = 0; i < n; i++) {
+    struct bt_reading *one;
+    if (n > 0 && fds[n - 1].revents) /* the last one, by watch */
+        while ((one = bt_reader_next(m->reader)))
+            was_read(one->arg);
+    for (size_t i = 0; i + 1 < n; i++) {
         struct bt_front_counts counts;
         struct bt_front *f = m->models[i].front;
         baton_status status = fds[i].revents ? bt_front_pump(f) : BATON_OK;
@@ -442,6 +496,7 @@ void bt_work_models_close(struct bt_work_models **models) {
     *models = NULL;
     if (!m)
         return;
+    bt_reader_close(&m->reader);
     for (int i = 0; i < m->served.n; i++)
         bt_front_close(&m->models[i].front);
     bt_served_free(&m->served);

@@ -50,7 +50,7 @@ struct bt_nats_worker {
     int want; /* messages that there is a worker for */
     natsMsg *come[BT_WORKERS_MAX];
     int n_come;
-    bool closing;
+    bool closing, lost; /* lost: libnats has given the connection up */
     /* fixed after open */
     int wake; /* eventfd: messages have come */
     pthread_t fetcher;
@@ -77,6 +77,21 @@ static bool wait_wanted(struct bt_nats_worker *w) {
     return go_on;
 }
 
+/* Anything but messages. False: there is nothing to wait for. */
+static bool fetch_failed(struct bt_nats_worker *w, natsStatus s) {
+    uint64_t one = 1;
+    if (s != NATS_CONNECTION_CLOSED) {
+        if (s != NATS_TIMEOUT)
+            wait_a_little(w);
+        return true;
+    }
+    pthread_mutex_lock(&w->lock);
+    w->lost = true;
+    pthread_mutex_unlock(&w->lock);
+    (void)!write(w->wake, &one, sizeof one);
+    return false;
+}
+
 static void *fetch(void *arg) {
     struct bt_nats_worker *w = arg;
     while (wait_wanted(w)) {
@@ -90,8 +105,8 @@ static void *fetch(void *arg) {
             pthread_mutex_unlock(&w->lock);
             list.Msgs[0] = NULL;
             (void)!write(w->wake, &one, sizeof one);
-        } else if (s != NATS_TIMEOUT) {
-            wait_a_little(w);
+        } else if (!fetch_failed(w, s)) {
+            break;
         }
         natsMsgList_Destroy(&list);
     }
@@ -133,17 +148,21 @@ static void forget(struct bt_nats_worker *w, struct task *t) {
         want(w, 1);
 }
 
-/* Nobody will do it: it is kept where somebody can look, with why. */
-static void bury(struct bt_nats_worker *w, const struct task *t, struct bt_text error) {
+/* Nobody will do it: it is kept where somebody can look, with why. False: it stays where it is, for somebody to look.
+ */
+static bool bury(struct bt_nats_worker *w, const struct task *t, struct bt_text error) {
     struct bt_buf b = BT_BUF_INIT;
     jsErrCode code = 0;
     bt_buf_addf(&b, "{\"task\":%s,\"attempts\":%" PRId64 ",\"error\":%.*s,\"payload\":", t->id, t->attempt + 1,
                 (int)error.len, error.data);
     bt_buf_add(&b, natsMsg_GetData(t->message), (size_t)natsMsg_GetDataLength(t->message));
     bt_buf_adds(&b, "}");
-    if (!b.failed && js_Publish(NULL, w->nats.js, w->nats.dead, b.data, (int)b.len, NULL, &code) != NATS_OK)
-        bt_log(BATON_LOG_WARN, "a task that was given up cannot be kept in %s", w->nats.dead);
+    bool kept = !b.failed && js_Publish(NULL, w->nats.js, w->nats.dead, b.data, (int)b.len, NULL, &code) == NATS_OK;
+    if (!kept)
+        bt_log(BATON_LOG_WARN, "a task that was given up cannot be kept in %s: it stays in %s, number %s", w->nats.dead,
+               w->nats.stream, t->id);
     bt_buf_free(&b);
+    return kept;
 }
 
 static void failed(struct bt_nats_worker *w, struct task *t, struct bt_text error, bool again) {
@@ -156,9 +175,8 @@ static void failed(struct bt_nats_worker *w, struct task *t, struct bt_text erro
         natsMsg_NakWithDelay(t->message, delay, NULL);
     } else {
         tell(w, t, "done", "\"result\":null,\"error\":", error);
-        if (again)
-            bury(w, t, error);
-        natsMsg_Term(t->message, NULL);
+        if (!again || bury(w, t, error))
+            natsMsg_Term(t->message, NULL);
     }
     forget(w, t);
 }
@@ -212,9 +230,18 @@ static void take_line(struct bt_nats_worker *w, struct bt_text line) {
     }
 }
 
+/* Whether it is one value of JSON, which cannot become anything else in the middle of a line. */
+static bool is_payload(natsMsg *m) {
+    struct bt_json j;
+    struct bt_text all = {natsMsg_GetData(m), (size_t)natsMsg_GetDataLength(m)}, value;
+    bt_json_start(&j, all);
+    return bt_utf8_valid(all.data, all.len) && bt_json_value(&j, &value) && bt_json_over(&j);
+}
+
 /* A message becomes a task, and its line. One that was delivered too often has killed its workers: it is not tried. */
 static void take_message(struct bt_nats_worker *w, natsMsg *m) {
     static const struct bt_text deadly = {"\"BATON_CRASHED: it was begun as often as it may be, and never ended\"", 68};
+    static const struct bt_text no_json = {"\"BATON_INVALID: the task is not one value of valid JSON\"", 56};
     jsMsgMetaData *meta = NULL;
     struct task *t = calloc(1, sizeof *t);
     if (!t || natsMsg_GetMetaData(&meta, m) != NATS_OK) {
@@ -237,6 +264,10 @@ static void take_message(struct bt_nats_worker *w, natsMsg *m) {
         failed(w, t, deadly, true);
         return;
     }
+    if (!is_payload(m)) {
+        failed(w, t, no_json, false);
+        return;
+    }
     struct bt_buf *to = &w->child.to;
     bt_buf_addf(to,
                 "{\"task_id\":%s,\"type\":\"task\",\"retry_count\":%" PRId64 ",\"queue\":\"%s\",\"payload\":", t->id,
@@ -249,10 +280,12 @@ static void take_message(struct bt_nats_worker *w, natsMsg *m) {
     bt_buf_adds(to, "}\n");
 }
 
-static void take_messages(struct bt_nats_worker *w) {
+/* False: there will be no more. */
+static bool take_messages(struct bt_nats_worker *w) {
     natsMsg *come[BT_WORKERS_MAX];
     pthread_mutex_lock(&w->lock);
     int n = w->n_come;
+    bool lost = w->lost;
     memcpy(come, w->come, (size_t)n * sizeof *come);
     w->n_come = 0;
     pthread_mutex_unlock(&w->lock);
@@ -264,6 +297,7 @@ static void take_messages(struct bt_nats_worker *w) {
             take_message(w, come[i]);
         }
     }
+    return !lost;
 }
 
 static void take_lines(struct bt_nats_worker *w) {
@@ -300,10 +334,17 @@ static void stop(struct bt_nats_worker *w) {
     bt_work_child_ask_to_end(&w->child);
 }
 
-static void pump(struct bt_nats_worker *w, const struct pollfd *fds) {
+static baton_status closed(struct bt_nats_worker *w, baton_error *err) {
+    const char *why = NULL;
+    natsConnection_GetLastError(w->nats.connection, &why);
+    return bt_fail(err, BATON_IO, "NATS has closed the connection for good: %.200s",
+                   why && *why ? why : "no reason given");
+}
+
+static baton_status pump(struct bt_nats_worker *w, const struct pollfd *fds, baton_error *err) {
     uint64_t count;
-    if (fds[0].revents && read(w->wake, &count, sizeof count) > 0)
-        take_messages(w);
+    if (fds[0].revents && read(w->wake, &count, sizeof count) > 0 && !take_messages(w))
+        return closed(w, err);
     if (fds[1].revents) {
         w->ended = !bt_work_child_read(&w->child);
         take_lines(w);
@@ -316,6 +357,7 @@ static void pump(struct bt_nats_worker *w, const struct pollfd *fds) {
         bt_signals_hush();
     if (bt_signals_seen() > 0)
         stop(w);
+    return BATON_OK;
 }
 
 static baton_status loop(struct bt_nats_worker *w, baton_error *err) {
@@ -327,7 +369,9 @@ static baton_status loop(struct bt_nats_worker *w, baton_error *err) {
         int64_t next = BT_MIN(w->progress_ns, w->stopping ? w->cancel_ns : BT_NEVER_NS);
         if (poll(fds, BT_COUNT(fds), (int)BT_MAX((next - bt_now_ns()) / BT_NS_PER_MS + 1, 0)) < 0 && errno != EINTR)
             return bt_fail(err, BATON_IO, "poll failed: %s", strerror(errno));
-        pump(w, fds);
+        baton_status status = pump(w, fds, err);
+        if (status)
+            return status;
         tell_progress(w);
         if (bt_signals_seen() > 1 || (w->stopping && bt_now_ns() >= w->cancel_ns))
             return bt_fail(err, BATON_CANCELLED, "the worker was ended before its tasks were");
@@ -338,7 +382,7 @@ static baton_status loop(struct bt_nats_worker *w, baton_error *err) {
 /* What has no outcome goes to somebody else, at once. */
 static void hand_back(struct bt_nats_worker *w) {
     w->stopping = true;
-    take_messages(w);
+    (void)take_messages(w);
     while (!bt_list_empty(&w->tasks)) {
         struct task *t = BT_CONTAINER(w->tasks.next, struct task, link);
         natsMsg_Nak(t->message, NULL);

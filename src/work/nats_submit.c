@@ -6,10 +6,15 @@
 #include "task/json.h"
 #include "work/nats_conn.h"
 
+enum { LOOK_MS = 3000 }; /* between looks whether the task is still there */
+
 struct client {
     const struct bt_nats_submit_params *params;
-    int64_t attempt; /* the newest that has been heard of */
-    size_t at;       /* bytes of its text so far */
+    struct bt_nats *nats;
+    uint64_t sequence; /* the task's, in its stream */
+    bool gone;         /* it was not there any more, when last looked */
+    int64_t attempt;   /* the newest that has been heard of */
+    size_t at;         /* bytes of its text so far */
     struct bt_buf printed;
 };
 
@@ -71,8 +76,11 @@ static baton_status take(struct client *c, struct bt_text message, baton_error *
     return BATON_AGAIN;
 }
 
-static natsStatus send_task(struct bt_nats *n, const struct bt_nats_submit_params *p, const char *inbox) {
+static natsStatus send_task(struct client *c, const char *inbox) {
+    const struct bt_nats_submit_params *p = c->params;
+    struct bt_nats *n = c->nats;
     natsMsg *m = NULL;
+    jsPubAck *ack = NULL;
     jsPubOptions options;
     jsErrCode code = 0;
     char id[24];
@@ -83,9 +91,26 @@ static natsStatus send_task(struct bt_nats *n, const struct bt_nats_submit_param
     if (s == NATS_OK)
         s = natsMsgHeader_Set(m, BT_NATS_REPLY_HEADER, inbox);
     if (s == NATS_OK)
-        s = js_PublishMsg(NULL, n->js, m, &options, &code);
+        s = js_PublishMsg(&ack, n->js, m, &options, &code);
+    if (s == NATS_OK)
+        c->sequence = ack->Sequence;
+    jsPubAck_Destroy(ack);
     natsMsg_Destroy(m);
     return s;
+}
+
+/* Nothing was heard for a while. A task that is over, and has been for as long, was told of while nobody listened: an
+ * outcome is sent once. */
+static baton_status look(struct client *c, baton_error *err) {
+    natsMsg *m = NULL;
+    jsErrCode code = 0;
+    natsStatus s = js_GetMsg(&m, c->nats->js, c->nats->stream, c->sequence, NULL, &code);
+    natsMsg_Destroy(m);
+    if (s == NATS_NOT_FOUND && c->gone)
+        return bt_fail(err, BATON_IO,
+                       "the task is over, and its outcome was lost on the way (the connection was): submit it again");
+    c->gone = s == NATS_NOT_FOUND;
+    return BATON_AGAIN;
 }
 
 static baton_status listen_to(struct client *c, natsSubscription *sub, baton_error *err) {
@@ -93,7 +118,7 @@ static baton_status listen_to(struct client *c, natsSubscription *sub, baton_err
     baton_status status = BATON_AGAIN;
     while (status == BATON_AGAIN) {
         natsMsg *m = NULL;
-        int64_t left = until == BT_NEVER_NS ? 3600000 : (until - bt_now_ns()) / BT_NS_PER_MS;
+        int64_t left = until == BT_NEVER_NS ? LOOK_MS : BT_MIN((until - bt_now_ns()) / BT_NS_PER_MS, (int64_t)LOOK_MS);
         natsStatus s = left > 0 ? natsSubscription_NextMsg(&m, sub, left) : NATS_TIMEOUT;
         if (s == NATS_OK)
             status = take(c, (struct bt_text){natsMsg_GetData(m), (size_t)natsMsg_GetDataLength(m)}, err);
@@ -101,6 +126,8 @@ static baton_status listen_to(struct client *c, natsSubscription *sub, baton_err
             status = bt_nats_failed(s, "the outcome cannot be heard", err);
         else if (until != BT_NEVER_NS && bt_now_ns() >= until)
             status = bt_fail(err, BATON_RUN_TIMEOUT, "no outcome in time: the task goes on, and nobody hears of it");
+        else if (left == LOOK_MS)
+            status = look(c, err);
         natsMsg_Destroy(m);
     }
     return status;
@@ -108,7 +135,7 @@ static baton_status listen_to(struct client *c, natsSubscription *sub, baton_err
 
 baton_status bt_nats_submit(const struct bt_nats_submit_params *params, baton_error *err) {
     struct bt_nats n;
-    struct client c = {.params = params};
+    struct client c = {.params = params, .nats = &n};
     natsInbox *inbox = NULL;
     natsSubscription *sub = NULL;
     baton_status status = bt_nats_open(&n, &params->nats, err);
@@ -118,7 +145,7 @@ baton_status bt_nats_submit(const struct bt_nats_submit_params *params, baton_er
     if (s == NATS_OK)
         s = natsConnection_SubscribeSync(&sub, n.connection, inbox);
     if (s == NATS_OK)
-        s = send_task(&n, params, inbox);
+        s = send_task(&c, inbox);
     status = s == NATS_OK ? listen_to(&c, sub, err) : bt_nats_failed(s, "the task cannot be submitted", err);
     natsSubscription_Destroy(sub);
     natsInbox_Destroy(inbox);

@@ -127,6 +127,15 @@ def an_owner_that_crashes_costs_at_most_its_tasks():
 
 
 @test
+def probe_P53_a_stdin_that_cannot_be_read_is_a_failure():
+    folder = os.open("/", os.O_RDONLY)
+    done = subprocess.run([PROGRAM, "work", "-m", "fake:"], stdin=folder, capture_output=True, text=True, timeout=BOUND)
+    os.close(folder)
+    equal((done.returncode, done.stdout), (1, '{"status": "ready"}\n'.replace(" ", "")), done.stderr)
+    assert "standard input" in done.stderr, done.stderr
+
+
+@test
 def probe_P53_a_reader_that_goes_ends_it():
     p = Parent("-m", LONG, "--events", "all", read=False)
     p.process.stdout.readline()

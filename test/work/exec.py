@@ -13,6 +13,10 @@ if "--dies" in sys.argv: sys.exit(0)
 if "--then-dies" in sys.argv:
     if os.path.exists(sys.argv[-1]): sys.exit(1)
     open(sys.argv[-1], "w").close()
+if "--then-hangs" in sys.argv:
+    starts = sys.argv[-1] + "/" + str(len(os.listdir(sys.argv[-1])))
+    open(starts, "w").close()
+    while starts.endswith("/1"): time.sleep(1)
 if "--deaf" in sys.argv: signal.signal(signal.SIGTERM, signal.SIG_IGN)
 print("loading"); say(status="loading"); say(status="ready")
 for line in sys.stdin:
@@ -170,6 +174,21 @@ def probe_P53_what_never_becomes_ready_again_ends_the_worker():
         equal(p.take("dies").code(), "BATON_CRASHED")
         p.process.send_signal(signal.SIGTERM)
         equal(p.wait(), 0, "a signal ends it while its child is down")
+
+
+@test
+def a_child_that_never_becomes_ready_is_started_again():
+    with Script() as s, tempfile.TemporaryDirectory() as folder:
+        with s.parent("--start-limit", "2s", options=f"--then-hangs {folder}") as p:
+            p.send("dies", {"how": "exit", "code": 0})
+            equal(p.take("dies").code(), "BATON_CRASHED")
+            equal(p.do("next", {"x": 1}).result, {"x": 1}, "by the third child")
+            equal(len(os.listdir(folder)), 3)
+    with Script() as s, tempfile.TemporaryDirectory() as folder:
+        open(f"{folder}/0", "w").close()
+        p = s.parent("--start-limit", "1s", options=f"--then-hangs {folder}", ready=False)
+        equal(p.wait(), 1)
+        assert "--start-limit" in p.status[0]["error"], p.status
 
 
 @test

@@ -1,74 +1,9 @@
 """`baton work --nats` and `baton submit`, with a nats-server of their own: skipped where there is none."""
 import json
-import shutil
-import socket
 
+from natsd import *
 from parent import *
 from sounds import *
-
-
-class Nats:
-    def __init__(self, *options, scheme="nats", user=""):
-        self.options, self.scheme, self.user = options, scheme, user
-
-    def __enter__(self):
-        if not shutil.which("nats-server"):
-            raise Skip("there is no nats-server")
-        done = subprocess.run([PROGRAM, "submit", "--nats", "nats://127.0.0.1:1", "x"], capture_output=True, text=True)
-        if "no NATS" in done.stderr:
-            raise Skip("this build has no libnats")
-        self.folder = tempfile.TemporaryDirectory()
-        with socket.socket() as s:
-            s.bind(("127.0.0.1", 0))
-            self.port = s.getsockname()[1]
-        self.url = f"{self.scheme}://{self.user}127.0.0.1:{self.port}"
-        self.log = open(f"{self.folder.name}/log", "w+")
-        self.process = subprocess.Popen(["nats-server", "-js", "-sd", self.folder.name, "-a", "127.0.0.1", "-p",
-                                         str(self.port), *self.options], stdout=self.log, stderr=self.log)
-        self.workers = []
-
-        def listens():
-            try:
-                socket.create_connection(("127.0.0.1", self.port)).close()
-                return True
-            except ConnectionRefusedError:
-                return False
-        poll(listens, "nats-server listens")
-        return self
-
-    def __exit__(self, kind, value, trace):
-        for w in self.workers:
-            if w.process.poll() is None:
-                w.process.kill()
-                w.process.wait()
-            assert "Sanitizer" not in w.said(), w.said()[-4000:]
-            if kind:
-                print(w.said()[-3000:], file=sys.stderr)
-        self.process.kill()
-        self.process.wait()
-        self.log.close()
-        self.folder.cleanup()
-
-    def worker(self, *options, ready=True):
-        w = Parent("--nats", self.url, *options, read=False)
-        self.workers.append(w)
-        if ready:
-            poll(lambda: "ready for tasks" in w.said() or w.process.poll() is not None, "a worker")
-            assert w.process.poll() is None, w.said()
-        return w
-
-    def submit(self, *words):
-        return subprocess.Popen([PROGRAM, "submit", "--nats", self.url, *words], stdout=subprocess.PIPE,
-                                stderr=subprocess.PIPE, text=True)
-
-    def take(self, *words):
-        p = self.submit(*words)
-        out, err = p.communicate(timeout=BOUND)
-        return p.returncode, out, err
-
-    def lines(self, *words):
-        code, out, err = self.take("--lines", *words)
-        return code, [json.loads(line) for line in out.splitlines()]
 
 
 def rest(p):
@@ -78,16 +13,63 @@ def rest(p):
     return out, err
 
 
-MODEL = "fake:len=40,step_us=1000"
-
-
-def words_of(i, **more):
-    return "--payload", json.dumps(complete(f"caller {i}", **more))
-
-
 def lone(n, model=MODEL, **more):
     with Parent("-m", model) as p:
         return [p.do("t", complete(f"caller {i}", **more)).text() for i in range(n)]
+
+
+@test
+def a_client_hears_that_its_task_is_gone_without_an_outcome():
+    with Nats() as n:
+        p = n.submit("--wait", "never", *words_of(0))
+        c = n.client()
+        poll(lambda: "state" in c.ask("$JS.API.STREAM.INFO.BATON_TASKS_default") and c.kept("BATON_TASKS_default"), "a task")
+        c.ask("$JS.API.STREAM.PURGE.BATON_TASKS_default")
+        out, err = p.communicate(timeout=BOUND)
+        equal((p.returncode, out), (1, ""), err)
+        assert "outcome was lost" in err, err
+
+
+@test
+def a_server_that_comes_back_costs_nobody_an_outcome():
+    model = "fake:len=3000,step_us=1000"
+    expected = lone(1, model)[0]
+    with Nats() as n:
+        n.worker("-m", model, "--nats-ack-wait", "1s")
+        p = n.submit("--lines", *words_of(0))
+        equal(json.loads(p.stdout.readline())["event"], "started")
+        n.restart()
+        out, err = rest(p)
+        lines = [json.loads(line) for line in out.splitlines()]
+        done = [e for e in lines if e["event"] == "done"]
+        if p.returncode == 0:
+            equal((len(done), done[0]["result"]["choices"][0]["text"]), (1, expected), err)
+        else:  # told while the client was not back yet
+            assert "outcome was lost" in err, err
+
+
+class failing:
+    """A command whose tasks end as their payload says."""
+
+    def __enter__(self):
+        self.file = tempfile.NamedTemporaryFile("w", suffix=".py")
+        self.file.write(FAILING)
+        self.file.flush()
+        return f"'{sys.executable}' {self.file.name}"
+
+    def __exit__(self, *_):
+        self.file.close()
+
+
+FAILING = """
+import json, sys
+print('{"status":"ready"}', flush=True)
+for line in sys.stdin:
+    t = json.loads(line)
+    how = t["payload"]["how"]
+    if how == "exit": sys.exit(1)
+    print(json.dumps({"task_id": t["task_id"], "error": how == "fail" and "as asked" or None, "retry": True}), flush=True)
+"""
 
 
 @test
@@ -183,20 +165,88 @@ def a_worker_that_stops_hands_its_tasks_on():
 
 
 @test
-def what_fails_again_and_again_is_given_up_and_kept():
-    script = ("import json,sys\nprint('{\"status\":\"ready\"}',flush=True)\nfor line in sys.stdin:\n"
-              "  t=json.loads(line); how=t['payload']['how']\n"
-              "  if how=='exit': sys.exit(1)\n"
-              "  print(json.dumps({'task_id':t['task_id'],'error':'as asked','retry':True}),flush=True)\n")
+def probe_P52_a_message_that_is_no_task_has_an_outcome_and_keeps_no_place():
+    with Nats() as n:
+        n.worker("-m", MODEL)
+        c = n.client()
+        for payload in (b"", b"no json", b'{},"task_id":"1"', b'{},"task_id":"99"', b'{}}\n{"task_id":"1"', b"{} {}", b'"\xff"',
+                        b'{"kind":"chat"', b"\0", b'{"kind":"dance"}', b"[" * 600 + b"]" * 600):
+            c.submit(payload)
+            done = c.outcome()
+            assert done["error"].startswith("BATON_INVALID: ") and done["result"] is None, (payload, done)
+        equal(n.take(*words_of(0))[0], 0, "the worker has its place")
+        poll(lambda: c.kept("BATON_TASKS_default") == 0, "an empty stream")
+        equal(c.kept("BATON_DEAD"), 0, "bad input is nobody's loss")
+
+
+@test
+def a_task_longer_than_the_wait_for_signs_of_life_is_done_once():
+    with Nats() as n:
+        options = ("-m", "fake:len=1500,step_us=1000", "--ctx", "4000", "--nats-ack-wait", "300ms")
+        n.worker(*options), n.worker(*options)
+        code, lines = n.lines(*words_of(0))
+        equal((code, {e["attempt"] for e in lines}), (0, {0}))
+        equal(len([e for e in lines if e["event"] == "started"]), 1)
+
+
+@test
+def probe_P52_an_answer_longer_than_a_message_is_told():
     with Nats() as n, tempfile.NamedTemporaryFile("w", suffix=".py") as file:
-        file.write(script)
+        file.write("import json,sys\nprint('{\"status\":\"ready\"}',flush=True)\nfor line in sys.stdin:\n  t=json.loads(line)\n"
+                   "  print(json.dumps({'task_id':t['task_id'],'result':'x'*t['payload']}),flush=True)\n")
         file.flush()
-        n.worker("--exec", f"'{sys.executable}' {file.name}", "--nats-max-deliver", "2")
+        n.worker("--exec", f"'{sys.executable}' {file.name}")
+        equal(n.take("--payload", str(2 << 20)), (1, "", "baton submit: BATON_TOO_LONG: the answer is longer than a message "
+                                                  "of this NATS server may be\n"))
+        equal(n.lines("--payload", str(1000 << 10))[1][-1]["result"], "x" * (1000 << 10))
+        equal(n.client().kept("BATON_TASKS_default"), 0)
+
+
+@test
+def a_task_that_kills_its_workers_is_given_up_and_kept():
+    payload = json.loads(words_of(0)[1])
+    with Nats() as n:
+        options = ("-m", "fake:len=100000,step_us=500,ctx_train=200000", "--ctx", "20000", "--nats-ack-wait", "500ms",
+                   "--nats-max-deliver", "1")
+        first = n.worker(*options)
+        p = n.submit("--lines", *words_of(0, max_tokens=12000))
+        equal(json.loads(p.stdout.readline())["event"], "started")
+        first.process.kill()
+        first.process.wait()
+        n.worker(*options)
+        out, err = rest(p)
+        last = json.loads(out.splitlines()[-1])
+        equal((p.returncode, last["event"], last["attempt"]), (1, "done", 1), err)
+        assert "begun as often as it may be" in last["error"], last
+        dead = n.client().dead()
+        equal((dead["attempts"], dead["error"], dead["payload"]), (2, last["error"], {**payload, "max_tokens": 12000}))
+        equal(n.client().kept("BATON_TASKS_default"), 0)
+
+
+@test
+def probe_P52_a_task_too_large_to_be_kept_with_its_error_stays_where_it_is():
+    with Nats() as n, failing() as command:
+        n.worker("--exec", command, "--nats-max-deliver", "1", "--nats-ack-wait", "300ms")
+        c, other = n.client(), n.client()
+        c.submit(json.dumps({"how": "fail", "pad": "x" * 1048510}).encode())
+        assert "as asked" in c.outcome()["error"]
+        equal(n.take("--payload", '{"how":"well"}')[0], 0, "the worker goes on")
+        poll(lambda: "begun as often as it may be" in c.outcome()["error"], "its last delivery")
+        equal((other.kept("BATON_DEAD"), other.kept("BATON_TASKS_default")), (0, 1))
+
+
+@test
+def what_fails_again_and_again_is_given_up_and_kept():
+    with Nats() as n, failing() as command:
+        n.worker("--exec", command, "--nats-max-deliver", "2")
         for how, text in (("fail", "as asked"), ("exit", "BATON_CRASHED")):
             code, lines = n.lines("--payload", json.dumps({"how": how}))
             equal((code, [(e["event"], e["attempt"]) for e in lines if e["event"] != "started"]),
                   (1, [("again", 0), ("done", 1)]))
             assert text in lines[-1]["error"], lines
+            dead = n.client().dead()
+            equal((dead["attempts"], dead["error"], dead["payload"]), (2, lines[-1]["error"], {"how": how}))
+        poll(lambda: n.client().kept("BATON_TASKS_default") == 0, "an empty stream")
 
 
 @test
@@ -205,30 +255,17 @@ def a_worker_that_cannot_be_says_so():
         w = n.worker("-m", "fake:load_fail=1", ready=False)
         equal(w.process.wait(BOUND), 1)
         assert "load_fail" in w.said(), w.said()
-        w = n.worker("-m", MODEL, "--nats-name", "a.b", ready=False)
+        for options in (("--nats-name", "a.b"), ("--mode", "one_shot")):
+            w = n.worker("-m", MODEL, *options, ready=False)
+            equal(w.process.wait(BOUND), 2)
+            assert options[1] in w.said(), w.said()
+    for options in (("--nats-name", "a"), ("--nats-creds", "a"), ("--nats-max-deliver", "3")):
+        w = Parent("-m", MODEL, *options, read=False)
         equal(w.process.wait(BOUND), 2)
+        assert "--nats is missing" in w.said(), w.said()
     code, out, err = n.take("x")
     equal(code, 1)
     assert "no connection to NATS" in err, err
-
-
-@test
-def a_token_and_tls():
-    with Nats("--auth", "secret", user="secret@") as n:
-        n.worker("-m", MODEL)
-        equal(n.take(*words_of(0))[0], 0)
-        n.url = n.url.replace("secret", "wrong")
-        equal(n.take(*words_of(0))[0], 1)
-    if not shutil.which("openssl"):
-        raise Skip("there is no openssl")
-    with tempfile.TemporaryDirectory() as d:
-        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
-                        "-keyout", f"{d}/key", "-out", f"{d}/cert", "-days", "2", "-subj", "/CN=localhost", "-addext",
-                        "subjectAltName=IP:127.0.0.1"], check=True, capture_output=True)
-        with Nats("--tls", "--tlscert", f"{d}/cert", "--tlskey", f"{d}/key") as n:
-            n.worker("-m", MODEL, "--nats-ca", f"{d}/cert")
-            equal(n.take("--nats-ca", f"{d}/cert", *words_of(0))[0], 0)
-            equal(n.take(*words_of(0))[0], 1, "whom it does not trust it does not speak to")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import fnmatch
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -30,6 +31,16 @@ def test(function):
 
 class Skip(Exception):
     pass
+
+
+def tool(name, other=None):
+    """The path of a program that a test starts: this machine's, or one that `tools/deps --test` has brought."""
+    brought = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../.deps/tools")
+    path = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", brought])
+    found = shutil.which(name, path=path) or other and shutil.which(other, path=path)
+    if not found:
+        raise Skip(f"there is no {name} (tools/deps --test says why)")
+    return found
 
 
 def main():
@@ -120,6 +131,7 @@ class Parent:
                                         env={**os.environ, **(environment or {})})
         self.answers, self.order, self.unknown, self.logs, self.dropped, self.status = {}, [], [], [], [], []
         self.pending, self.stopped = set(), False
+        self.story = []  # what was told, in order: ("token", task), ("answer", task)
         self.lock = threading.Lock()
         self.reader = None
         if read:
@@ -159,9 +171,11 @@ class Parent:
                 self.dropped.append(line)
             elif task_id == "":
                 self.logs.append(message)
+                self.story.append((message.get("event"), message.get("task")))
             elif task_id in self.pending:
                 self.pending.remove(task_id)
                 self.order.append(task_id)
+                self.story.append(("answer", task_id))
                 self.answers[task_id] = Answer(own.get("result"), own.get("error"), own.get("retry"))
             else:
                 self.unknown.append(message)

@@ -1,14 +1,11 @@
 """The real runqy-worker over Redis, with `baton work` as its child. Skipped, with a word why, where one of them is not
-to be had: $BATON_RUNQY_WORKER is the worker's executable (`go build ./cmd/worker` in a checkout of it; docs/work.md), or
-runqy-worker in the path."""
+to be had: `tools/deps --test` brings them; $BATON_RUNQY_WORKER is another worker's executable."""
 import http.server
 import json
-import shutil
 import socket
 
 from parent import *
 
-WORKER = os.environ.get("BATON_RUNQY_WORKER") or shutil.which("runqy-worker")
 QUEUE = "inference"
 SUB = f"{QUEUE}.default"
 
@@ -16,20 +13,27 @@ SUB = f"{QUEUE}.default"
 class Redis:
     """A server of its own on a free port, and as much of a client as is needed."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, program):
+        poll(lambda: self.start(folder, program), "redis-server listens")
+
+    def start(self, folder, program):
+        """False: somebody else has taken the port."""
         with socket.socket() as s:
             s.bind(("127.0.0.1", 0))
             self.port = s.getsockname()[1]
         self.process = subprocess.Popen(["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--save", "",
-                                         "--dir", folder], stdout=subprocess.DEVNULL)
+                                         "--dir", folder], executable=program, stdout=subprocess.DEVNULL)
 
         def connect():
             try:
-                return socket.create_connection(("127.0.0.1", self.port), timeout=BOUND)
+                return self.process.poll() is not None or socket.create_connection(("127.0.0.1", self.port), timeout=BOUND)
             except ConnectionRefusedError:
                 return None
         self.socket = poll(connect, "redis-server listens")
+        if self.socket is True:
+            return False
         self.file = self.socket.makefile("rb")
+        return f"process_id:{self.process.pid}\r" in self("INFO", "server")
 
     def reply(self):
         line = self.file.readline()
@@ -70,11 +74,9 @@ class Runqy:
     """redis-server, what answers /worker/register, a git repository with nothing in it, and the worker."""
 
     def __init__(self, startup, mode="long_running", concurrency=3):
-        if not WORKER:
-            raise Skip("there is no runqy-worker: set BATON_RUNQY_WORKER")
-        for tool in ("redis-server", "git"):
-            if not shutil.which(tool):
-                raise Skip(f"there is no {tool}")
+        self.worker = os.environ.get("BATON_RUNQY_WORKER") or tool("runqy-worker")
+        self.server = tool("redis-server", "redis-check-rdb")  # one program, which looks at its name
+        tool("git")
         self.startup, self.mode, self.concurrency = startup, mode, concurrency
 
     def register(self):
@@ -100,7 +102,7 @@ class Runqy:
     def __enter__(self):
         self.temporary = tempfile.TemporaryDirectory()
         self.folder = self.temporary.name
-        self.redis = Redis(self.folder)
+        self.redis = Redis(self.folder, self.server)
         self.register()
         git = ["git", "-C", f"{self.folder}/repository", "-c", "user.name=t", "-c", "user.email=t@localhost"]
         subprocess.run(["git", "init", "-q", "-b", "main", f"{self.folder}/repository"], check=True)
@@ -110,7 +112,7 @@ class Runqy:
                     f"worker:\n  queues: [{QUEUE}]\n  concurrency: {self.concurrency}\n  shutdown_timeout: 1s\n"
                     f"deployment:\n  dir: {self.folder}/deployment\n")
         self.log = open(f"{self.folder}/log", "w+")
-        self.process = subprocess.Popen([WORKER, "-config", f"{self.folder}/config.yml"], stdout=self.log,
+        self.process = subprocess.Popen([self.worker, "-config", f"{self.folder}/config.yml"], stdout=self.log,
                                         stderr=self.log, cwd=self.folder)
         return self
 

@@ -194,6 +194,84 @@ def a_cancel_and_a_time_limit_end_what_is_heard():
         heard(p)
 
 
+LONG_TASK = "fake:len=1000000,step_us=300,ctx_train=2000000"
+
+
+class Both:
+    """A worker that hears, and writes beside it: a task that runs on is there, to see it go on."""
+
+    def __init__(self, *options, ear="fake:"):
+        self.file = tempfile.NamedTemporaryFile("w", suffix=".ini")
+        self.file.write(f"[model ear]\nfile = {ear}\nkind = speech\n[model text]\nfile = {LONG_TASK}\nctx = 500000\n")
+        self.file.flush()
+        self.parent = Parent("--config", self.file.name, "--events", "all", *options)
+
+    def __enter__(self):
+        p = self.parent
+        p.send("beside", complete())
+        poll(lambda: p.events("token", "beside"), "a token")
+        return p
+
+    def __exit__(self, kind, value, trace):
+        self.parent.cancel("beside")
+        if not kind:
+            equal(self.parent.take("beside").code(), "BATON_CANCELLED")
+        self.parent.__exit__(kind, value, trace)
+
+
+def long_audio(seconds=30 if SANITIZER else 240, cut=0):
+    file = wav(sound(1) * seconds)
+    return transcribe(file[:len(file) - cut])
+
+
+@test
+def probe_P07_a_large_audio_is_read_beside_the_other_tasks():
+    large = long_audio(cut=100)
+    with Both("--workers", "3") as p:
+        between = 0
+        for i in range(4):
+            a = p.do(f"large{i}", large)
+            equal(a.code(), "BATON_INVALID")
+            with p.lock:
+                story = p.story[p.story.index(("started", f"large{i}")):]
+            between += story[:story.index(("answer", f"large{i}"))].count(("token", "beside"))
+        assert between > 0, "no token of the neighbour while four large audios were read"
+
+
+@test
+def probe_P20_what_waits_to_be_read_is_cancelled_at_once():
+    large = long_audio()
+    with Both("--workers", "9", ear=f"fake:window_us={100000 if SANITIZER else 5000}") as p:
+        ids = [f"t{i}" for i in range(6)]
+        for i in ids:
+            p.send(i, large)
+        p.send("short", transcribe())
+        for i in ids[1:]:
+            p.cancel(i)
+        for i in ids[1:]:
+            equal(p.take(i).code(), "BATON_CANCELLED")
+        short = p.take("short").result["text"]
+        equal(p.take("t0").error, None)
+        p.send("same", large)
+        p.send("same", transcribe(), retry_count=1)
+        equal(p.take("same").result["text"], short, "the newer attempt")
+
+
+@test
+def probe_P53_a_signal_while_audios_are_read_ends_in_time():
+    large = long_audio()
+    with Parent(*EAR, "--workers", "6", "--drain", "0ms") as p:
+        for i in range(6):
+            p.send(f"t{i}", large)
+        p.send("late", {"kind": "dance"})
+        p.take("late")  # all lines were read
+        p.terminate()
+        for i in range(6):
+            a = p.take(f"t{i}")
+            assert a.error is None or (a.code(), a.retry) == ("BATON_CLOSED", True), a
+        equal(p.wait(), 0)
+
+
 @test
 def a_kind_without_a_file_is_refused():
     p = Parent("--kind", "speech", read=False)

@@ -7,11 +7,6 @@ SLOW = "fake:len=30,step_us=2000,abort_on_overlap=1"
 FAST = "fake:len=12,abort_on_overlap=1"
 
 
-def order_of_work(p):
-    """What happened, in order: ("started", id), ("token", id), ("answer", id)."""
-    return [(e["event"], e["task"]) for e in p.logs]
-
-
 def overlaps(p, ids):
     """Pairs of neighbouring tokens that belong to different tasks, beyond one such pair per change of task."""
     tokens = [e["task"] for e in p.events("token") if e["task"] in ids]
