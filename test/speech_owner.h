@@ -264,11 +264,17 @@ static inline void probe_P26_an_owner_closed_between_queue_and_slot(void **state
 #define SPEECH_OWNERS                                                                                                  \
     cmocka_unit_test(owners_hear_what_a_caller_does), cmocka_unit_test(what_owners_cannot_do_is_said),                 \
         cmocka_unit_test(callbacks_run_beside_an_owner), cmocka_unit_test(probe_P02_many_wait_for_an_owner),           \
-        cmocka_unit_test(probe_P08_an_owner_gives_each_what_it_asked_for),                                             \
+        cmocka_unit_test(probe_P40_a_killed_owner)
+
+/* These need a long sound. */
+#define SPEECH_OWNER_PROBES                                                                                            \
+    cmocka_unit_test(probe_P08_an_owner_gives_each_what_it_asked_for),                                                 \
         cmocka_unit_test(probe_P09_an_event_loop_waits_for_two_streams),                                               \
+        cmocka_unit_test(probe_P13_a_reader_that_stops_reading_is_cancelled),                                          \
+        cmocka_unit_test(probe_P16_characters_arrive_whole_in_segments),                                               \
         cmocka_unit_test(probe_P22_who_asked_an_owner_goes_away),                                                      \
         cmocka_unit_test(probe_P22_the_front_of_a_hearing_owner_dies),                                                 \
-        cmocka_unit_test(probe_P26_an_owner_closed_between_queue_and_slot), SPEECH_OWNER_PROBES,                       \
-        cmocka_unit_test(probe_P40_a_killed_owner)
+        cmocka_unit_test(probe_P26_an_owner_closed_between_queue_and_slot),                                            \
+        cmocka_unit_test(probe_P61_too_long_a_prompt_is_refused_up_front)
 
 #endif
