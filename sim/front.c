@@ -94,7 +94,8 @@ static void draw_client(struct world *w, struct client *c) {
     c->flow = 1 + world_draw(w, 3);
     c->limits = (struct bt_limits){world_chance(w, 90) ? BT_WAIT : BT_REFUSE, (int)world_draw(w, 3),
                                    world_chance(w, 20) ? (int64_t)world_draw(w, 5000) : -1,
-                                   world_chance(w, 20) ? (int64_t)world_draw(w, 60000) : -1, -1};
+                                   world_chance(w, 20) ? (int64_t)world_draw(w, 60000) : -1,
+                                   world_chance(w, 10) ? (int64_t)world_draw(w, 20000) : -1};
     c->length = (int32_t)world_draw(w, 40);
     c->max_tokens = world_chance(w, 50) ? -1 : (int32_t)world_draw(w, 40);
     c->slow = world_chance(w, 15);
@@ -299,7 +300,9 @@ static void judge(struct world *w, int i) {
     baton_status st = c->outcome.status;
     world_say(w, "request %d: %s, %zu bytes, guilty: %d, vice %d at %d, %s", i, baton_status_name(st), c->len, guilty,
               c->vice, c->vice_at, c->why);
-    bool excused = (st == BATON_CANCELLED && c->cancelled) || (st == BATON_RUN_TIMEOUT && c->limits.run_ms >= 0) ||
+    bool unread = c->limits.idle_ms >= 0 && strstr(c->why, "nobody read its stream") != NULL;
+    bool excused = (st == BATON_CANCELLED && (c->cancelled || unread)) ||
+                   (st == BATON_RUN_TIMEOUT && c->limits.run_ms >= 0) ||
                    (st == BATON_QUEUE_TIMEOUT && c->limits.queue_ms >= 0);
     if (excused)
         return;

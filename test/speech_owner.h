@@ -3,11 +3,10 @@
 #ifndef BT_SPEECH_OWNER_H
 #define BT_SPEECH_OWNER_H
 
+#include "orphans.h"
 #include "speech_probes.h"
 
-#include <fcntl.h>
 #include <signal.h>
-#include <sys/wait.h>
 
 /* It is gone, and reaped, when this returns: what is asked after it goes to the next one. */
 static inline void kill_the_owner(void) {
@@ -251,26 +250,9 @@ static inline void host_of_a_long_hearing(int told) {
 
 static inline void probe_P22_the_front_of_a_hearing_owner_dies(void **state) {
     (void)state;
-    int told[2], status;
-    pid_t owner;
-    assert_int_equal(prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), 0); /* whoever is left becomes this process's child */
-    assert_int_equal(pipe2(told, O_CLOEXEC), 0);
-    pid_t host = fork();
-    if (host == 0) {
-        host_of_a_long_hearing(told[1]);
-        _exit(1);
-    }
-    close(told[1]);
-    assert_int_equal(read(told[0], &owner, sizeof owner), sizeof owner);
-    assert_int_equal(kill(host, SIGKILL), 0);
-    assert_int_equal(waitpid(host, &status, 0), host);
-    alarm(20); /* one that does not end would be waited for for ever */
-    assert_int_equal(waitpid(-1, &status, 0), owner);
-    alarm(0);
-    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
-    assert_int_equal(waitpid(-1, &status, 0), -1);
-    close(told[0]);
-    prctl(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0);
+    pid_t owner = host_killed(host_of_a_long_hearing);
+    assert_int_equal(orphan_ended(), owner);
+    no_orphans();
 }
 
 static inline void probe_P26_an_owner_closed_between_queue_and_slot(void **state) {
@@ -282,11 +264,17 @@ static inline void probe_P26_an_owner_closed_between_queue_and_slot(void **state
 #define SPEECH_OWNERS                                                                                                  \
     cmocka_unit_test(owners_hear_what_a_caller_does), cmocka_unit_test(what_owners_cannot_do_is_said),                 \
         cmocka_unit_test(callbacks_run_beside_an_owner), cmocka_unit_test(probe_P02_many_wait_for_an_owner),           \
-        cmocka_unit_test(probe_P08_an_owner_gives_each_what_it_asked_for),                                             \
+        cmocka_unit_test(probe_P40_a_killed_owner)
+
+/* These need a long sound. */
+#define SPEECH_OWNER_PROBES                                                                                            \
+    cmocka_unit_test(probe_P08_an_owner_gives_each_what_it_asked_for),                                                 \
         cmocka_unit_test(probe_P09_an_event_loop_waits_for_two_streams),                                               \
+        cmocka_unit_test(probe_P13_a_reader_that_stops_reading_is_cancelled),                                          \
+        cmocka_unit_test(probe_P16_characters_arrive_whole_in_segments),                                               \
         cmocka_unit_test(probe_P22_who_asked_an_owner_goes_away),                                                      \
         cmocka_unit_test(probe_P22_the_front_of_a_hearing_owner_dies),                                                 \
-        cmocka_unit_test(probe_P26_an_owner_closed_between_queue_and_slot), SPEECH_OWNER_PROBES,                       \
-        cmocka_unit_test(probe_P40_a_killed_owner)
+        cmocka_unit_test(probe_P26_an_owner_closed_between_queue_and_slot),                                            \
+        cmocka_unit_test(probe_P61_too_long_a_prompt_is_refused_up_front)
 
 #endif

@@ -6,14 +6,14 @@
  * State: the process-wide counters and the hook. */
 #include "native/fake_whisper.h"
 
-#include "native/device.h"
-
 #include <errno.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+
+#include "native/device.h"
 
 /* One X-macro over the knobs: name, default, what it does. */
 #define BT_FAKE_WHISPER_KNOBS(X)                                                                                       \
@@ -158,38 +158,33 @@ static bool begins_a_character(int32_t id) {
 /* After the first half of a character comes its second one, and there alone. */
 static int32_t next_word(int32_t last, uint64_t draw) {
     int32_t id = (int32_t)(draw % BT_FAKE_WHISPER_END);
-    if (begins_a_character(last))
-        return last + 1;
-    return id % SPLIT_EVERY == 1 ? id + 1 : id;
+    return begins_a_character(last) ? last + 1 : id % SPLIT_EVERY == 1 ? id + 1 : id;
 }
 
 /* One block holds what a segment points to: its tokens, their texts, then its own. */
 static bool copy_segment(struct run *r, int64_t t0_ms, int64_t t1_ms, int n, struct bt_whisper_segment *out) {
-    struct bt_buf bytes = BT_BUF_INIT, whole = BT_BUF_INIT;
+    struct bt_buf whole = BT_BUF_INIT;
+    char bytes[TOKENS_MAX * PIECE_MAX];
     int32_t ids[TOKENS_MAX];
-    for (int i = 0; i < n; i++) {
+    for (int i = 0, len = 0; i < n; i++) {
         r->s->word = ids[i] = next_word(r->s->word, mix(r->s->heard, (uint64_t)i));
-        bt_buf_adds(&bytes, r->m->pieces[ids[i]]);
+        len += snprintf(bytes + len, PIECE_MAX, "%s", r->m->pieces[ids[i]]);
     }
-    bt_buf_add(&bytes, "", 1);
-    bt_whisper_whole(&r->cut, bytes.failed ? "" : (const char *)bytes.data, &whole);
-    struct bt_whisper_token *tokens =
-        bytes.failed || whole.failed ? NULL : malloc((size_t)n * (sizeof *tokens + (size_t)PIECE_MAX) + whole.len);
-    bt_buf_free(&bytes);
-    if (!tokens) {
+    bt_whisper_whole(&r->cut, bytes, &whole);
+    struct bt_whisper_token *tokens = malloc((size_t)n * (sizeof *tokens + (size_t)PIECE_MAX) + whole.len);
+    if (!tokens || whole.failed) {
+        free(tokens);
         bt_buf_free(&whole);
         return false;
     }
     char *at = (char *)(tokens + n);
     for (int i = 0; i < n; i++) {
-        uint64_t h = mix(r->s->heard, (uint64_t)i);
-        int32_t id = ids[i];
         bool timed = r->p->token_timestamps;
-        tokens[i] = (struct bt_whisper_token){.id = id,
-                                              .p = (float)((h >> 40) + 1) / (1 << 25),
+        tokens[i] = (struct bt_whisper_token){.id = ids[i],
+                                              .p = (float)((mix(r->s->heard, (uint64_t)i) >> 40) + 1) / (1 << 25),
                                               .t0_ms = timed ? t0_ms + (t1_ms - t0_ms) * i / n : -1,
                                               .t1_ms = timed ? t0_ms + (t1_ms - t0_ms) * (i + 1) / n : -1,
-                                              .text = bt_whisper_put_text(&at, r->m->pieces[id])};
+                                              .text = bt_whisper_put_text(&at, r->m->pieces[ids[i]])};
     }
     *out = (struct bt_whisper_segment){.t0_ms = t0_ms,
                                        .t1_ms = t1_ms,
@@ -228,8 +223,7 @@ static baton_status hear_window(struct run *r, const float *samples, size_t n, i
     baton_status status = BATON_OK;
     counters.windows++;
     spend(r->m->window_us);
-    uint64_t before = r->s->heard;
-    r->s->heard = mix(before, hash_floats(samples, n));
+    r->s->heard = mix(r->s->heard, hash_floats(samples, n));
     for (int64_t i = 0; i < segments && !status && !r->result->more; i++) {
         status = hear_segment(r, t0_ms + ms * i / segments, t0_ms + ms * (i + 1) / segments, err);
         r->s->heard = mix(r->s->heard, (uint64_t)i);

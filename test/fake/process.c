@@ -2,9 +2,9 @@
  * of one whose front is gone. The self-test takes decodes 1 to 10: faults are set to come after it. */
 #include "child_util.h"
 #include "frontrun.h"
+#include "orphans.h"
 
 #include <signal.h>
-#include <sys/prctl.h>
 
 #include "ipc/spawn_program.h"
 
@@ -406,29 +406,12 @@ static void host_with_a_hung_owner(int told) {
 
 static void probe_P45_a_killed_front_leaves_nothing_running(void **state) {
     (void)state;
-    int told[2], status;
-    pid_t lingers, owner;
-    assert_int_equal(prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), 0); /* whoever is left becomes this process's child */
-    assert_int_equal(pipe2(told, O_CLOEXEC), 0);
-    pid_t host = fork();
-    if (host == 0) {
-        host_with_a_hung_owner(told[1]);
-        _exit(1);
-    }
-    close(told[1]);
-    assert_int_equal(read(told[0], &lingers, sizeof lingers), sizeof lingers);
-    assert_int_equal(kill(host, SIGKILL), 0);
-    assert_int_equal(waitpid(host, &status, 0), host);
-    alarm(20); /* one that does not end would be waited for for ever */
-    owner = waitpid(-1, &status, 0);
-    assert_int_not_equal(owner, lingers);
-    assert_true(owner > 0 && WIFEXITED(status) && WEXITSTATUS(status) == 0);
-    alarm(0);
+    int status;
+    pid_t lingers = host_killed(host_with_a_hung_owner);
+    assert_int_not_equal(orphan_ended(), lingers);
     assert_int_equal(kill(lingers, SIGKILL), 0);
     assert_int_equal(waitpid(-1, &status, 0), lingers);
-    assert_int_equal(waitpid(-1, &status, 0), -1);
-    close(told[0]);
-    prctl(PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0);
+    no_orphans();
 }
 
 int main(int argc, char **argv) {

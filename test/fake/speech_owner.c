@@ -184,6 +184,7 @@ static int tear_down(void **state) {
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         SPEECH_OWNERS,
+        SPEECH_OWNER_PROBES,
         cmocka_unit_test(probe_P21_a_call_that_hangs_at_its_owner_is_ended),
         cmocka_unit_test(probe_P22_a_hearing_owner_hears_that_its_front_is_gone),
         cmocka_unit_test(probe_P42_a_transcription_that_kills_its_owner),

@@ -12,7 +12,7 @@ static int set_up(void **state) {
     on.long_seconds = 160;
     on.rounds = 8;
     on.opens = 1000;
-    on.many = 150;
+    on.many = 100;
     on.run_ms = 900;
     make_sounds();
     return 0;
