@@ -167,7 +167,7 @@ void bt_reply_line_parse(struct bt_text line, struct bt_reply_line *r) {
     struct bt_text key = {0}, value, status = {0}, id = {0};
     enum bt_json_step step;
     bool null_error = true;
-    *r = (struct bt_reply_line){.sound = true};
+    *r = (struct bt_reply_line){.sound = true, .result = NULL_VALUE};
     bt_json_start(&j, line);
     if (!bt_utf8_valid(line.data, line.len) || !bt_json_open(&j))
         return;
@@ -178,10 +178,14 @@ void bt_reply_line_parse(struct bt_text line, struct bt_reply_line *r) {
         else if (key_is(key, "status"))
             status = value;
         else if (key_is(key, "error")) {
-            null_error = null;
-            r->error = bt_json_is_string(value) ? value : (struct bt_text){0};
-        } else if (key_is(key, "retry") && !null && value.data[0] != 't' && value.data[0] != 'f')
-            r->sound = false;
+            null_error = null || (bt_json_is_string(value) && value.len == 2); /* "" is none, as in Go */
+            r->error = bt_json_is_string(value) && value.len > 2 ? value : (struct bt_text){0};
+        } else if (key_is(key, "result")) {
+            r->result = value;
+        } else if (key_is(key, "retry")) {
+            r->retry = value.data[0] == 't';
+            r->sound &= null || r->retry || value.data[0] == 'f';
+        }
     }
     if (step != BT_JSON_END || !bt_json_over(&j))
         return;

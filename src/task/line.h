@@ -56,6 +56,8 @@ struct bt_reply_line {
     enum bt_reply_kind kind; /* NOISE: no JSON object; LOG: one without an id */
     struct bt_text id;       /* ANSWER */
     struct bt_text error;    /* ANSWER, ERROR: a string as it stands there, or len 0 */
+    struct bt_text result;   /* ANSWER: any value; "null" where there is none */
+    bool retry;              /* ANSWER */
     bool sound;              /* ANSWER: error and retry are of the types that the parent takes */
 };
 void bt_reply_line_parse(struct bt_text line, struct bt_reply_line *r);

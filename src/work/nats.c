@@ -24,7 +24,7 @@
 #include "work/child.h"
 #include "work/nats_conn.h"
 
-enum { FETCH_MS = 400, NAK_MS = 1000, NAK_MAX_MS = 60000, LEAVE_MS = 1500 };
+enum { FETCH_MS = 400, NAK_MS = 1000, NAK_MAX_MS = 60000, LEAVE_MS = 1500, REPLY_MAX = 1000 };
 
 struct task {
     struct bt_list link;
@@ -190,22 +190,21 @@ static struct task *find(struct bt_nats_worker *w, struct bt_text id) {
     return NULL;
 }
 
-static void take_answer(struct bt_nats_worker *w, struct bt_text line, const struct bt_reply_line *r) {
+static void take_answer(struct bt_nats_worker *w, const struct bt_reply_line *r) {
     struct task *t = find(w, r->id);
-    struct bt_text retry = bt_json_find(line, "retry"), result = bt_json_find(line, "result");
     if (!t)
         return;
     if (r->error.len > 0) {
-        failed(w, t, r->error, retry.len > 0 && retry.data[0] == 't');
+        failed(w, t, r->error, r->retry);
         return;
     }
-    if (result.len + 256 > (size_t)natsConnection_GetMaxPayload(w->nats.connection) && t->reply) {
+    if (r->result.len + 256 > (size_t)natsConnection_GetMaxPayload(w->nats.connection) && t->reply) {
         static const struct bt_text too_long = {
             "\"BATON_TOO_LONG: the answer is longer than a message of this NATS server may be\"", 80};
         failed(w, t, too_long, false);
         return;
     }
-    tell(w, t, "done", "\"error\":null,\"result\":", result);
+    tell(w, t, "done", "\"error\":null,\"result\":", r->result);
     natsMsg_Ack(t->message, NULL);
     forget(w, t);
 }
@@ -221,7 +220,7 @@ static void take_line(struct bt_nats_worker *w, struct bt_text line) {
     if (r.kind == BT_REPLY_ERROR)
         bt_log(BATON_LOG_ERROR, "the worker is not ready: %.*s", (int)BT_MIN(r.error.len, 500u), r.error.data);
     if (r.kind == BT_REPLY_ANSWER)
-        take_answer(w, line, &r);
+        take_answer(w, &r);
     struct task *t = r.kind == BT_REPLY_LOG ? find(w, bt_json_find(line, "task")) : NULL;
     if (t && t->reply) {
         w->scratch.len = 0;
@@ -236,6 +235,25 @@ static bool is_payload(natsMsg *m) {
     struct bt_text all = {natsMsg_GetData(m), (size_t)natsMsg_GetDataLength(m)}, value;
     bt_json_start(&j, all);
     return bt_utf8_valid(all.data, all.len) && bt_json_value(&j, &value) && bt_json_over(&j);
+}
+
+/* Where its client listens. A subject that is none would cost us the connection; one of the server's own, or of our
+ * queues, would have us do what the client may not. */
+static const char *reply_of(natsMsg *m, const char *id) {
+    static const char *const never[] = {"$", "baton.", "."}; /* begins with */
+    const char *subject = NULL;
+    if (natsMsgHeader_Get(m, BT_NATS_REPLY_HEADER, &subject) != NATS_OK || !subject || !subject[0])
+        return NULL;
+    size_t n = strlen(subject);
+    bool sound = n < REPLY_MAX && !strstr(subject, "..") && subject[n - 1] != '.' && !strpbrk(subject, "*>");
+    for (const char *c = subject; *c && sound; c++)
+        sound = *c > ' ' && *c <= '~';
+    for (size_t i = 0; i < BT_COUNT(never) && sound; i++)
+        sound = strncmp(subject, never[i], strlen(never[i])) != 0;
+    if (!sound)
+        bt_log(BATON_LOG_WARN, "task %s has a " BT_NATS_REPLY_HEADER " to which nothing is sent: expected an inbox",
+               id);
+    return sound ? subject : NULL;
 }
 
 /* A message becomes a task, and its line. One that was delivered too often has killed its workers: it is not tried. */
@@ -254,8 +272,7 @@ static void take_message(struct bt_nats_worker *w, natsMsg *m) {
     t->attempt = (int64_t)meta->NumDelivered - 1;
     t->message = m;
     jsMsgMetaData_Destroy(meta);
-    if (natsMsgHeader_Get(m, BT_NATS_REPLY_HEADER, &t->reply) != NATS_OK)
-        t->reply = NULL;
+    t->reply = reply_of(m, t->id);
     struct task *older = find(w, (struct bt_text){t->id, strlen(t->id)});
     if (older)
         forget(w, older); /* its worker is told by the line below */

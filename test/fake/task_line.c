@@ -260,6 +260,14 @@ static void a_childs_line_is_taken_as_runqy_takes_it(void **state) {
         if (r.kind == BT_REPLY_ANSWER)
             assert_int_equal(r.sound, table[i].sound);
     }
+    bt_reply_line_parse(text("{\"Task_Id\":\"a\",\"RESULT\":[1, 2],\"Error\":\"\",\"RETRY\":true}"), &r);
+    assert_true(r.sound && r.retry && r.error.len == 0);
+    assert_int_equal(r.result.len, 6);
+    assert_memory_equal(r.result.data, "[1, 2]", 6);
+    bt_reply_line_parse(text("{\"task_id\":\"a\",\"error\":\"x\",\"retry\":null}"), &r);
+    assert_true(r.sound && !r.retry);
+    assert_int_equal(r.error.len, 3);
+    assert_memory_equal(r.result.data, "null", 4);
 }
 
 int main(int argc, char **argv) {

@@ -68,6 +68,9 @@ for line in sys.stdin:
     t = json.loads(line)
     how = t["payload"]["how"]
     if how == "exit": sys.exit(1)
+    if how == "case":
+        print(json.dumps({"TASK_ID": t["task_id"], "Result": [1], "Error": "", "Retry": False}), flush=True)
+        continue
     print(json.dumps({"task_id": t["task_id"], "error": how == "fail" and "as asked" or None, "retry": True}), flush=True)
 """
 
@@ -180,6 +183,23 @@ def probe_P52_a_message_that_is_no_task_has_an_outcome_and_keeps_no_place():
 
 
 @test
+def probe_P52_a_reply_that_is_to_go_where_it_must_not_is_not_sent():
+    with Nats() as n, failing() as command:
+        w = n.worker("--exec", command, "--nats-max-deliver", "1")
+        c = n.client()
+        c.submit(b'{"how":"fail"}')
+        c.outcome()
+        for reply in (b"a b c", b"a b", b"x" * 5000, b"$JS.API.STREAM.PURGE.BATON_DEAD", b"baton.tasks.default", b"a.*", b">",
+                      b"a..b", b".a", b"a.", b"a\tb"):
+            c.submit(b'{"how":"well"}', reply=reply)
+        c.submit(b'{"how":"well"}')
+        equal(c.outcome()["error"], None)
+        poll(lambda: c.kept("BATON_TASKS_default") == 0, "the end of all tasks")
+        equal(c.kept("BATON_DEAD"), 1, "the worker's rights are not the client's")
+        equal((w.said().count("Baton-Reply"), w.said().count("lost"), w.process.poll()), (11, 0, None), w.said())
+
+
+@test
 def a_task_longer_than_the_wait_for_signs_of_life_is_done_once():
     with Nats() as n:
         options = ("-m", "fake:len=1500,step_us=1000", "--ctx", "4000", "--nats-ack-wait", "300ms")
@@ -246,6 +266,8 @@ def what_fails_again_and_again_is_given_up_and_kept():
             assert text in lines[-1]["error"], lines
             dead = n.client().dead()
             equal((dead["attempts"], dead["error"], dead["payload"]), (2, lines[-1]["error"], {"how": how}))
+        equal(n.lines("--payload", '{"how":"case"}')[1][-1]["result"], [1], "keys in any case, as runqy reads them")
+        equal(n.lines("--payload", '{"how":"well"}')[1][-1]["result"], None)
         poll(lambda: n.client().kept("BATON_TASKS_default") == 0, "an empty stream")
 
 

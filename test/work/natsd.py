@@ -39,9 +39,9 @@ class Client:
         self.send(b"PUB %s %s %d\r\n%s\r\n" % (subject.encode(), self.inbox, len(data), data))
         return self.next()
 
-    def submit(self, payload, queue="default"):
+    def submit(self, payload, queue="default", reply=None):
         """A task, whatever bytes it is. Its events and its outcome come next."""
-        headers = b"NATS/1.0\r\nBaton-Reply: %s\r\n\r\n" % self.inbox
+        headers = b"NATS/1.0\r\nBaton-Reply: %s\r\n\r\n" % (self.inbox if reply is None else reply)
         self.send(b"HPUB baton.tasks.%s %d %d\r\n%s%s\r\n" % (queue.encode(), len(headers), len(headers) + len(payload),
                                                           headers, payload))
 
