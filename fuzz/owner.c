@@ -212,6 +212,11 @@ static size_t one(struct run *run, const uint8_t *data, size_t size) {
     return head + n;
 }
 
+static void on_line(void *arg, baton_log_level level, const char *line) {
+    (void)arg;
+    FUZZ_ASSERT(level <= BATON_LOG_DEBUG && strpbrk(line, "\n\r\x1b") == NULL);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     static struct run run;
     const struct bt_dispatch_params p = {.contexts = 1,
@@ -225,8 +230,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     memset(&run, 0, sizeof run);
     run.now_ns = BT_NS_PER_S;
     run.mode = size ? data[0] / 4 % MODES : READS;
-    bt_log_set_level(BATON_LOG_ERROR);
-    bt_log_set_handler(NULL, NULL);
+    bt_log_set_handler(on_line, NULL);
     bt_dispatch_init(&run.d, &p, &OPS, &run);
     run.d.contexts[0].out = &run.out;
     bt_dispatch_tick(&run.d);
