@@ -254,4 +254,54 @@ static inline void who_is_there_at_two_faults_is_quarantined(const char *model) 
     crowd_free(&c);
 }
 
+/* Vectors of many texts, as they come from owners of which so many are killed on the way. */
+static inline void vectors_of_killed_owners(struct bt_front *f, int kills, struct answer *a) {
+    enum { TEXTS = 48 };
+    static char texts[TEXTS][32];
+    struct bt_frame_input inputs[TEXTS];
+    struct bt_submit s = {.what = BT_WHAT_EMBED,
+                          .text = {"", 0},
+                          .state = {"", 0},
+                          .inputs = inputs,
+                          .n_inputs = TEXTS,
+                          .normalise = true};
+    const struct bt_handler h = {NULL, answer_done, a, answer_data};
+    size_t since = 0;
+    for (int i = 0; i < TEXTS; i++) {
+        snprintf(texts[i], sizeof texts[i], "the text of number %d", i);
+        inputs[i] = (struct bt_frame_input){{texts[i], strlen(texts[i])}, NULL, 0};
+    }
+    memset(a, 0, sizeof *a);
+    assert_int_equal(bt_front_submit(f, &s, NULL, &h, &a->request, NULL), BATON_OK);
+    while (!a->done) {
+        pid_t pid = 0;
+        bt_front_run_once(f, 1000);
+        if (kills == 0 || a->done || a->text.len == since || owners_alive(&pid, 1) != 1)
+            continue;
+        assert_int_equal(kill(pid, SIGKILL), 0);
+        since = a->text.len;
+        kills--;
+    }
+}
+
+static inline void killed_owners_cost_no_vector(const char *model) {
+    enum { KILLS = 5 };
+    struct bt_front_params p = crash_params(model, 1, 2);
+    struct answer whole, cut;
+    p.context.pooling = BT_POOL_MEAN;
+    struct bt_front *f = crash_open(&p);
+    vectors_of_killed_owners(f, 0, &whole);
+    assert_int_equal(whole.outcome.status, BATON_OK);
+    vectors_of_killed_owners(f, KILLS, &cut);
+    assert_int_equal(cut.outcome.status, BATON_OK);
+    assert_int_equal(cut.done, 1);
+    assert_same_text(&cut.text, &whole.text);
+    assert_true(whole.text.len > 0 && counts_of(f).restarts > 0);
+    print_message("%d restarts, attempt %d\n", (int)counts_of(f).restarts, (int)cut.outcome.attempts);
+    assert_int_equal(counts_of(f).quarantined, 0);
+    bt_front_close(&f);
+    answer_free(&whole);
+    answer_free(&cut);
+}
+
 #endif

@@ -25,6 +25,10 @@ static inline void answer_text(void *arg, const char *text, size_t len) {
     if (!a->slow)
         bt_request_consumed(a->request, 1);
 }
+/* Of a result that is no text. */
+static inline void answer_data(void *arg, const char *bytes, size_t len) {
+    bt_buf_add(&((struct answer *)arg)->text, bytes, len);
+}
 static inline void answer_done(void *arg, const struct bt_outcome *outcome) {
     struct answer *a = arg;
     a->done++;

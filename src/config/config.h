@@ -30,6 +30,7 @@ enum {
 /* Which library runs a model. */
 enum bt_model_kind { BT_MODEL_TEXT, BT_MODEL_SPEECH, BT_MODEL_IMAGE };
 enum { BT_EXACT_ON, BT_EXACT_OFF, BT_EXACT_AUTO };
+enum { BT_RESUME_ON, BT_RESUME_OFF, BT_RESUME_AUTO };
 
 /* What one model is run with. Begin with BT_MODEL_SETTINGS. */
 struct bt_model_settings {
@@ -47,7 +48,7 @@ struct bt_model_settings {
     bool sequential;                    /* one request at a time, whatever asks */
     int owner;                          /* enum bt_owner_kind */
     bool no_sandbox, owner_core;
-    int resume;                      /* 0: on, 1: off */
+    int resume;
     int64_t hang_limit, start_limit; /* ms; < 0: never */
 
     /* bt_model_settings_complete: what `lora` says; points into lora_text, so the struct stays where it is from then */
@@ -57,8 +58,9 @@ struct bt_model_settings {
 };
 #define BT_MODEL_SETTINGS                                                                                              \
     {                                                                                                                  \
-        .exact = BT_EXACT_AUTO, .pooling = BT_POOL_AUTO, .owner = BT_OWNER_PROCESS, .queue = 64,                       \
-        .queue_timeout = 30000, .run_timeout = 600000, .hang_limit = BT_HANG_MS, .start_limit = BT_START_MS            \
+        .exact = BT_EXACT_AUTO, .resume = BT_RESUME_AUTO, .pooling = BT_POOL_AUTO, .owner = BT_OWNER_PROCESS,          \
+        .queue = 64, .queue_timeout = 30000, .run_timeout = 600000, .hang_limit = BT_HANG_MS,                          \
+        .start_limit = BT_START_MS                                                                                     \
     }
 
 /* [serve]. Begin with BT_SERVE_SETTINGS. */

@@ -56,9 +56,10 @@ static const struct bt_option OWNER_OPTIONS[] = {
     {"no-sandbox", 0, BT_OPTION_FLAG, MODEL(no_sandbox),
      .help = "owner processes keep the rights of this one. Gives up:\na hostile model file could then read your files, "
              "use the\nnetwork and end your other processes"},
-    {"resume", 0, BT_OPTION_CHOICE, MODEL(resume), .choices = "on|off",
+    {"resume", 0, BT_OPTION_CHOICE, MODEL(resume), .choices = "on|off|auto",
      .help = "what becomes of requests whose owner process ended: they\ngo on in the next one, token for token where "
-             "--exact is on\n(on), or end as crashed, with the text they had"},
+             "--exact is on\n(on), or end as crashed, with the text they had. auto,\nthe default: on, but off for "
+             "speech, which begins again"},
     {"hang-limit", 0, BT_OPTION_DURATION, MODEL(hang_limit), -1, DAY, .value = "TIME",
      .help = "an owner process that has said nothing for so long is\nkilled and started again (30s; 3s at least), or "
              "never"},

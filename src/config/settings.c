@@ -79,6 +79,9 @@ baton_status bt_model_settings_complete(struct bt_model_settings *m, baton_error
     m->sequences = m->sequences > 0 ? m->sequences : one ? 1 : SEQUENCES_PRESET;
     if (m->exact == BT_EXACT_AUTO)
         m->exact = m->gpu_layers == 0 ? BT_EXACT_ON : BT_EXACT_OFF;
+    if (m->resume ==
+        BT_RESUME_AUTO) /* what was heard is the beginning of what is heard next: it cannot go on elsewhere */
+        m->resume = m->kind == BT_MODEL_SPEECH ? BT_RESUME_OFF : BT_RESUME_ON;
     return take_loras(m, err);
 }
 
@@ -108,7 +111,7 @@ void bt_model_settings_owner(const struct bt_model_settings *m, struct bt_front_
     p->owner = (enum bt_owner_kind)m->owner;
     p->no_sandbox = m->no_sandbox;
     p->core = m->owner_core;
-    p->no_resume = m->resume == 1;
+    p->no_resume = m->resume == BT_RESUME_OFF;
     p->hang_ms = m->hang_limit;
     p->start_ms = m->start_limit;
 }

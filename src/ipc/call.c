@@ -162,22 +162,24 @@ baton_status bt_dispatch_reply(struct bt_dispatch *d, int context, const struct 
     return BATON_OK;
 }
 
-/* The calls that the owner had. */
-void bt_dispatch_bereave_calls(struct bt_dispatch *d, int context, const char *how) {
-    bool more = true;
-    while (more) {
-        more = false;
-        for (struct bt_list *l = d->calls.next; l != &d->calls && !more; l = l->next) {
-            struct call *c = BT_CONTAINER(l, struct call, link);
-            if (c->context != context && c->only != context)
-                continue;
-            take_back(d, c);
-            if (d->closing || c->only >= 0 || c->attempts >= CALL_ATTEMPTS) {
-                conclude(d, c, d->closing ? BATON_CLOSED : BATON_CRASHED, how);
-                more = true; /* the handler may have changed the list */
-            }
-        }
+/* Those that may be asked elsewhere wait for that; NULL, or the first that may not. */
+static struct call *take_back_until_lost(struct bt_dispatch *d, int context) {
+    for (struct bt_list *l = d->calls.next; l != &d->calls; l = l->next) {
+        struct call *c = BT_CONTAINER(l, struct call, link);
+        if (c->context != context && c->only != context)
+            continue;
+        take_back(d, c);
+        if (d->closing || c->only >= 0 || c->attempts >= CALL_ATTEMPTS)
+            return c;
     }
+    return NULL;
+}
+
+/* The calls that the owner had. Handlers may change the list, so each look at it begins anew. */
+void bt_dispatch_bereave_calls(struct bt_dispatch *d, int context, const char *how) {
+    struct call *c;
+    while ((c = take_back_until_lost(d, context)))
+        conclude(d, c, d->closing ? BATON_CLOSED : BATON_CRASHED, how);
 }
 
 void bt_dispatch_end_calls(struct bt_dispatch *d, const char *how) {

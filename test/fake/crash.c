@@ -218,6 +218,11 @@ static void probe_P44_an_owner_that_is_stopped_is_not_ready_and_then_not_kept(vo
     an_owner_that_is_stopped_is_not_kept("fake:len=60,step_us=2000");
 }
 
+static void probe_P40_killed_owners_cost_no_vector(void **state) {
+    (void)state;
+    killed_owners_cost_no_vector("fake:step_us=3000");
+}
+
 static void probe_P42_a_fault_from_outside_convicts_who_is_there_alone(void **state) {
     (void)state;
     who_is_there_at_two_faults_is_quarantined("fake:len=60,step_us=5000");
@@ -233,6 +238,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(probe_P40_deadlines_and_cancels_hold_across_restarts_and_waiters_notice_nothing),
         cmocka_unit_test(probe_P13_a_slow_reader_is_given_no_more_because_owners_die),
         cmocka_unit_test(probe_P44_an_owner_that_is_stopped_is_not_ready_and_then_not_kept),
+        cmocka_unit_test(probe_P40_killed_owners_cost_no_vector),
         cmocka_unit_test(probe_P42_a_fault_from_outside_convicts_who_is_there_alone),
         cmocka_unit_test(probe_P42_who_faults_its_owner_alone_is_quarantined_and_seven_neighbours_finish),
     };

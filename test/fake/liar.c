@@ -168,11 +168,6 @@ static void an_owner_ends_only_requests_that_it_was_given(void **state) {
         answer_free(&a[i]);
 }
 
-static void answer_data(void *arg, const char *bytes, size_t len) {
-    struct answer *a = arg;
-    bt_buf_add(&a->text, bytes, len);
-}
-
 static void probe_P08_results_come_once_and_from_their_owner_alone(void **state) {
     (void)state;
     struct bt_front *f = liars(OWNERS);

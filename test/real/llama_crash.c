@@ -15,6 +15,11 @@ static void probe_P44_an_owner_that_is_stopped_is_not_ready_and_then_not_kept(vo
     an_owner_that_is_stopped_is_not_kept(NULL);
 }
 
+static void probe_P40_killed_owners_cost_no_vector(void **state) {
+    (void)state;
+    killed_owners_cost_no_vector(NULL);
+}
+
 static void probe_P42_a_fault_from_outside_convicts_who_is_there_alone(void **state) {
     (void)state;
     who_is_there_at_two_faults_is_quarantined(NULL);
@@ -23,6 +28,7 @@ static void probe_P42_a_fault_from_outside_convicts_who_is_there_alone(void **st
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(probe_P40_killed_owners_are_not_noticed),
+        cmocka_unit_test(probe_P40_killed_owners_cost_no_vector),
         cmocka_unit_test(probe_P42_a_fault_from_outside_convicts_who_is_there_alone),
         cmocka_unit_test(probe_P44_an_owner_that_is_stopped_is_not_ready_and_then_not_kept),
     };

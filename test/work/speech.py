@@ -166,11 +166,11 @@ def probe_P42_an_owner_that_crashes_costs_a_task_or_nothing():
     alone = None
     with Parent(*EAR) as p:
         alone = heard(p)
-    with Parent("-m", "fake:crash_at=2,window_us=1000", "--kind", "speech", "--events", "all") as p:
+    with Parent("-m", "fake:crash_at=2,window_us=1000", "--kind", "speech", "--resume", "on", "--events", "all") as p:
         equal([heard(p, task_id=f"t{i}") for i in range(3)], [alone] * 3, "tried again in the next owner")
         for i in range(3):
             equal([e["index"] for e in p.events("segment", f"t{i}")], [0, 1, 2], "each segment once")
-    with Parent("-m", "fake:crash_at=2", "--kind", "speech", "--resume", "off") as p:
+    with Parent("-m", "fake:crash_at=2", "--kind", "speech") as p:
         heard(p)
         a = p.do("crashes", transcribe())
         equal((a.code(), a.retry), ("BATON_CRASHED", True))
