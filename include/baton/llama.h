@@ -279,8 +279,9 @@ BATON_API void baton_result_free(baton_result *result);
  *   stream  out; ended by baton_stream_close
  * Returns: BATON_OK: *stream is there. With an owner thread it may still be queued: a later refusal is its outcome.
  * With the owner on the caller's thread it holds a lease from now to its close; waiting for that happens here. Refusals
- * as for generate: *stream is NULL.
- * Threads: any. Blocks: under BATON_WAIT with owner = caller, until there is a context. Since: 0.1.0. */
+ * as for generate: *stream is NULL. Unless the owner is the caller's thread, the request's id is the stream's until
+ * that is closed: another request that names it is _INVALID. Threads: any. Blocks: under BATON_WAIT with owner =
+ * caller, until there is a context. Since: 0.1.0. */
 BATON_API baton_status baton_llama_stream(baton_llama *llama, const baton_llama_ask *ask, baton_stream **stream,
                                           baton_error *err) BATON_MUST_USE;
 
