@@ -299,7 +299,8 @@ BATON_API baton_status baton_llama_generate_cb(baton_llama *llama, const baton_l
 
 /* Ends the request of that id, queued or running, with BATON_CANCELLED, within one native step; touches no other.
  * Returns: true if there was one. An answer that is complete at that moment stays complete. Threads: any, callbacks
- * too. Blocks: never. Since: 0.1.0. */
+ * too. Blocks: never on native code; with owners of their own for the moment that the I/O thread takes. Since: 0.1.0.
+ */
 BATON_API bool baton_llama_cancel(baton_llama *llama, uint64_t id);
 
 /* Empties the caches of the model's contexts, those that are in use after they are given back. With another owner than
@@ -456,7 +457,7 @@ BATON_API baton_status baton_llama_run(baton_llama *llama, const baton_request *
                                        baton_error *err) BATON_MUST_USE;
 
 /* Fills *counts, whose size the caller has set.
- * Threads: any. Blocks: never. Since: 0.1.0. */
+ * Threads: any. Blocks: as baton_llama_cancel. Since: 0.1.0. */
 BATON_API void baton_llama_get_counts(const baton_llama *llama, baton_counts *counts);
 
 /* A snapshot of the model's contexts, as baton_pool_snapshot. With an owner thread or processes it is all of one
