@@ -3,6 +3,7 @@
 #define BT_API_LONG_H
 
 #include "api_probes.h"
+#include "owner_pids.h"
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 enum { MEMORY_COUNTS = 0 }; /* the sanitizer keeps what was freed, and its own books */
@@ -10,13 +11,33 @@ enum { MEMORY_COUNTS = 0 }; /* the sanitizer keeps what was freed, and its own b
 enum { MEMORY_COUNTS = 1 };
 #endif
 
-static inline long resident_kib(void) {
+static inline long resident_kib_of(pid_t pid) {
     long pages = 0, resident = 0;
-    FILE *f = fopen("/proc/self/statm", "r");
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%d/statm", (int)pid);
+    FILE *f = fopen(path, "r");
     assert_non_null(f);
     assert_int_equal(fscanf(f, "%ld %ld", &pages, &resident), 2);
     fclose(f);
     return resident * (sysconf(_SC_PAGESIZE) / 1024);
+}
+
+/* Of this process and its owners. */
+static inline long resident_kib(void) {
+    enum { MOST = 8 };
+    pid_t pids[MOST];
+    int n = owners_list(pids, MOST);
+    long sum = resident_kib_of(getpid());
+    assert_true(n <= MOST);
+    for (int i = 0; i < n; i++)
+        sum += resident_kib_of(pids[i]);
+    return sum;
+}
+
+/* $BATON_ANSWERS asks for another number of them than a test of everyday does. */
+static inline int answers_wanted(int n) {
+    const char *asked = getenv("BATON_ANSWERS");
+    return asked ? (int)strtol(asked, NULL, 10) : n;
 }
 
 static inline void many_answers(const char *model, int policy_number, int n) {
@@ -25,6 +46,7 @@ static inline void many_answers(const char *model, int policy_number, int n) {
     baton_llama_ask ask = BATON_LLAMA_ASK;
     char first[64] = "";
     long warm = 0;
+    n = answers_wanted(n);
     ask.prompt = "Once upon a time";
     ask.max_tokens = 3;
     for (int i = 0; i < n; i++) {

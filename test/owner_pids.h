@@ -12,8 +12,8 @@
 #include <sys/types.h>
 #include <unistd.h>
 
-/* The owner processes of this one: how many; *any is one of them. */
-static inline int owners(pid_t *any) {
+/* The owner processes of this one: how many; the first `max` of them are listed. */
+static inline int owners_list(pid_t *list, int max) {
     int n = 0;
     struct dirent *e;
     DIR *proc = opendir("/proc");
@@ -29,13 +29,18 @@ static inline int owners(pid_t *any) {
             continue;
         if (fscanf(f, "%*d (%63[^)]) %c %d", comm, &state, &parent) == 3 && parent == (int)getpid() && state != 'Z' &&
             strncmp(comm, "baton-owner", 11) == 0) {
+            if (n < max)
+                list[n] = (pid_t)strtol(e->d_name, NULL, 10);
             n++;
-            *any = (pid_t)strtol(e->d_name, NULL, 10);
         }
         fclose(f);
     }
     closedir(proc);
     return n;
+}
+
+static inline int owners(pid_t *any) {
+    return owners_list(any, 1);
 }
 
 #endif
