@@ -243,4 +243,70 @@ static inline void nothing_where_something_is_needed_is_misuse(const char *model
     baton_misuse_set(NULL, NULL);
 }
 
+static inline baton_stream *limits_read(baton_llama *m, const char *prompt, uint64_t id) {
+    baton_llama_ask ask = BATON_LLAMA_ASK;
+    baton_request request = BATON_REQUEST;
+    baton_stream *s;
+    baton_delta d;
+    request.id = id;
+    ask.request = &request;
+    ask.prompt = prompt;
+    ask.max_tokens = 12;
+    assert_int_equal(baton_llama_stream(m, &ask, &s, NULL), BATON_OK);
+    while (baton_stream_next(s, -1, &d) == BATON_OK)
+        ;
+    return s;
+}
+
+/* What comes after the conversation of the stream, which is closed. */
+static inline char *limits_go_on(baton_llama *m, baton_stream **s) {
+    baton_llama_ask ask = BATON_LLAMA_ASK;
+    baton_result r;
+    baton_error err;
+    void *state;
+    size_t size;
+    if (baton_llama_save_state(*s, &state, &size, &err))
+        fail_msg("%s", err.text);
+    assert_int_equal(baton_stream_close(s, NULL), BATON_OK);
+    ask.state = state;
+    ask.state_size = size;
+    ask.prompt = ". And then";
+    ask.max_tokens = 12;
+    assert_int_equal(baton_llama_generate(m, &ask, &r, &err), BATON_OK);
+    baton_free(state);
+    return r.text;
+}
+
+/* A stream that has ended can still be saved, by its id: nobody else's conversation may go by that then. */
+static inline void an_id_is_its_streams_until_that_is_closed(const char *model) {
+    for (int p = 2; p < API_POLICIES; p++) {
+        static const char *const prompts[] = {"Once upon a time", "Who waits at the gate?"};
+        baton_policy policy = api_policy(p);
+        baton_llama *m = api_open(model, &policy, 256);
+        baton_llama_ask ask = BATON_LLAMA_ASK;
+        baton_request request = BATON_REQUEST;
+        baton_result r;
+        baton_error err;
+        baton_stream *s = limits_read(m, prompts[1], 7);
+        char *right = limits_go_on(m, &s), *other;
+        s = limits_read(m, prompts[0], 5);
+        ask.request = &request;
+        ask.prompt = prompts[1];
+        ask.max_tokens = 3;
+        request.id = 5;
+        assert_int_equal(baton_llama_generate(m, &ask, &r, &err), BATON_INVALID);
+        assert_non_null(strstr(err.text, "5"));
+        baton_result_free(&r);
+        other = limits_go_on(m, &s);
+        assert_string_not_equal(other, right);
+        baton_free(other);
+        s = limits_read(m, prompts[1], 5); /* the id again, and it is the last one's conversation that is saved */
+        other = limits_go_on(m, &s);
+        assert_string_equal(other, right);
+        baton_free(other);
+        baton_free(right);
+        baton_llama_close(&m);
+    }
+}
+
 #endif

@@ -5,12 +5,19 @@
 #include "api_probes.h"
 #include "resources.h"
 
+/* $BATON_ANSWERS asks for another number of them than a test of everyday does. */
+static inline int answers_wanted(int n) {
+    const char *asked = getenv("BATON_ANSWERS");
+    return asked ? (int)strtol(asked, NULL, 10) : n;
+}
+
 static inline void many_answers(const char *model, int policy_number, int n) {
     baton_policy policy = api_policy(policy_number);
     baton_llama *m = api_open(model, &policy, 256);
     baton_llama_ask ask = BATON_LLAMA_ASK;
     char first[64] = "";
     long warm = 0;
+    n = answers_wanted(n);
     ask.prompt = "Once upon a time";
     ask.max_tokens = 3;
     for (int i = 0; i < n; i++) {

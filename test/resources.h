@@ -15,13 +15,42 @@ enum { MEMORY_COUNTS = 0 }; /* the sanitizer keeps what was freed, and its own b
 enum { MEMORY_COUNTS = 1 };
 #endif
 
-static inline long resident_kib(void) {
+/* The processes that this one has started, at most n. */
+static inline int children(pid_t *list, int n) {
+    DIR *tasks = opendir("/proc/self/task");
+    int found = 0;
+    assert_non_null(tasks);
+    for (struct dirent *e; (e = readdir(tasks));) {
+        char path[300];
+        snprintf(path, sizeof path, "/proc/self/task/%s/children", e->d_name);
+        FILE *f = e->d_name[0] == '.' ? NULL : fopen(path, "r");
+        while (f && found < n && fscanf(f, "%d", &list[found]) == 1)
+            found++;
+        if (f)
+            fclose(f);
+    }
+    closedir(tasks);
+    return found;
+}
+
+static inline long resident_kib_of(pid_t pid) {
     long pages = 0, resident = 0;
-    FILE *f = fopen("/proc/self/statm", "r");
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%d/statm", (int)pid);
+    FILE *f = fopen(path, "r");
     assert_non_null(f);
     assert_int_equal(fscanf(f, "%ld %ld", &pages, &resident), 2);
     fclose(f);
     return resident * (sysconf(_SC_PAGESIZE) / 1024);
+}
+
+/* Of this process and its owners. */
+static inline long resident_kib(void) {
+    pid_t list[8];
+    long sum = resident_kib_of(getpid());
+    for (int n = children(list, 8); n > 0; n--)
+        sum += resident_kib_of(list[n - 1]);
+    return sum;
 }
 
 /* Since `before`, but for what an allocator keeps back. */
@@ -57,24 +86,6 @@ static inline bool asleep(int tid) {
     assert_int_equal(fscanf(file, "%*d (%*[^)]) %c", &state), 1);
     (void)fclose(file);
     return state == 'S';
-}
-
-/* The processes that this one has started, at most n. */
-static inline int children(pid_t *list, int n) {
-    DIR *tasks = opendir("/proc/self/task");
-    int found = 0;
-    assert_non_null(tasks);
-    for (struct dirent *e; (e = readdir(tasks));) {
-        char path[300];
-        snprintf(path, sizeof path, "/proc/self/task/%s/children", e->d_name);
-        FILE *f = e->d_name[0] == '.' ? NULL : fopen(path, "r");
-        while (f && found < n && fscanf(f, "%d", &list[found]) == 1)
-            found++;
-        if (f)
-            fclose(f);
-    }
-    closedir(tasks);
-    return found;
 }
 
 #endif

@@ -279,8 +279,9 @@ BATON_API void baton_result_free(baton_result *result);
  *   stream  out; ended by baton_stream_close
  * Returns: BATON_OK: *stream is there. With an owner thread it may still be queued: a later refusal is its outcome.
  * With the owner on the caller's thread it holds a lease from now to its close; waiting for that happens here. Refusals
- * as for generate: *stream is NULL.
- * Threads: any. Blocks: under BATON_WAIT with owner = caller, until there is a context. Since: 0.1.0. */
+ * as for generate: *stream is NULL. Unless the owner is the caller's thread, the request's id is the stream's until
+ * that is closed: another request that names it is _INVALID. Threads: any. Blocks: under BATON_WAIT with owner =
+ * caller, until there is a context. Since: 0.1.0. */
 BATON_API baton_status baton_llama_stream(baton_llama *llama, const baton_llama_ask *ask, baton_stream **stream,
                                           baton_error *err) BATON_MUST_USE;
 
@@ -298,7 +299,8 @@ BATON_API baton_status baton_llama_generate_cb(baton_llama *llama, const baton_l
 
 /* Ends the request of that id, queued or running, with BATON_CANCELLED, within one native step; touches no other.
  * Returns: true if there was one. An answer that is complete at that moment stays complete. Threads: any, callbacks
- * too. Blocks: never. Since: 0.1.0. */
+ * too. Blocks: never on native code; with owners of their own for the moment that the I/O thread takes. Since: 0.1.0.
+ */
 BATON_API bool baton_llama_cancel(baton_llama *llama, uint64_t id);
 
 /* Empties the caches of the model's contexts, those that are in use after they are given back. With another owner than
@@ -455,7 +457,7 @@ BATON_API baton_status baton_llama_run(baton_llama *llama, const baton_request *
                                        baton_error *err) BATON_MUST_USE;
 
 /* Fills *counts, whose size the caller has set.
- * Threads: any. Blocks: never. Since: 0.1.0. */
+ * Threads: any. Blocks: as baton_llama_cancel. Since: 0.1.0. */
 BATON_API void baton_llama_get_counts(const baton_llama *llama, baton_counts *counts);
 
 /* A snapshot of the model's contexts, as baton_pool_snapshot. With an owner thread or processes it is all of one

@@ -205,6 +205,7 @@ baton_status bt_io_open(const struct bt_front_params *params, struct bt_io **out
     pthread_cond_init(&io->done, NULL);
     bt_list_init(&io->commands);
     bt_list_init(&io->news);
+    bt_list_init(&io->saveable);
     io->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     baton_status status = io->wake < 0 ? bt_fail(err, BATON_IO, "no eventfd: %s", strerror(errno))
                                        : bt_front_open(params, &io->front, err);
@@ -256,12 +257,36 @@ struct submission {
     baton_error *err;
 };
 
+/* Whether the id is that of a stream which can still be saved: of two conversations of an id, the owner could not tell
+ * which one is meant. */
+static bool id_is_taken(struct bt_io *io, uint64_t id) {
+    bool taken = false;
+    pthread_mutex_lock(&io->lock);
+    for (struct bt_list *l = io->saveable.next; id && l != &io->saveable && !taken; l = l->next)
+        taken = BT_CONTAINER(l, struct bt_io_stream, saveable)->id == id;
+    pthread_mutex_unlock(&io->lock);
+    return taken;
+}
+
 static void submit(struct bt_io *io, void *arg) {
     struct submission *s = arg;
     struct bt_handler handler = {on_text, on_done, s->stream, on_data};
+    if (id_is_taken(io, s->submit->id)) {
+        s->status = bt_fail(s->err, BATON_INVALID,
+                            "id %llu is that of a stream that is not closed yet: close it before, or leave the id 0",
+                            (unsigned long long)s->submit->id);
+        return;
+    }
     s->status = bt_front_submit(io->front, s->submit, s->limits, &handler, &s->stream->request, s->err);
-    if (s->status == BATON_OK)
-        atomic_fetch_add(&s->stream->refs, 1); /* until on_done or the drop */
+    if (s->status)
+        return;
+    atomic_fetch_add(&s->stream->refs, 1); /* until on_done or the drop */
+    s->stream->id = s->submit->id;
+    if (s->submit->keep) {
+        pthread_mutex_lock(&io->lock);
+        bt_list_append(&io->saveable, &s->stream->saveable);
+        pthread_mutex_unlock(&io->lock);
+    }
 }
 
 baton_status bt_io_submit(struct bt_io *io, struct bt_submit *ask, const struct bt_limits *limits,
@@ -281,6 +306,7 @@ baton_status bt_io_submit(struct bt_io *io, struct bt_submit *ask, const struct 
     s->tid = baton_guard_self();
     s->hurried = limits && limits->idle_ms >= 0;
     bt_list_init(&s->news);
+    bt_list_init(&s->saveable);
     pthread_mutex_init(&s->lock, NULL);
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
@@ -293,7 +319,6 @@ baton_status bt_io_submit(struct bt_io *io, struct bt_submit *ask, const struct 
         unref_stream(s);
         return job.status;
     }
-    s->id = ask->id;
     *stream = s;
     return BATON_OK;
 }
@@ -450,6 +475,9 @@ uint64_t bt_io_stream_id(const struct bt_io_stream *s) {
 }
 
 void bt_io_stream_close(struct bt_io_stream *s, baton_outcome *outcome) {
+    pthread_mutex_lock(&s->io->lock);
+    bt_list_remove(&s->saveable);
+    pthread_mutex_unlock(&s->io->lock);
     pthread_mutex_lock(&s->lock);
     bool over = s->over;
     s->dropped = true;

@@ -19,6 +19,7 @@ struct bt_io {
     pthread_mutex_t lock;
     pthread_cond_t done;
     struct bt_list commands, news;
+    struct bt_list saveable; /* of streams: what is saved is asked for by the id, which is theirs until they are closed */
     bool closing;
     /* anybody */
     _Atomic int refs;
@@ -33,7 +34,7 @@ struct bt_io_stream {
     /* the I/O thread's */
     struct bt_request *request; /* NULL: over */
     /* under io->lock */
-    struct bt_list news;
+    struct bt_list news, saveable;
     /* under lock */
     pthread_mutex_t lock;
     pthread_cond_t changed;

@@ -94,6 +94,9 @@ static void reset(struct bt_loop *l, struct bt_owner_call *c) {
 void bt_loop_keep(struct bt_loop *l, const struct bt_owner_request *r) {
     struct bt_kept *k = &l->kept[l->kept_next++ % BT_KEPT_MAX];
     size_t size = (size_t)r->n_tokens * sizeof *k->tokens;
+    for (int i = 0; i < BT_KEPT_MAX; i++) /* an id is that of the last one who had it */
+        if (l->kept[i].id == r->ask.id)
+            l->kept[i].id = 0;
     free(k->tokens);
     *k = (struct bt_kept){r->ask.id, malloc(size), r->n_tokens, r->n_prompt, r->n_before, r->seq};
     if (k->tokens)

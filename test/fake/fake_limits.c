@@ -45,6 +45,11 @@ static void nothing_where_something_is_needed(void **state) {
     nothing_where_something_is_needed_is_misuse("fake:len=60");
 }
 
+static void an_id_is_its_streams(void **state) {
+    (void)state;
+    an_id_is_its_streams_until_that_is_closed("fake:len=60");
+}
+
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(no_time_to_run_is_a_timeout),
@@ -52,6 +57,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(nothing_where_something_is_needed),
         cmocka_unit_test(nothing_where_something_is_needed_by_speech),
         cmocka_unit_test(an_id_of_batons_own_is_refused),
+        cmocka_unit_test(an_id_is_its_streams),
     };
     return bt_test_run(tests, argc, argv);
 }

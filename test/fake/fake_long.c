@@ -7,6 +7,7 @@ static void probe_P14_ten_thousand_answers_leave_memory_flat(void **state) {
     (void)state;
     many_answers(FAKE, 0, MEMORY_COUNTS ? 10000 : 1000);
     many_answers(FAKE, 3, MEMORY_COUNTS ? 10000 : 1000);
+    many_answers(FAKE, 5, MEMORY_COUNTS ? 10000 : 1000);
 }
 
 static void probe_P14_one_answer_of_more_than_a_thousand_tokens(void **state) {

@@ -5,6 +5,7 @@ static void probe_P14_many_answers_leave_memory_flat(void **state) {
     (void)state;
     many_answers(NULL, 0, 400);
     many_answers(NULL, 3, 400);
+    many_answers(NULL, 5, 400);
 }
 
 static void probe_P14_one_answer_of_more_than_a_thousand_tokens(void **state) {
