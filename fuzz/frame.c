@@ -39,6 +39,7 @@ ROUND_TRIP(token, bt_frame_token, NOTHING)
 ROUND_TRIP(done, bt_frame_done, NOTHING)
 ROUND_TRIP(pulse, bt_pulse, NOTHING)
 ROUND_TRIP(data, bt_frame_data, NOTHING)
+ROUND_TRIP(news, bt_frame_news, NOTHING)
 ROUND_TRIP(reply, bt_frame_reply, NOTHING)
 ROUND_TRIP(start, bt_start, bt_start_free)
 
@@ -131,6 +132,9 @@ static void take(const struct bt_frame *f, struct bt_bodies *bodies) {
         break;
     case BT_FRAME_DATA:
         trip_data(f);
+        break;
+    case BT_FRAME_NEWS:
+        trip_news(f);
         break;
     case BT_FRAME_REPLY:
         trip_reply(f);

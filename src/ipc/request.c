@@ -220,7 +220,7 @@ baton_status bt_request_more(struct bt_request *r, const struct bt_more *more, b
 }
 
 static const char *name_of(enum bt_what what) {
-    static const char *const names[] = {"an answer", "embeddings", "scores", "a transcription"};
+    static const char *const names[] = {"an answer", "embeddings", "scores", "a transcription", "a drawing"};
     return names[what];
 }
 
