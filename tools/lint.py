@@ -47,7 +47,7 @@ ARROWS = {
     "config": ("ipc/front.h",),
     "serve": ("ipc/", "wire/", "gate/", "native/native.h"),
     "work": ("task/", "serve/openai_in.h", "serve/openai_out.h", "serve/embed_out.h", "serve/speech_in.h",
-             "serve/speech_out.h", "serve/served.h", "config/", "ipc/", "wire/", "gate/", "native/native.h"),
+             "serve/speech_out.h", "serve/draw_in.h", "serve/draw_out.h", "serve/served.h", "config/", "ipc/", "wire/", "gate/", "native/native.h"),
     "cli": ("work/", "task/", "serve/", "config/", "ipc/", "wire/", "lease/", "gate/", "owner/owner.h", "native/native.h",
             "native/race.h"),
 }

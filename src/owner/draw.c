@@ -32,10 +32,16 @@ static void on_preview(void *arg, int step, const struct bt_sd_image *images, si
 
 static baton_status native_call(struct draw *d, const struct bt_draw_ask *ask, struct bt_sd_result *result,
                                 baton_error *err) {
-    if (ask->what == BT_DRAW_VIDEO)
-        return bt_sd_video(d->sd, &ask->ask, result, err);
+    struct bt_sd_info info;
+    *result = (struct bt_sd_result){.n = 0};
+    bt_sd_get_info(d->sd, &info);
     if (ask->what == BT_DRAW_UPSCALE)
         return bt_sd_upscale(d->sd, &ask->ask, ask->factor, result, err);
+    if (ask->what == BT_DRAW_VIDEO && info.videos)
+        return bt_sd_video(d->sd, &ask->ask, result, err);
+    if (ask->what == BT_DRAW_VIDEO || !info.images)
+        return bt_fail(err, BATON_UNSUPPORTED, "this model makes no %s",
+                       ask->what == BT_DRAW_VIDEO ? "videos" : "images");
     return bt_sd_image(d->sd, &ask->ask, result, err);
 }
 

@@ -243,7 +243,8 @@ static void probe_P62_lines_that_make_no_sense_are_faults(void **state) {
                "x.ini:8: found \"ctx\": expected KEY = VALUE, [SECTION] or a comment\n"
                "x.ini:6: there is no key \"\" in [model a]: expected one of file, ctx, threads, gpu_layers, exact, "
                "chat_template, lora, mmproj, contexts, sequences, when_full, queue, queue_timeout, run_timeout, owner, "
-               "no_sandbox, resume, hang_limit, start_limit, owner_core, kind, sequential, pooling\n"
+               "no_sandbox, resume, hang_limit, start_limit, owner_core, kind, sequential, "
+               "diffusion_model, vae, clip_l, clip_g, t5xxl, llm, pooling\n"
                "x.ini:7: queue is \" \": expected a whole number from 0 to 1048576\n");
     faults_are("[model a]\nfile = fake:len=1\nlora =\n[defaults]\nfile = b\n[model b\n[model c] d\n",
                "x.ini:6: found \"[model b\": expected [SECTION] alone on its line\n"

@@ -3,9 +3,9 @@
  * the calls that overlap.
  *
  * A model's path, or what its file says if there is one, has words in it: "video" makes videos, "nowhere" cannot be
- * loaded, "abort" ends the process meanwhile, "slow" takes its time at each step. A prompt that begins with "fail" fails
- * with an error line, and so does a random seed; one with "open " if the file behind that can be opened. With "abort",
- * "segfault", "exit" or "hang" the second step does so. */
+ * loaded, "abort" ends the process meanwhile, "slow" takes its time at each step. A prompt that begins with "fail"
+ * fails with an error line, and so does a random seed; one with "open " if the file behind that can be opened. With
+ * "abort", "segfault", "exit" or "hang" the second step does so. */
 #include "stable-diffusion.h"
 
 #include <stdatomic.h>
