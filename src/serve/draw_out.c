@@ -12,7 +12,15 @@ void bt_draw_out_free(struct bt_draw_out *o) {
     bt_buf_free(&o->records);
 }
 
+size_t bt_draw_out_most(int count, int width, int height) {
+    enum { PIXEL = 4, BESIDE = 1 << 20 };
+    return 2 * (size_t)count * (size_t)width * (size_t)height * PIXEL + BESIDE;
+}
+
 baton_status bt_draw_out_add(struct bt_draw_out *o, const char *bytes, size_t len) {
+    if (len > o->most - o->n)
+        return BATON_PROTOCOL;
+    o->n += len;
     bt_buf_add(&o->records, bytes, len);
     return bt_draw_take(&o->records, &o->result);
 }

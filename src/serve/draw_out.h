@@ -10,12 +10,17 @@
 /* Begins zeroed, but for what was asked. */
 struct bt_draw_out {
     int64_t seed; /* of the first image */
+    size_t most;  /* bytes of records: an owner that minds no bound does not fill this process */
     struct bt_sd_result result;
     struct bt_buf records; /* what is not whole yet */
+    size_t n;              /* bytes of records so far */
 };
 void bt_draw_out_free(struct bt_draw_out *o);
 
-/* _PROTOCOL: those are no records; _NO_MEMORY. */
+/* What comes of so many images of that size, and twice as much, as libraries round sizes up. */
+size_t bt_draw_out_most(int count, int width, int height);
+
+/* _PROTOCOL: those are no records, or too many; _NO_MEMORY. */
 baton_status bt_draw_out_add(struct bt_draw_out *o, const char *bytes, size_t len);
 
 /* News as members of JSON, each with a comma before it: "step", "steps"; appended. _AGAIN: they say something else;

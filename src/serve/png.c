@@ -3,7 +3,7 @@
 
 #include <png.h>
 #include <setjmp.h>
-#include <string.h>
+#include <stdio.h>
 
 enum { LEVEL = 3 /* zlib's: a third of the time of its preset, for a few percent */ };
 
@@ -11,6 +11,7 @@ struct writing {
     struct bt_buf *out;
     size_t end; /* of `out`, at most */
     baton_status status;
+    char why[128]; /* libpng's */
 };
 
 static void add(png_structp png, png_bytep bytes, size_t n) {
@@ -30,7 +31,8 @@ static void flush(png_structp png) {
 }
 
 static void on_error(png_structp png, png_const_charp text) {
-    (void)text;
+    struct writing *w = png_get_error_ptr(png);
+    snprintf(w->why, sizeof w->why, "%s", text);
     png_longjmp(png, 1);
 }
 
@@ -56,18 +58,21 @@ static bool write_all(png_structp png, png_infop info, const struct bt_sd_image 
 }
 
 baton_status bt_png_write(const struct bt_sd_image *image, size_t most, struct bt_buf *out, baton_error *err) {
-    struct writing w = {out, out->len + BT_MIN(most, SIZE_MAX - out->len), BATON_OK};
+    struct writing w = {.out = out, .end = out->len + BT_MIN(most, SIZE_MAX - out->len)};
     if (image->channels < 1 || image->channels > 4)
         return bt_fail(err, BATON_UNSUPPORTED, "an image of %u channels: a PNG has 1 to 4", image->channels);
-    png_structp png = png_create_write_struct(PNG_LIBPNG_VER_STRING, NULL, on_error, on_warning);
+    png_structp png = png_create_write_struct(PNG_LIBPNG_VER_STRING, &w, on_error, on_warning);
     png_infop info = png ? png_create_info_struct(png) : NULL;
-    bool whole = info && write_all(png, info, image, &w);
+    bool made = info != NULL, whole = made && write_all(png, info, image, &w);
     png_destroy_write_struct(&png, &info);
     if (whole)
         return BATON_OK;
     if (w.status == BATON_TOO_LONG)
         return bt_fail(err, BATON_TOO_LONG, "an image of %u x %u pixels takes more than %zu bytes as a PNG",
                        image->width, image->height, most);
-    return bt_fail(err, BATON_NO_MEMORY, "no memory for an image of %u x %u pixels as a PNG", image->width,
-                   image->height);
+    if (!made || w.status)
+        return bt_fail(err, BATON_NO_MEMORY, "no memory for an image of %u x %u pixels as a PNG", image->width,
+                       image->height);
+    return bt_fail(err, BATON_FAILED, "libpng writes no image of %u x %u pixels: %s", image->width, image->height,
+                   w.why);
 }

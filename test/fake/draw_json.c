@@ -130,6 +130,9 @@ static void a_png_holds_the_pixels(void **state) {
         assert_int_equal(bt_png_write(&i, whole - 1, &b, &err), BATON_TOO_LONG);
         assert_true(b.len < whole);
         assert_non_null(strstr(err.text, "37 x 21"));
+        i.width = 1 << 20; /* past what libpng takes */
+        assert_int_equal(bt_png_write(&i, SIZE_MAX, &b, &err), BATON_FAILED);
+        assert_non_null(strstr(err.text, "1048576 x 21"));
         i.channels = 5;
         assert_int_equal(bt_png_write(&i, SIZE_MAX, &b, &err), BATON_UNSUPPORTED);
         bt_buf_free(&b);
@@ -145,7 +148,7 @@ static void records_become_openais_answer(void **state) {
     bt_draw_put_picture(&records, &images[0]);
     bt_draw_put_picture(&records, &images[1]);
     for (size_t piece = 1; piece <= records.len; piece++) {
-        struct bt_draw_out o = {.seed = 40};
+        struct bt_draw_out o = {.seed = 40, .most = records.len};
         struct bt_buf b = BT_BUF_INIT;
         baton_error err;
         for (size_t at = 0; at < records.len; at += piece)
@@ -182,14 +185,21 @@ static void records_become_openais_answer(void **state) {
 
 static void what_is_no_image_is_told(void **state) {
     (void)state;
-    struct bt_draw_out o = {.seed = 1};
+    struct bt_draw_out o = {.seed = 1, .most = bt_draw_out_most(1, 1, 1)};
     struct bt_buf b = BT_BUF_INIT, news = BT_BUF_INIT;
     const struct bt_sd_image i = {1, 1, 3, (unsigned char *)"rgb"};
     baton_error err;
     assert_int_equal(bt_draw_out_whole(&o, 99, 4096, &b, &err), BATON_FAILED);
     assert_int_equal(bt_draw_out_add(&o, "\x09\0\0\0\0", 5), BATON_PROTOCOL);
     bt_draw_out_free(&o);
-    b.len = 0;
+    bt_draw_put_picture(&news, &i);
+    o = (struct bt_draw_out){.most = 3 * news.len - 1}; /* an owner that goes on and on */
+    assert_int_equal(bt_draw_out_add(&o, (char *)news.data, news.len), BATON_OK);
+    assert_int_equal(bt_draw_out_add(&o, (char *)news.data, news.len), BATON_OK);
+    assert_int_equal(bt_draw_out_add(&o, (char *)news.data, news.len), BATON_PROTOCOL);
+    assert_int_equal(o.result.n, 2);
+    bt_draw_out_free(&o);
+    news.len = b.len = 0;
     bt_draw_put_step(&news, 3, 20);
     assert_int_equal(bt_draw_out_news((char *)news.data, news.len, &b), BATON_OK);
     bt_buf_add(&b, "", 1);
