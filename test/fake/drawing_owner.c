@@ -418,8 +418,8 @@ static void ignore_line(void *arg, baton_log_level level, const char *text) {
 static int set_up(void **state) {
     (void)state;
     baton_log_set(BATON_LOG_ERROR, ignore_line, NULL);
-    setenv("BATON_OWNER", getenv("BATON_OWNER_STANDIN"), 1);
-    if (!mkdtemp(folder))
+    const char *owner = getenv("BATON_OWNER_STANDIN");
+    if (!owner || setenv("BATON_OWNER", owner, 1) != 0 || !mkdtemp(folder))
         return -1;
     for (size_t i = 0; i < sizeof MODELS / sizeof MODELS[0]; i++) {
         FILE *f = fopen(model(MODELS[i]), "w");
