@@ -49,7 +49,7 @@ static void ask(struct client *c) {
                           .max_tokens = BT_BENCH_TOKENS,
                           .flow = (uint64_t)c->number + 1};
     s.sampling = (struct bt_sampling)BT_SAMPLING_DEFAULT;
-    struct bt_handler handler = {on_text, on_done, c, NULL};
+    struct bt_handler handler = {.on_text = on_text, .on_done = on_done, .arg = c};
     c->left--;
     c->begun = false;
     c->asked_ns = bt_now_ns();

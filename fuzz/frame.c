@@ -4,6 +4,7 @@
 
 #include "fuzz.h"
 #include "wire/assemble.h"
+#include "wire/drawing.h"
 #include "wire/frame.h"
 
 static void same(const struct bt_buf *a, const struct bt_buf *b) {
@@ -39,6 +40,7 @@ ROUND_TRIP(token, bt_frame_token, NOTHING)
 ROUND_TRIP(done, bt_frame_done, NOTHING)
 ROUND_TRIP(pulse, bt_pulse, NOTHING)
 ROUND_TRIP(data, bt_frame_data, NOTHING)
+ROUND_TRIP(news, bt_frame_news, NOTHING)
 ROUND_TRIP(reply, bt_frame_reply, NOTHING)
 ROUND_TRIP(start, bt_start, bt_start_free)
 
@@ -77,6 +79,23 @@ static void trip_lists(struct bt_text bytes) {
         free(pairs);
 }
 
+static void trip_drawing(struct bt_text bytes) {
+    static struct bt_draw_news news;
+    struct bt_draw_ask ask;
+    struct bt_sd_result result = {.n = 0};
+    struct bt_buf in = BT_BUF_INIT;
+    if (bt_draw_ask_decode(bytes, &ask) == BATON_OK)
+        bt_draw_ask_free(&ask);
+    (void)bt_draw_news_decode(bytes, &news);
+    bt_buf_add(&in, bytes.data, bytes.len);
+    (void)bt_draw_take(&in, &result);
+    for (size_t i = 0; i < result.n; i++)
+        free(result.images[i].data);
+    free(result.images);
+    free(result.samples);
+    bt_buf_free(&in);
+}
+
 static void trip_submit(const struct bt_frame_body *h, const unsigned char *body, size_t len) {
     struct bt_submit s, t;
     struct bt_buf one = BT_BUF_INIT, two = BT_BUF_INIT;
@@ -85,6 +104,7 @@ static void trip_submit(const struct bt_frame_body *h, const unsigned char *body
         FUZZ_ASSERT(bt_get_submit(h, one.data, one.len, &t) == BATON_OK);
         bt_submit_encode(&two, &t);
         same(&one, &two);
+        trip_drawing(s.text);
         bt_submit_free(&s);
         bt_submit_free(&t);
     }
@@ -131,6 +151,9 @@ static void take(const struct bt_frame *f, struct bt_bodies *bodies) {
         break;
     case BT_FRAME_DATA:
         trip_data(f);
+        break;
+    case BT_FRAME_NEWS:
+        trip_news(f);
         break;
     case BT_FRAME_REPLY:
         trip_reply(f);

@@ -93,8 +93,8 @@ static void on_done(void *arg, const struct bt_outcome *o) {
 static void ask(struct run *run, uint8_t mode) {
     static const struct bt_frame_input inputs[] = {{{"a", 1}, NULL, 0}, {{"b", 1}, NULL, 0}};
     static char big[BIG];
-    const struct bt_handler h = {on_text, on_done, NULL, on_data};
-    const struct bt_limits limits = {BT_WAIT, 1, 5000, 60000};
+    const struct bt_handler h = {on_text, on_done, NULL, on_data, NULL};
+    const struct bt_limits limits = {BT_WAIT, 1, 5000, 60000, -1};
     for (size_t i = 0; i < READERS; i++) {
         struct reader *r = &run->readers[i];
         struct bt_handler mine = h;

@@ -145,7 +145,7 @@ static void ask(struct world *w, int i) {
                           .text = {prompt, strlen(prompt)},
                           .max_tokens = c->max_tokens};
     s.sampling = (struct bt_sampling)BT_SAMPLING_DEFAULT;
-    struct bt_handler h = {on_text, on_done, c, NULL};
+    struct bt_handler h = {.on_text = on_text, .on_done = on_done, .arg = c};
     c->asked = true;
     c->asked_order = w->asked++;
     baton_status st = bt_dispatch_submit(&w->dispatch, &s, &c->limits, &h, &c->request, &err);

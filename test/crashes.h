@@ -265,7 +265,7 @@ static inline void vectors_of_killed_owners(struct bt_front *f, int kills, struc
                           .inputs = inputs,
                           .n_inputs = TEXTS,
                           .normalise = true};
-    const struct bt_handler h = {NULL, answer_done, a, answer_data};
+    const struct bt_handler h = {NULL, answer_done, a, answer_data, NULL};
     size_t since = 0;
     for (int i = 0; i < TEXTS; i++) {
         snprintf(texts[i], sizeof texts[i], "the text of number %d", i);

@@ -97,6 +97,16 @@ static inline void say_tokens(struct shell *s, uint64_t id, uint32_t attempt, ui
     bt_buf_free(&b);
 }
 
+static inline void say_data(struct shell *s, uint64_t id, uint32_t attempt, uint64_t offset, size_t len) {
+    struct bt_buf b = BT_BUF_INIT;
+    char *bytes = calloc(1, len);
+    assert_non_null(bytes);
+    bt_put_data(&b, &(struct bt_frame_data){id, attempt, offset, {bytes, len}});
+    say(s, &b);
+    bt_buf_free(&b);
+    free(bytes);
+}
+
 /* The owner lists what it has. */
 static inline void say_pulse(struct shell *s, uint64_t id) {
     struct bt_buf b = BT_BUF_INIT;

@@ -48,7 +48,7 @@ static inline struct bt_submit ask_text(const char *prompt, int max_tokens, floa
 
 static inline baton_status answer_ask(struct answer *a, struct bt_front *f, struct bt_submit *s) {
     baton_error err;
-    struct bt_handler h = {answer_text, answer_done, a, NULL};
+    struct bt_handler h = {.on_text = answer_text, .on_done = answer_done, .arg = a};
     memset(a, 0, sizeof *a);
     return bt_front_submit(f, s, NULL, &h, &a->request, &err);
 }

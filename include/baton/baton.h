@@ -418,7 +418,7 @@ typedef struct baton_context_use {
 typedef struct baton_running {
     uint64_t id, flow;
     int context;     /* that it is in; -1: it has a place, and waits for an owner that is being started again */
-    baton_op op;     /* BATON_OP_GENERATE, _EMBED, _SCORE, _TRANSCRIBE */
+    baton_op op;     /* BATON_OP_GENERATE, _EMBED, _SCORE, _TRANSCRIBE, _DRAW */
     bool inside;     /* in the native calls under way, as far as its owner has said */
     unsigned tid;    /* who asked; 0: nobody waits for it any more */
     char thread[16]; /* its name, "exited" when it is gone */

@@ -1,13 +1,28 @@
 /* baton for libstable-diffusion: images and videos from text, one at a time.
  *
  * A baton_sd is a model, an upscaler, or both. libstable-diffusion calls back (log, progress, preview) through
- * process-wide variables, and writes its log into a process-wide buffer: so there is one baton_sd in a process, and
- * opening another is BATON_BUSY. For more, use more processes. Its requests run one at a time under a lease, on the
- * calling thread; those that find it in use are refused or wait, as the policy says.
+ * process-wide variables, and writes its log into a process-wide buffer: so a process has one context of it, and
+ * opening another is BATON_BUSY. A context runs one request at a time; those that find it in use are refused or wait,
+ * as the policy says.
+ *
+ * What runs where:
+ *   owner = caller   native code and callbacks run on the calling thread, under a lease. contexts: 1. A C++ exception
+ *                    or a failed assertion in the library ends the process.
+ *   owner = thread   a thread of baton's runs the native code. Callbacks run on the calling thread, beside it.
+ * contexts:
+ *                    1. Control nets are not changed.
+ *   owner = process  policy.contexts processes (1 to 64), each with a context of its own, in a sandbox; each loads the
+ *                    model, as files, for itself: a crash, an exception, a failed assertion or a hang in the library
+ *                    ends it alone, and it is started again. Control nets are not changed, and LoRAs not possible: a
+ *                    process can open no file but those that it was opened with.
+ *
+ * With owners of their own, callbacks are told what has come: an on_progress that says no ends the request a step
+ * later, and steps and previews are left out when the callbacks do not keep up, or when a preview has more than 16 MiB.
+ * A callback that asks the same model again is refused, or waits, as anybody is.
  *
  * The binding was made after the header of stable-diffusion.cpp of August 2026 and is tested against a stand-in for the
- * library, not against the library: `baton --version` says "untested". A C++ exception or a failed assertion in the
- * library ends the process. A build that did not find the library has these functions, and baton_sd_open says so.
+ * library, not against the library: `baton --version` says "untested". A build that did not find the library has these
+ * functions, and baton_sd_open says so.
  *
  * SPDX-License-Identifier: MIT */
 #ifndef BATON_SD_H
@@ -33,17 +48,28 @@ typedef struct baton_sd_params {
     const char *upscaler; /* an ESRGAN model; may stand alone */
     int threads;          /* of native calls; 0: as the library likes */
     bool flash_attention;
-    const baton_policy *policy; /* NULL: BATON_POLICY. contexts and sequences: 1; owner: BATON_OWNER_CALLER */
+    const baton_policy *policy; /* NULL: BATON_POLICY. sequences: 1; contexts: 1, but with BATON_OWNER_PROCESS */
+    /* Of owner processes. gpu: a library that uses a GPU may reach its devices and drivers. retry: when one ends in the
+     * middle of a request, that is begun again in the next one; who ends it alone is BATON_CRASHED. false:
+     * BATON_CRASHED at once. hang_ms: so long without a word of the library, in a step or while it decodes, and the
+     * process is ended, and its request BATON_HUNG; 0: ten minutes; < 0: never */
+    bool gpu;
+    bool retry;
+    int64_t hang_ms;
 } baton_sd_params;
 #define BATON_SD_PARAMS                                                                                                \
-    { sizeof(baton_sd_params), NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0, false, NULL }
+    {                                                                                                                  \
+        sizeof(baton_sd_params), NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0, false,     \
+            NULL, false, false, 0                                                                                      \
+    }
 
 /* Opens a model.
  *   sd      out; ended by baton_sd_close
  *   params  at least one of model, diffusion_model and upscaler
  * Returns: BATON_OK. _BUSY: there is one in this process already. _BAD_MODEL (with the reason that the library's log
- * has), _NOT_FOUND (the library itself), _UNSUPPORTED (a build without it, another version of it, an owner thread),
- * _INVALID, _MISUSE, _NO_MEMORY: *sd is NULL. Threads: any. Blocks: while the model loads. Since: 0.1.0. */
+ * has), _NOT_FOUND (the library itself; with BATON_OWNER_PROCESS a file), _UNSUPPORTED (a build without it, another
+ * version of it, a kernel without Landlock), _INVALID, _CRASHED, _IO, _MISUSE, _NO_MEMORY: *sd is NULL. Threads: any.
+ * Blocks: while the model loads. Since: 0.1.0. */
 BATON_API baton_status baton_sd_open(baton_sd **sd, const baton_sd_params *params, baton_error *err) BATON_MUST_USE;
 
 /* Closes: refuses new requests, gives those that wait BATON_CLOSED, cancels the one that runs, and frees everything
@@ -113,9 +139,10 @@ typedef struct baton_sd_ask {
     int frames, fps;                  /* video: 1 to 1024; fps 0: the library's */
     baton_sd_preview preview;
     int preview_every; /* steps */
-    /* Called inside the native call, on the calling thread; they may use other models, and get BATON_REENTRANT from
-     * this one. Each may be NULL. on_progress: the library counts each of its tasks (load, sampling, tiles) from 0 to
-     * its own `steps`; false ends the request: BATON_CANCELLED. on_preview: the images live until it returns */
+    /* Called on the calling thread, with owner = caller inside the native call; they may use other models, and get
+     * BATON_REENTRANT from this one there. Each may be NULL. on_progress: the library counts each of its tasks (load,
+     * sampling, tiles) from 0 to its own `steps`; false ends the request: BATON_CANCELLED. on_preview: the images live
+     * until it returns */
     bool (*on_progress)(void *arg, int step, int steps);
     void (*on_preview)(void *arg, int step, const baton_sd_image *images, size_t n, bool noisy);
     void *arg;
@@ -143,8 +170,9 @@ typedef struct baton_sd_result {
  *   result  out; freed with baton_sd_result_free, whatever was returned
  * Returns: BATON_OK: all of them. Refused, nothing was run: _INVALID (names the value), _UNSUPPORTED (the model makes
  * none), _BUSY (names the holder and the cure), _REENTRANT, _WOULD_DEADLOCK, _QUEUE_FULL, _QUEUE_TIMEOUT, _CANCELLED,
- * _CLOSED, _MISUSE. Cut: _RUN_TIMEOUT, _CANCELLED, _FAILED (with the library's reason). _NO_MEMORY. A cut is noticed
- * after the step under way. Threads: any. Blocks: under BATON_WAIT until it is free; while it draws. Since: 0.1.0. */
+ * _CLOSED, _MISUSE. Cut: _RUN_TIMEOUT, _CANCELLED, _FAILED (with the library's reason), _CRASHED, _HUNG. _NO_MEMORY. A
+ * cut is noticed after the step under way. Threads: any. Blocks: under BATON_WAIT until it is free; while it draws.
+ * Since: 0.1.0. */
 BATON_API baton_status baton_sd_generate_image(baton_sd *sd, const baton_sd_ask *ask, baton_sd_result *result,
                                                baton_error *err) BATON_MUST_USE;
 
@@ -168,7 +196,8 @@ BATON_API void baton_sd_result_free(baton_sd_result *result);
 /* Loads a control net in place of the one that there is.
  *   request  NULL: BATON_REQUEST
  *   path     NULL: unloads
- * Returns: BATON_OK; _BAD_MODEL, _FAILED; refusals as baton_sd_generate_image. Threads: any. Blocks: under BATON_WAIT
+ * Returns: BATON_OK; _BAD_MODEL, _FAILED; _UNSUPPORTED but with BATON_OWNER_CALLER; refusals as
+ * baton_sd_generate_image. Threads: any. Blocks: under BATON_WAIT
  * until it is free; while it loads. Since: 0.1.0. */
 BATON_API baton_status baton_sd_load_control_net(baton_sd *sd, const baton_request *request, const char *path,
                                                  baton_error *err) BATON_MUST_USE;

@@ -19,6 +19,8 @@
 
 #include "baton/guard.h"
 
+enum { NEWS_WAIT_MAX = 32 << 20 };
+
 /* On the stack of whoever waits for it. */
 struct command {
     struct bt_list link;
@@ -43,6 +45,7 @@ static void unref_stream(struct bt_io_stream *s) {
         close(s->fd);
     bt_buf_free(&s->text);
     bt_buf_free(&s->data);
+    bt_buf_free(&s->progress);
     pthread_mutex_destroy(&s->lock);
     pthread_cond_destroy(&s->changed);
     bt_io_unref(s->io);
@@ -111,6 +114,19 @@ static void on_data(void *arg, const char *bytes, size_t len) {
     pthread_mutex_lock(&s->lock);
     bt_buf_add(&s->data, bytes, len);
     pthread_cond_signal(&s->changed);
+    pthread_mutex_unlock(&s->lock);
+}
+
+/* They may get lost. */
+static void on_news(void *arg, const char *bytes, size_t len) {
+    struct bt_io_stream *s = arg;
+    uint32_t n = (uint32_t)len;
+    pthread_mutex_lock(&s->lock);
+    if (s->progress.len <= NEWS_WAIT_MAX && bt_buf_reserve(&s->progress, sizeof n + len)) {
+        bt_buf_add(&s->progress, &n, sizeof n);
+        bt_buf_add(&s->progress, bytes, len);
+        pthread_cond_signal(&s->changed);
+    }
     pthread_mutex_unlock(&s->lock);
 }
 
@@ -270,7 +286,7 @@ static bool id_is_taken(struct bt_io *io, uint64_t id) {
 
 static void submit(struct bt_io *io, void *arg) {
     struct submission *s = arg;
-    struct bt_handler handler = {on_text, on_done, s->stream, on_data};
+    struct bt_handler handler = {on_text, on_done, s->stream, on_data, on_news};
     if (id_is_taken(io, s->submit->id)) {
         s->status = bt_fail(s->err, BATON_INVALID,
                             "id %llu is that of a stream that is not closed yet: close it before, or leave the id 0",
@@ -432,6 +448,26 @@ baton_status bt_io_stream_data(struct bt_io_stream *s, size_t want, int64_t dead
         bt_buf_drop(&s->data, n);
     pthread_mutex_unlock(&s->lock);
     return out->failed ? BATON_NO_MEMORY : status;
+}
+
+baton_status bt_io_stream_take(struct bt_io_stream *s, struct bt_buf *data, struct bt_buf *news) {
+    uint32_t n = 0;
+    news->len = 0;
+    pthread_mutex_lock(&s->lock);
+    while (s->data.len == 0 && s->progress.len == 0 && !s->over && !s->data.failed)
+        bt_io_wait(&s->changed, &s->lock, BT_NEVER_NS);
+    baton_status status = s->data.failed                             ? BATON_NO_MEMORY
+                          : s->data.len == 0 && s->progress.len == 0 ? BATON_END
+                                                                     : BATON_OK;
+    bt_buf_add(data, s->data.data, status ? 0 : s->data.len);
+    s->data.len = 0;
+    if (s->progress.len > 0) {
+        memcpy(&n, s->progress.data, sizeof n);
+        bt_buf_add(news, s->progress.data + sizeof n, n);
+        bt_buf_drop(&s->progress, sizeof n + n);
+    }
+    pthread_mutex_unlock(&s->lock);
+    return data->failed || news->failed ? BATON_NO_MEMORY : status;
 }
 
 baton_status bt_io_stream_next(struct bt_io_stream *s, int64_t timeout_ms, struct bt_buf *text, uint32_t *tokens) {

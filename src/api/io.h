@@ -53,6 +53,10 @@ baton_status bt_io_stream_next(struct bt_io_stream *s, int64_t timeout_ms, struc
 /* `want` bytes of a result that is no text, appended to `out`, when they have come; _END: it is over before; _AGAIN:
  * the time is. */
 baton_status bt_io_stream_data(struct bt_io_stream *s, size_t want, int64_t deadline_ns, struct bt_buf *out);
+/* All that has come since: of a result that is no text, appended to `data`, and the first message about the work, in
+ * the place of what is in `news`. Waits until there is one of the two; _END: it is over, and there is neither. Messages
+ * are left out while more than 32 MiB of them wait. */
+baton_status bt_io_stream_take(struct bt_io_stream *s, struct bt_buf *data, struct bt_buf *news);
 /* More inputs for one that was asked with `open`. Blocks for a moment. */
 baton_status bt_io_stream_more(struct bt_io_stream *s, const struct bt_more *more, baton_error *err);
 /* The conversation with the first `tokens` of its answer, which its reader has, as bytes (owner/saved.h). _AGAIN:

@@ -19,7 +19,8 @@ struct bt_io {
     pthread_mutex_t lock;
     pthread_cond_t done;
     struct bt_list commands, news;
-    struct bt_list saveable; /* of streams: what is saved is asked for by the id, which is theirs until they are closed */
+    struct bt_list
+        saveable; /* of streams: what is saved is asked for by the id, which is theirs until they are closed */
     bool closing;
     /* anybody */
     _Atomic int refs;
@@ -38,9 +39,10 @@ struct bt_io_stream {
     /* under lock */
     pthread_mutex_t lock;
     pthread_cond_t changed;
-    struct bt_buf text; /* come and not yet read */
-    struct bt_buf data; /* the same of a result that is no text */
-    int context;        /* that it ran on, when it is over */
+    struct bt_buf text;     /* come and not yet read */
+    struct bt_buf data;     /* the same of a result that is no text */
+    struct bt_buf progress; /* the same of work under way: each message behind its length */
+    int context;            /* that it ran on, when it is over */
     uint32_t tokens, unread, taken;
     int64_t first_ns; /* when the first token came */
     bool over, dropped;

@@ -1,41 +1,27 @@
-/* The binding for libstable-diffusion: one context under a pool of one.
- *
- * A baton_sd is referenced by its open handle, by each call under way (a callback may close it) and by its context in
- * the pool; the last one frees it. What it points to changes under the pool's lease only. */
-#include <stdatomic.h>
+/* The binding for libstable-diffusion: one context under a pool of one, and the public functions of either kind of
+ * owner. State: that of baton_sd (sd_int.h). */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "api/api.h"
-#include "baton/sd.h"
+#include "api/io.h"
+#include "api/sd_int.h"
 #include "lease/pool.h"
-#include "native/sd.h"
 
-struct baton_sd {
-    /* set at open */
-    baton_policy policy;
-    struct bt_sd *native;
-    struct bt_pool *pool; /* referenced */
-    bool images, videos;
-    int upscale;
-    /* any thread */
-    _Atomic bool control_net;
-    _Atomic int refs;
-};
-
-static void unref(baton_sd *sd) {
+void bt_drawer_unref(baton_sd *sd) {
     if (atomic_fetch_sub(&sd->refs, 1) > 1)
         return;
     if (sd->pool)
         bt_pool_unref(sd->pool);
+    if (sd->io)
+        bt_io_unref(sd->io);
     free(sd);
 }
 
 static void destroy(void *context) {
     baton_sd *sd = context;
     bt_sd_close(sd->native);
-    unref(sd);
+    bt_drawer_unref(sd);
 }
 
 static baton_status open_pool(baton_sd *sd, baton_error *err) {
@@ -56,41 +42,59 @@ static baton_status open_pool(baton_sd *sd, baton_error *err) {
 }
 
 static baton_status check_policy(const baton_policy *p, baton_error *err) {
-    baton_status status = bt_check_policy(p, false, err);
+    baton_policy as_thread = *p; /* what goes for those goes for processes */
+    if (p->owner == BATON_OWNER_PROCESS)
+        as_thread.owner = BATON_OWNER_THREAD;
+    baton_status status = bt_check_policy(&as_thread, false, err);
     if (status)
         return status;
-    if (p->contexts != 1 || p->sequences != 1)
-        return bt_fail(
-            err, BATON_INVALID,
-            "%d contexts of %d sequences: libstable-diffusion's callbacks are the process's, so there is one "
-            "context, which draws for one request at a time",
-            p->contexts, p->sequences);
-    if (p->owner != BATON_OWNER_CALLER)
-        return bt_fail(err, BATON_UNSUPPORTED, "images are drawn on the caller's thread: use BATON_OWNER_CALLER");
+    if (p->sequences != 1)
+        return bt_fail(err, BATON_INVALID, "sequences is %d: a context draws for one request at a time. Set it to 1",
+                       p->sequences);
+    if (p->contexts != 1 && p->owner != BATON_OWNER_PROCESS)
+        return bt_fail(err, BATON_INVALID,
+                       "%d contexts: libstable-diffusion's callbacks are the process's, so there is one context in a "
+                       "process. Use BATON_OWNER_PROCESS, where each has a process of its own",
+                       p->contexts);
     return BATON_OK;
 }
 
 static struct bt_sd_params native_params(const baton_sd_params *p) {
-    return (struct bt_sd_params){.model = p->model,
-                                 .diffusion_model = p->diffusion_model,
-                                 .high_noise_diffusion_model = p->high_noise_diffusion_model,
-                                 .vae = p->vae,
-                                 .taesd = p->taesd,
-                                 .clip_l = p->clip_l,
-                                 .clip_g = p->clip_g,
-                                 .clip_vision = p->clip_vision,
-                                 .t5xxl = p->t5xxl,
-                                 .llm = p->llm,
-                                 .control_net = p->control_net,
-                                 .upscaler = p->upscaler,
+    return (struct bt_sd_params){.parts = {[BT_SD_MODEL] = p->model,
+                                           [BT_SD_DIFFUSION_MODEL] = p->diffusion_model,
+                                           [BT_SD_HIGH_NOISE_DIFFUSION_MODEL] = p->high_noise_diffusion_model,
+                                           [BT_SD_VAE] = p->vae,
+                                           [BT_SD_TAESD] = p->taesd,
+                                           [BT_SD_CLIP_L] = p->clip_l,
+                                           [BT_SD_CLIP_G] = p->clip_g,
+                                           [BT_SD_CLIP_VISION] = p->clip_vision,
+                                           [BT_SD_T5XXL] = p->t5xxl,
+                                           [BT_SD_LLM] = p->llm,
+                                           [BT_SD_CONTROL_NET] = p->control_net,
+                                           [BT_SD_UPSCALER] = p->upscaler},
                                  .threads = p->threads,
                                  .flash_attention = p->flash_attention};
+}
+
+static baton_status open_here(baton_sd *sd, const struct bt_sd_params *params, baton_error *err) {
+    struct bt_sd_info info;
+    baton_status status = bt_sd_open(params, &sd->native, err);
+    if (status)
+        return status;
+    bt_sd_get_info(sd->native, &info);
+    sd->images = info.images;
+    sd->videos = info.videos;
+    sd->upscale = info.upscale;
+    atomic_store(&sd->control_net, info.control_net);
+    status = open_pool(sd, err);
+    if (status)
+        bt_sd_close(sd->native);
+    return status;
 }
 
 baton_status baton_sd_open(baton_sd **out, const baton_sd_params *params, baton_error *err) {
     baton_sd_params p = BATON_SD_PARAMS;
     baton_policy policy = BATON_POLICY;
-    struct bt_sd_info info;
     if (!out)
         return bt_misuse(err, BATON_MISUSE, "baton_sd_open needs a place for the model");
     *out = NULL;
@@ -106,19 +110,9 @@ baton_status baton_sd_open(baton_sd **out, const baton_sd_params *params, baton_
     atomic_store(&sd->refs, 1);
     sd->policy = policy;
     const struct bt_sd_params native = native_params(&p);
-    status = bt_sd_open(&native, &sd->native, err);
-    if (!status) {
-        bt_sd_get_info(sd->native, &info);
-        sd->images = info.images;
-        sd->videos = info.videos;
-        sd->upscale = info.upscale;
-        atomic_store(&sd->control_net, info.control_net);
-        status = open_pool(sd, err);
-        if (status)
-            bt_sd_close(sd->native);
-    }
+    status = policy.owner == BATON_OWNER_CALLER ? open_here(sd, &native, err) : bt_drawer_open(sd, &p, &native, err);
     if (status)
-        unref(sd);
+        baton_sd_close(&sd);
     else
         *out = sd;
     return status;
@@ -131,7 +125,9 @@ void baton_sd_close(baton_sd **sd) {
     struct bt_pool *pool = mine->pool;
     *sd = NULL;
     bt_pool_close(&pool, BT_CLOSE_CANCEL, NULL);
-    unref(mine);
+    if (mine->io)
+        bt_io_close(mine->io);
+    bt_drawer_unref(mine);
 }
 
 void baton_sd_get_info(const baton_sd *sd, baton_sd_info *info) {
@@ -144,36 +140,23 @@ const char *baton_sd_version(void) {
     return bt_sd_version();
 }
 
-/* A request from its ask to its result: belongs to the thread that asks. */
-struct drawing {
-    baton_sd *sd;
-    baton_request request;
-    struct bt_sd_ask ask;
-    bool (*on_progress)(void *arg, int step, int steps);
-    void (*on_preview)(void *arg, int step, const baton_sd_image *images, size_t n, bool noisy);
-    void *arg;
-    struct bt_lease lease;
-    int64_t deadline_ns;
-    bool told; /* on_progress said no */
-};
-
 _Static_assert(sizeof(baton_sd_image) == sizeof(struct bt_sd_image), "the same four fields");
 _Static_assert(sizeof(baton_sd_lora) == sizeof(struct bt_sd_lora), "the same two fields");
 
 static bool should_stop(void *arg) {
-    const struct drawing *d = arg;
+    const struct bt_drawing *d = arg;
     return d->told || bt_lease_cancelled(&d->lease) ||
            (d->deadline_ns != BT_NEVER_NS && bt_now_coarse_ns() >= d->deadline_ns);
 }
 
-static void on_progress(void *arg, int step, int steps) {
-    struct drawing *d = arg;
+void bt_drawing_progress(void *drawing, int step, int steps) {
+    struct bt_drawing *d = drawing;
     if (d->on_progress && !d->on_progress(d->arg, step, steps))
         d->told = true;
 }
 
-static void on_preview(void *arg, int step, const struct bt_sd_image *images, size_t n, bool noisy) {
-    struct drawing *d = arg;
+void bt_drawing_preview(void *drawing, int step, const struct bt_sd_image *images, size_t n, bool noisy) {
+    struct bt_drawing *d = drawing;
     d->on_preview(d->arg, step, (const baton_sd_image *)images, n, noisy);
 }
 
@@ -225,7 +208,7 @@ static struct bt_sd_image image_of(const baton_sd_image *i) {
     return (struct bt_sd_image){i->width, i->height, i->channels, i->data};
 }
 
-static baton_status take_ask(struct drawing *d, baton_sd *sd, const baton_sd_ask *theirs, baton_error *err) {
+static baton_status take_ask(struct bt_drawing *d, baton_sd *sd, const baton_sd_ask *theirs, baton_error *err) {
     baton_sd_ask a = BATON_SD_ASK;
     memset(d, 0, sizeof *d);
     if (!theirs || !BT_TAKE(a, theirs))
@@ -264,7 +247,7 @@ static baton_status take_ask(struct drawing *d, baton_sd *sd, const baton_sd_ask
     return status ? status : check_ask(&d->ask, err);
 }
 
-static baton_status acquire(struct drawing *d, baton_error *err) BATON_TRY_ACQUIRE(0, d->lease) {
+static baton_status acquire(struct bt_drawing *d, baton_error *err) BATON_TRY_ACQUIRE(0, d->lease) {
     const struct bt_ask ask = {.when_full = d->request.when_full == BATON_WAIT ? BT_WAIT : BT_REFUSE,
                                .queue_ms = d->request.queue_ms,
                                .id = d->request.id,
@@ -273,9 +256,9 @@ static baton_status acquire(struct drawing *d, baton_error *err) BATON_TRY_ACQUI
     return bt_lease_acquire(d->sd->pool, &ask, &d->lease, err);
 }
 
-enum what { IMAGE, VIDEO, UPSCALE, CONTROL_NET };
+enum what { IMAGE = BT_DRAW_IMAGE, VIDEO = BT_DRAW_VIDEO, UPSCALE = BT_DRAW_UPSCALE, CONTROL_NET };
 
-static baton_status native_call(struct drawing *d, enum what what, const void *more, struct bt_sd_result *r,
+static baton_status native_call(struct bt_drawing *d, enum what what, const void *more, struct bt_sd_result *r,
                                 baton_error *err) {
     struct bt_sd *native = d->sd->native;
     if (what == IMAGE)
@@ -292,18 +275,19 @@ static baton_status native_call(struct drawing *d, enum what what, const void *m
 }
 
 /* Under a lease of its own. What is in `more` is what the kind of call needs besides its ask. */
-static baton_status run(struct drawing *d, enum what what, const void *more, struct bt_sd_result *r, int64_t *queue_ns,
+static baton_status run(struct bt_drawing *d, enum what what, const void *more, struct bt_sd_result *r,
                         baton_error *err) {
     int64_t asked_ns = bt_now_ns();
     void *context;
     atomic_fetch_add(&d->sd->refs, 1); /* a callback may close it, and so may another thread while this one waits */
     baton_status status = acquire(d, err);
     if (!status) {
-        *queue_ns = bt_now_ns() - asked_ns;
-        d->deadline_ns = d->request.run_ms > 0 ? bt_deadline(bt_now_ns(), d->request.run_ms) : BT_NEVER_NS;
+        int64_t began_ns = bt_now_ns();
+        d->queue_ns = began_ns - asked_ns;
+        d->deadline_ns = d->request.run_ms > 0 ? bt_deadline(began_ns, d->request.run_ms) : BT_NEVER_NS;
         d->ask.stop = should_stop;
-        d->ask.on_progress = on_progress;
-        d->ask.on_preview = d->on_preview ? on_preview : NULL;
+        d->ask.on_progress = bt_drawing_progress;
+        d->ask.on_preview = d->on_preview ? bt_drawing_preview : NULL;
         d->ask.arg = d;
         status = bt_lease_begin(&d->lease, BT_OP_DRAW, &context, err);
         if (!status) {
@@ -313,31 +297,38 @@ static baton_status run(struct drawing *d, enum what what, const void *more, str
             bt_lease_end(&d->lease);
         }
         bt_lease_release(&d->lease, BT_KEEP, NULL);
+        d->run_ns = bt_now_ns() - began_ns;
     }
-    unref(d->sd);
+    bt_drawer_unref(d->sd);
     return bt_told(status, err);
+}
+
+/* By either kind of owner. */
+static baton_status make(struct bt_drawing *d, enum what what, int factor, baton_sd_result *result, baton_error *err) {
+    struct bt_sd_result r = {.n = 0};
+    baton_status status =
+        d->sd->io ? bt_drawer_draw(d, (enum bt_draw_what)what, factor, &r, err) : run(d, what, &factor, &r, err);
+    *result = (baton_sd_result){.images = (baton_sd_image *)r.images,
+                                .n = r.n,
+                                .fps = r.fps,
+                                .samples = r.samples,
+                                .n_samples = r.n_samples,
+                                .rate = r.rate,
+                                .channels = r.channels,
+                                .queue_ns = d->queue_ns,
+                                .run_ns = d->run_ns};
+    return status;
 }
 
 static baton_status draw(baton_sd *sd, const baton_sd_ask *ask, enum what what, baton_sd_result *result,
                          baton_error *err) {
-    struct drawing d;
+    struct bt_drawing d;
     memset(result, 0, sizeof *result);
     baton_status status = take_ask(&d, sd, ask, err);
     if (!status && !(what == IMAGE ? sd->images : sd->videos))
         status = bt_fail(err, BATON_UNSUPPORTED, "this model makes no %s", what == IMAGE ? "images" : "videos");
-    if (!status) {
-        struct bt_sd_result r = {.n = 0};
-        int64_t began_ns = bt_now_ns();
-        status = run(&d, what, NULL, &r, &result->queue_ns, err);
-        result->run_ns = bt_now_ns() - began_ns - result->queue_ns;
-        result->images = (baton_sd_image *)r.images;
-        result->n = r.n;
-        result->fps = r.fps;
-        result->samples = r.samples;
-        result->n_samples = r.n_samples;
-        result->rate = r.rate;
-        result->channels = r.channels;
-    }
+    if (!status)
+        status = make(&d, what, 0, result, err);
     result->status = status;
     return status;
 }
@@ -352,8 +343,7 @@ baton_status baton_sd_generate_video(baton_sd *sd, const baton_sd_ask *ask, bato
 
 baton_status baton_sd_upscale(baton_sd *sd, const baton_request *request, const baton_sd_image *image, int factor,
                               baton_sd_result *result, baton_error *err) {
-    struct drawing d = {.sd = sd};
-    struct bt_sd_result r = {.n = 0};
+    struct bt_drawing d = {.sd = sd};
     memset(result, 0, sizeof *result);
     baton_status status = bt_take_request(request, &sd->policy, &d.request, err);
     if (!status && (!image || !image->data))
@@ -367,13 +357,8 @@ baton_status baton_sd_upscale(baton_sd *sd, const baton_request *request, const 
             bt_fail(err, BATON_UNSUPPORTED, "this handle was opened without an upscaler: name one in its parameters");
     if (!status)
         status = check_number("factor", factor, 0, 16, err);
-    if (!status) {
-        int64_t began_ns = bt_now_ns();
-        status = run(&d, UPSCALE, &factor, &r, &result->queue_ns, err);
-        result->run_ns = bt_now_ns() - began_ns - result->queue_ns;
-        result->images = (baton_sd_image *)r.images;
-        result->n = r.n;
-    }
+    if (!status)
+        status = make(&d, UPSCALE, factor, result, err);
     result->status = status;
     return status;
 }
@@ -387,11 +372,14 @@ void baton_sd_result_free(baton_sd_result *result) {
 }
 
 baton_status baton_sd_load_control_net(baton_sd *sd, const baton_request *request, const char *path, baton_error *err) {
-    struct drawing d = {.sd = sd};
+    struct bt_drawing d = {.sd = sd};
     struct bt_sd_result none = {.n = 0};
-    int64_t ignored;
     baton_status status = bt_take_request(request, &sd->policy, &d.request, err);
-    return status ? status : run(&d, CONTROL_NET, path, &none, &ignored, err);
+    if (!status && sd->io)
+        status = bt_fail(err, BATON_UNSUPPORTED,
+                         "an owner of its own keeps the control net that it was opened with: name it in the "
+                         "parameters of baton_sd_open, or use BATON_OWNER_CALLER");
+    return status ? status : run(&d, CONTROL_NET, path, &none, err);
 }
 
 baton_status baton_sd_unload_control_net(baton_sd *sd, const baton_request *request, baton_error *err) {
@@ -399,11 +387,13 @@ baton_status baton_sd_unload_control_net(baton_sd *sd, const baton_request *requ
 }
 
 bool baton_sd_cancel(baton_sd *sd, uint64_t id) {
-    return bt_pool_cancel(sd->pool, id);
+    return sd->io ? bt_io_cancel(sd->io, id) : bt_pool_cancel(sd->pool, id);
 }
 
 baton_status baton_sd_snapshot(const baton_sd *sd, baton_snapshot *snapshot, baton_error *err) {
     if (!sd)
         return bt_misuse(err, BATON_MISUSE, "a snapshot needs a model");
+    if (sd->io)
+        return bt_owners_snapshot(sd->io, sd->name, "", snapshot, err);
     return baton_pool_snapshot((const baton_pool *)sd->pool, snapshot, err);
 }

@@ -4,11 +4,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "api/owned.h"
 #include "api/whisper_int.h"
 
 static baton_status ask_model(baton_whisper *w, baton_error *err) {
-    struct bt_call call = {.op = BT_CALL_METADATA, .bytes = {"", 0}};
-    baton_status status = bt_io_call(w->io, -1, &call, BT_NEVER_NS, &w->known_bytes, err);
+    baton_status status = bt_owned_metadata(w->io, &w->known_bytes, err);
     if (status)
         return status;
     const struct bt_text bytes = {(const char *)w->known_bytes.data, w->known_bytes.len};
@@ -17,18 +17,9 @@ static baton_status ask_model(baton_whisper *w, baton_error *err) {
 }
 
 baton_status bt_owned_open(baton_whisper *w, const char *path, const baton_whisper_params *p, baton_error *err) {
-    const struct bt_front_params front = {
-        .model = {.path = path, .gpu_layers = p->gpu ? p->gpu_device + 1 : 0},
-        .context = {.sequences = 1, .threads = w->threads},
-        .contexts = w->policy.contexts,
-        .when_full = w->policy.when_full == BATON_WAIT ? BT_WAIT : BT_REFUSE,
-        .queue_max = w->policy.queue,
-        .queue_ms = w->policy.queue_ms,
-        .run_ms = w->policy.run_ms,
-        .owner = w->policy.owner == BATON_OWNER_PROCESS ? BT_OWNER_PROCESS : BT_OWNER_THREAD,
-        .hears = true,
-        .no_resume = !p->retry,
-    };
+    struct bt_front_params front = bt_owned_front(&w->policy, w->threads, p->retry);
+    front.model = (struct bt_model_params){.path = path, .gpu_layers = p->gpu ? p->gpu_device + 1 : 0};
+    front.hears = true;
     if (!path)
         return bt_fail(err, BATON_INVALID, "no model file: give the path of a whisper.cpp model");
     baton_status status = bt_io_open(&front, &w->io, err);
@@ -57,26 +48,11 @@ baton_status bt_owned_check(const baton_whisper *w, const struct bt_audio *audio
 
 baton_status bt_owned_start(struct bt_hearing *h, bool detect, baton_error *err) {
     struct bt_buf bytes = BT_BUF_INIT;
-    const struct bt_limits limits = {h->request.when_full == BATON_WAIT ? BT_WAIT : BT_REFUSE, h->request.priority,
-                                     h->request.queue_ms, h->request.run_ms, -1};
     bt_speech_ask_encode(&bytes, &h->audio, &h->params, detect);
-    if (bytes.failed) {
-        bt_buf_free(&bytes);
-        return bt_fail(err, BATON_NO_MEMORY, "no memory for %zu samples", h->audio.n);
-    }
-    struct bt_submit s = {.id = h->request.id,
-                          .flow = h->request.flow,
-                          .what = BT_WHAT_TRANSCRIBE,
-                          .kind = BT_PROMPT_TEXT,
-                          .text = {(const char *)bytes.data, bytes.len},
-                          .max_tokens = -1};
     bt_hear_ref(h->whisper);
-    baton_status status = bt_told(bt_io_submit(h->whisper->io, &s, &limits, &h->stream, err), err);
-    bt_buf_free(&bytes);
+    baton_status status = bt_owned_submit(h->whisper->io, BT_WHAT_TRANSCRIBE, &bytes, &h->request, &h->stream, err);
     if (status)
         bt_hear_unref(h->whisper);
-    else
-        h->request.id = s.id;
     return status;
 }
 

@@ -60,6 +60,7 @@ bool bt_buf_reserve(struct bt_buf *b, size_t extra); /* room for `extra` more by
 void bt_buf_add(struct bt_buf *b, const void *data, size_t len);
 void bt_buf_adds(struct bt_buf *b, const char *text);
 BATON_PRINTF(2, 3) void bt_buf_addf(struct bt_buf *b, const char *format, ...);
+void bt_buf_base64(struct bt_buf *b, const unsigned char *bytes, size_t len);
 void bt_buf_drop(struct bt_buf *b, size_t len); /* removes the first len bytes */
 
 /* Appends s as the inside of a JSON string (no quotes). Bytes that are not UTF-8 become U+FFFD. */

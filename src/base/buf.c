@@ -65,6 +65,17 @@ void bt_buf_drop(struct bt_buf *b, size_t len) {
     b->len -= len;
 }
 
+void bt_buf_base64(struct bt_buf *b, const unsigned char *bytes, size_t len) {
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    for (size_t i = 0; i < len; i += 3) {
+        unsigned n = (unsigned)bytes[i] << 16 | (i + 1 < len ? (unsigned)bytes[i + 1] << 8 : 0) |
+                     (i + 2 < len ? bytes[i + 2] : 0);
+        char quad[4] = {digits[n >> 18], digits[n >> 12 & 63], i + 1 < len ? digits[n >> 6 & 63] : '=',
+                        i + 2 < len ? digits[n & 63] : '='};
+        bt_buf_add(b, quad, sizeof quad);
+    }
+}
+
 /* Length of the character that starts at s: 1 to 4; 0 for bytes that begin none; -1 when it goes on past the end.
  * Overlong forms and surrogates are refused (Unicode 15, table 3-7). */
 static int utf8_char(const unsigned char *s, size_t len) {

@@ -13,6 +13,7 @@
 #include "child/child.h"
 #include "child/sandbox.h"
 #include "native/fake.h"
+#include "owner/draw.h"
 #include "owner/hear.h"
 #include "owner/owner.h"
 #include "wire/start.h"
@@ -41,19 +42,22 @@ static void report(const struct bt_buf *line) {
 /* Before the sandbox: afterwards no library can be opened, and nothing about the processor be read. */
 static baton_status load_libraries(const struct bt_start *start, baton_error *err) {
     struct bt_buf versions = BT_BUF_INIT;
+    if (start->library == BT_LIBRARY_SD) /* it brings what it needs */
+        return bt_sd_load(err);
     baton_status status = bt_native_start(err);
     bt_native_versions(&versions);
     bt_buf_free(&versions);
     return strncmp(start->path.data, "fake:", 5) == 0 ? BATON_OK : status;
 }
 
-/* A lone model is read from its descriptor and the projector by a path. Without Landlock that would let whoever took
- * over the parser read every file of this user's, where a model alone could read none: that is not done unasked. */
+/* A lone model is read from its descriptor, the projector and whatever draws by a path. Without Landlock that would let
+ * whoever took over the parser read every file of this user's, where a model alone could read none: that is not done
+ * unasked. */
 static baton_status enter_sandbox(const struct bt_start *start, baton_error *err) {
     struct bt_buf told = BT_BUF_INIT;
     int files[BT_FILES_MAX + 1];
     size_t n = start->n_files;
-    bool closed = true;
+    bool closed = true, draws = start->library == BT_LIBRARY_SD;
     memcpy(files, start->files, n * sizeof *files);
     if (start->has_mmproj)
         files[n++] = start->mmproj_file;
@@ -62,18 +66,19 @@ static baton_status enter_sandbox(const struct bt_start *start, baton_error *err
     else
         closed = bt_sandbox_enter(&(struct bt_sandbox){.files = files,
                                                        .n_files = n,
+                                                       .opens = draws,
                                                        .gpu = start->gpu_layers != 0,
                                                        .core = (start->flags & BT_START_CORE) != 0},
                                   &told);
     bt_buf_adds(&told, "\n");
     report(&told);
     bt_buf_free(&told);
-    if (start->has_mmproj && start->n_files == 1 && start->gpu_layers == 0 && !closed)
+    if (((start->has_mmproj && start->n_files == 1) || draws) && start->gpu_layers == 0 && !closed)
         return bt_fail(err, BATON_UNSUPPORTED,
-                       "this kernel has no Landlock, without which an owner process that loads the projector %s could "
-                       "open other files: switch Landlock on, or, with files that you trust, the sandbox off, or take "
-                       "an owner thread",
-                       start->mmproj.data);
+                       "this kernel has no Landlock, without which an owner process that loads %s%s could open other "
+                       "files: switch Landlock on, or, with files that you trust, the sandbox off, or take an owner "
+                       "thread",
+                       draws ? "" : "the projector ", draws ? start->path.data : start->mmproj.data);
     return BATON_OK;
 }
 
@@ -142,6 +147,48 @@ static baton_status hear(const struct bt_start *start, baton_error *err) {
     return BATON_OK;
 }
 
+/* The library is given its files by their descriptors, and people are told of them by their names. */
+static void name_files(const struct bt_start *start, char handed[][32], baton_error *err) {
+    for (size_t i = start->n_files; i-- > 0;) { /* N before NN would not be the same */
+        struct bt_buf text = BT_BUF_INIT;
+        size_t part = 0;
+        for (size_t seen = 0; part < BT_SD_PARTS && seen <= i; part++)
+            seen += start->parts[part].len > 0;
+        for (const char *at = err->text, *hit; *at; at = hit + strlen(handed[i])) {
+            hit = strstr(at, handed[i]);
+            bt_buf_add(&text, at, hit ? (size_t)(hit - at) : strlen(at));
+            if (!hit)
+                break;
+            bt_buf_adds(&text, start->parts[part - 1].data);
+        }
+        bt_buf_add(&text, "", 1);
+        if (!text.failed)
+            bt_fail(err, err->status, "%s", (char *)text.data);
+        bt_buf_free(&text);
+    }
+}
+
+static baton_status draw(const struct bt_start *start, baton_error *err) {
+    char handed[BT_SD_PARTS][32];
+    struct bt_sd_params params = {.threads = start->context.threads, .flash_attention = start->flash_attention};
+    struct bt_sd *sd;
+    size_t n = 0;
+    for (size_t i = 0; i < BT_SD_PARTS; i++) {
+        if (start->parts[i].len == 0 || n == start->n_files)
+            continue;
+        snprintf(handed[n], sizeof handed[n], "/proc/self/fd/%d", start->files[n]);
+        params.parts[i] = handed[n++];
+    }
+    baton_status status = bt_sd_open(&params, &sd, err);
+    if (status) {
+        name_files(start, handed, err);
+        return status;
+    }
+    bt_draw_run(&(struct bt_draw_params){sd, start->path.data, BT_START_SOCKET});
+    bt_sd_close(sd);
+    return BATON_OK;
+}
+
 static int own(const struct bt_start *start) {
     baton_error err;
     bt_child_close_rest(start);
@@ -154,7 +201,9 @@ static int own(const struct bt_start *start) {
     if (!status)
         status = bt_child_watch(&err);
     if (!status)
-        status = start->library == BT_LIBRARY_WHISPER ? hear(start, &err) : generate(start, &err);
+        status = start->library == BT_LIBRARY_SD        ? draw(start, &err)
+                 : start->library == BT_LIBRARY_WHISPER ? hear(start, &err)
+                                                        : generate(start, &err);
     return status ? give_up(&err) : 0;
 }
 

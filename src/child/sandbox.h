@@ -9,6 +9,7 @@ struct bt_sandbox {
     const int *files; /* descriptors that may be opened anew for reading, as /proc/self/fd/N; a library does so when
                        * there are more than one, and what else it may open is then Landlock's to say alone */
     size_t n_files;
+    bool opens;                   /* the library does so with a single one, too */
     bool gpu;                     /* drivers are loaded and devices used: much more is allowed */
     bool core;                    /* a core file may be left */
     bool no_landlock, no_seccomp; /* for tests of the other one */

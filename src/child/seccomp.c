@@ -225,7 +225,7 @@ static void add_rules(struct code *c, const struct rule *rules, size_t n) {
 }
 
 bool bt_seccomp_opens(const struct bt_sandbox *s) {
-    return s->n_files > 1 || s->gpu;
+    return s->n_files > 1 || s->opens || s->gpu;
 }
 
 static void build(struct code *c, const struct bt_sandbox *s) {

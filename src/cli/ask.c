@@ -138,7 +138,7 @@ static int answer(struct bt_front *f, const struct options *o, const char *promp
     struct bt_text stop;
     struct bt_submit s;
     struct ask a = {0};
-    struct bt_handler handler = {on_text, on_done, &a, NULL};
+    struct bt_handler handler = {.on_text = on_text, .on_done = on_done, .arg = &a};
     baton_error err;
     bool chat = !o->raw && bt_front_info(f)->ready.info.has_chat_template;
     submit_of(o, prompt, chat, messages, &stop, &s);

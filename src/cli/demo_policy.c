@@ -109,7 +109,7 @@ static baton_status in_sequences(const struct bt_demo *d, struct bt_demo_row *ro
                               .n_tokens = d->n_prompts[i],
                               .max_tokens = BT_DEMO_TOKENS,
                               .sampling = BT_SAMPLING_DEFAULT};
-        struct bt_handler handler = {on_text, on_done, &g[i], NULL};
+        struct bt_handler handler = {.on_text = on_text, .on_done = on_done, .arg = &g[i]};
         status = bt_front_submit(f, &s, NULL, &handler, &g[i].request, err);
     }
     for (int i = 0; i < BT_DEMO_ASKS && !status; i++)

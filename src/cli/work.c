@@ -28,13 +28,13 @@ static const struct bt_command COMMAND = {
     .operands = "",
     .about = "Works off tasks that come as JSON lines on stdin, answers as lines on stdout: runqy's stdio protocol.\n"
              "Prints {\"status\":\"ready\"} when the models are loaded. payload.kind is chat, completion, embed,\n"
-             "score or transcribe, the rest of the payload as in the HTTP API.",
+             "score, transcribe or image, the rest of the payload as in the HTTP API.",
     .notes = "Where nothing else is said, a model has as many sequences as there are workers.\n"
              "Exit codes: 0 after SIGTERM or the end of stdin, all tasks answered; 1 failed, or ended by a second\n"
              "signal; 2 asked wrongly.",
 };
 
-static const enum bt_config_group GROUPS[] = {BT_GROUP_MODEL,  BT_GROUP_KIND,  BT_GROUP_POOLING,
+static const enum bt_config_group GROUPS[] = {BT_GROUP_MODEL,  BT_GROUP_KIND,  BT_GROUP_PARTS, BT_GROUP_POOLING,
                                               BT_GROUP_POLICY, BT_GROUP_OWNER, BT_GROUP_WORK};
 
 struct setup {

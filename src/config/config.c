@@ -29,11 +29,17 @@ struct binding {
 static const struct kind {
     const char *name;
     bool named;
-    enum bt_config_group groups[5];
+    enum bt_config_group groups[6];
     int n;
 } KINDS[] = {
-    {"model", true, {BT_GROUP_MODEL, BT_GROUP_POLICY, BT_GROUP_OWNER, BT_GROUP_KIND, BT_GROUP_POOLING}, 5},
-    {"defaults", false, {BT_GROUP_MODEL, BT_GROUP_POLICY, BT_GROUP_OWNER, BT_GROUP_KIND, BT_GROUP_POOLING}, 5},
+    {"model",
+     true,
+     {BT_GROUP_MODEL, BT_GROUP_POLICY, BT_GROUP_OWNER, BT_GROUP_KIND, BT_GROUP_PARTS, BT_GROUP_POOLING},
+     6},
+    {"defaults",
+     false,
+     {BT_GROUP_MODEL, BT_GROUP_POLICY, BT_GROUP_OWNER, BT_GROUP_KIND, BT_GROUP_PARTS, BT_GROUP_POOLING},
+     6},
     {"serve", false, {BT_GROUP_ADDRESS, BT_GROUP_LIMITS}, 2},
     {"work", false, {BT_GROUP_WORK}, 1},
     {"role", true, {0}, 0},
@@ -163,6 +169,19 @@ static void check_loras(struct binding *b, const struct bt_ini_section *s, struc
     bt_buf_free(&list);
 }
 
+static void check_parts(struct binding *b, const struct bt_ini_section *s, struct bt_model_settings *m) {
+    struct bt_option_group g = bt_config_group(BT_GROUP_PARTS, m);
+    char key[BT_INI_KEY_MAX];
+    for (size_t i = 0; i < g.n; i++) {
+        const char **path = (const char **)((char *)m + g.options[i].at);
+        bt_option_key(&g.options[i], key, sizeof key);
+        if (*path) {
+            *path = resolve(b, *path);
+            check_file(b, line_of(b, s, key), key, *path);
+        }
+    }
+}
+
 /* The settings stay incomplete: a command line's options may come over them. */
 static void check_model(struct binding *b, const struct bt_ini_section *s, struct bt_model_settings *m) {
     struct bt_model_settings *whole = malloc(sizeof *whole);
@@ -171,8 +190,9 @@ static void check_model(struct binding *b, const struct bt_ini_section *s, struc
         b->no_memory = true;
         return;
     }
+    check_parts(b, s, m);
     if (!m->file) {
-        if (!bt_ini_find(s, "file"))
+        if (!bt_ini_find(s, "file") && !m->parts[BT_SD_DIFFUSION_MODEL])
             bt_ini_fault(&b->faults, s->line, "[model %s] has no file: expected file = FILE, or file = builtin",
                          s->name);
     } else if (strcmp(m->file, "builtin") != 0 && strncmp(m->file, "fake:", 5) != 0) {

@@ -49,7 +49,8 @@ struct bt_model_settings {
     int owner;                          /* enum bt_owner_kind */
     bool no_sandbox, owner_core;
     int resume;
-    int64_t hang_limit, start_limit; /* ms; < 0: never */
+    int64_t hang_limit, start_limit; /* ms; < 0: never. hang_limit BT_OPTION_UNSAID: complete knows */
+    const char *parts[BT_SD_PARTS];  /* of an image model that is not all in `file` */
 
     /* bt_model_settings_complete: what `lora` says; points into lora_text, so the struct stays where it is from then */
     struct bt_lora loras[BT_CONFIG_LORAS_MAX];
@@ -59,7 +60,7 @@ struct bt_model_settings {
 #define BT_MODEL_SETTINGS                                                                                              \
     {                                                                                                                  \
         .exact = BT_EXACT_AUTO, .resume = BT_RESUME_AUTO, .pooling = BT_POOL_AUTO, .owner = BT_OWNER_PROCESS,          \
-        .queue = 64, .queue_timeout = 30000, .run_timeout = 600000, .hang_limit = BT_HANG_MS,                          \
+        .queue = 64, .queue_timeout = 30000, .run_timeout = 600000, .hang_limit = BT_OPTION_UNSAID,                    \
         .start_limit = BT_START_MS                                                                                     \
     }
 
@@ -116,6 +117,7 @@ enum bt_config_group {
     BT_GROUP_POLICY,  /* bt_model_settings: --contexts, --sequences, --when-full, ... */
     BT_GROUP_POOLING, /* bt_model_settings: --pooling: of files and serve */
     BT_GROUP_KIND,    /* bt_model_settings: --kind, --sequential: of files and work */
+    BT_GROUP_PARTS,   /* bt_model_settings: --diffusion-model, --vae, ...: of files and work */
     BT_GROUP_OWNER,   /* bt_model_settings: --owner, --no-sandbox, ...: every subcommand */
     BT_GROUP_ADDRESS, /* bt_serve_settings */
     BT_GROUP_LIMITS,  /* bt_serve_settings */
@@ -134,7 +136,8 @@ struct bt_config *bt_config_new(void);
 void bt_config_free(struct bt_config **config);
 
 /* Fills what nobody said and checks what belongs together: contexts and sequences (1 x 8; 1 x 1 for a sequential model
- * and for those that do not generate text), exact, the adapters. Once is enough and twice is harmless. _INVALID. */
+ * and for those that do not generate text), exact, the hang limit (longer for those that draw), the adapters. Once is
+ * enough and twice is harmless. _INVALID. */
 baton_status bt_model_settings_complete(struct bt_model_settings *m, baton_error *err);
 /* The same for the server's, once a command line has been laid over them. _INVALID. */
 baton_status bt_serve_settings_check(const struct bt_serve_settings *o, baton_error *err);

@@ -59,10 +59,10 @@ static const struct bt_option OWNER_OPTIONS[] = {
     {"resume", 0, BT_OPTION_CHOICE, MODEL(resume), .choices = "on|off|auto",
      .help = "what becomes of requests whose owner process ended: they\ngo on in the next one, token for token where "
              "--exact is on\n(on), or end as crashed, with the text they had. auto,\nthe default: on, but off for "
-             "speech, which begins again"},
+             "speech and images, which\nbegin again"},
     {"hang-limit", 0, BT_OPTION_DURATION, MODEL(hang_limit), -1, DAY, .value = "TIME",
-     .help = "an owner process that has said nothing for so long is\nkilled and started again (30s; 3s at least), or "
-             "never"},
+     .help = "an owner process that has said nothing for so long is\nkilled and started again (30s, of kind image 10m; "
+             "3s at\nleast), or never"},
     {"start-limit", 0, BT_OPTION_DURATION, MODEL(start_limit), -1, DAY, .value = "TIME",
      .help = "how long one may take to load its model (10m), or never\nends"},
     {"owner-core", 0, BT_OPTION_FLAG, MODEL(owner_core),
@@ -81,6 +81,17 @@ static const struct bt_option KIND_OPTIONS[] = {
      .help = "what the model is for, and with it the library that\nruns it (text)"},
     {"sequential", 0, BT_OPTION_FLAG, MODEL(sequential),
      .help = "one request at a time, whatever asks: one context of one\nsequence (no)"},
+};
+
+#define PART(name, part, text)                                                                                         \
+    { name, 0, BT_OPTION_TEXT, MODEL(parts[part]), .value = "FILE", .help = text }
+static const struct bt_option PARTS_OPTIONS[] = {
+    PART("diffusion-model", BT_SD_DIFFUSION_MODEL, "its diffusion model, instead of --model"),
+    PART("vae", BT_SD_VAE, "its VAE"),
+    PART("clip-l", BT_SD_CLIP_L, "a text encoder"),
+    PART("clip-g", BT_SD_CLIP_G, "a text encoder"),
+    PART("t5xxl", BT_SD_T5XXL, "a text encoder"),
+    PART("llm", BT_SD_LLM, "a text encoder"),
 };
 
 static const struct bt_option ADDRESS_OPTIONS[] = {
@@ -139,6 +150,7 @@ struct bt_option_group bt_config_group(enum bt_config_group which, void *into) {
                              NULL},
         [BT_GROUP_POOLING] = {"Vectors", POOLING_OPTIONS, BT_COUNT(POOLING_OPTIONS), NULL},
         [BT_GROUP_KIND] = {"What it is", KIND_OPTIONS, BT_COUNT(KIND_OPTIONS), NULL},
+        [BT_GROUP_PARTS] = {"A model that draws and is not in one file", PARTS_OPTIONS, BT_COUNT(PARTS_OPTIONS), NULL},
         [BT_GROUP_OWNER] = {"The owner", OWNER_OPTIONS, BT_COUNT(OWNER_OPTIONS), NULL},
         [BT_GROUP_ADDRESS] = {"The address", ADDRESS_OPTIONS, BT_COUNT(ADDRESS_OPTIONS), NULL},
         [BT_GROUP_LIMITS] = {"Limits", LIMIT_OPTIONS, BT_COUNT(LIMIT_OPTIONS), NULL},

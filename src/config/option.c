@@ -213,6 +213,8 @@ bool bt_option_write(const struct bt_option *o, const void *from, struct bt_buf 
         write_real(*(const double *)at, out);
         break;
     case BT_OPTION_DURATION:
+        if (*(const int64_t *)at == BT_OPTION_UNSAID)
+            return false;
         duration_text((double)*(const int64_t *)at, text, sizeof text);
         bt_buf_adds(out, text);
         break;

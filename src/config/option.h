@@ -33,6 +33,7 @@ struct bt_option {
     const char *help;    /* one or more lines; the default is said here */
     const char *key;     /* its name in a file, where that is not `name`; "": files do not have it */
 };
+#define BT_OPTION_UNSAID INT64_MIN /* of a duration: nobody said, and the default depends on the rest */
 #define BT_OPTION_AT(type, field) offsetof(type, field)
 
 /* Options that belong together and fill one struct, whose present content is the default. */
@@ -49,7 +50,7 @@ baton_status bt_option_set(const struct bt_option *o, void *into, const char *wh
                            baton_error *err);
 
 /* The value that is there, so that bt_option_set reads the same again; false where there is none (a text that is not
- * set, a seed that was not given). */
+ * set, a seed that was not given, a duration that nobody said). */
 bool bt_option_write(const struct bt_option *o, const void *from, struct bt_buf *out);
 
 /* The name of an option in a configuration file: `key`, or the name with - as _. */

@@ -52,6 +52,25 @@ static baton_status take_loras(struct bt_model_settings *m, baton_error *err) {
     return BATON_OK;
 }
 
+static baton_status check_image(const struct bt_model_settings *m, baton_error *err) {
+    bool draws = m->kind == BT_MODEL_IMAGE, parts = false;
+    for (int i = 0; i < BT_SD_PARTS; i++)
+        parts |= m->parts[i] != NULL;
+    if (parts && !draws)
+        return bt_fail(err, BATON_INVALID, "parts (diffusion_model, vae, ...) are for models of kind = image");
+    if (draws && !m->file && !m->parts[BT_SD_DIFFUSION_MODEL])
+        return bt_fail(err, BATON_INVALID,
+                       "kind = image needs a model's file, or a diffusion_model and its other parts: no built-in model "
+                       "draws");
+    if (draws && m->owner == BT_OWNER_THREAD && m->contexts > 1)
+        return bt_fail(
+            err, BATON_INVALID,
+            "contexts = %d of kind = image on threads: libstable-diffusion has one context in a process. Use "
+            "owner = process",
+            m->contexts);
+    return BATON_OK;
+}
+
 baton_status bt_model_settings_complete(struct bt_model_settings *m, baton_error *err) {
     bool pooled = m->pooling != BT_POOL_OFF && m->pooling != BT_POOL_AUTO;
     bool one = m->sequential || m->kind != BT_MODEL_TEXT || pooled;
@@ -67,6 +86,8 @@ baton_status bt_model_settings_complete(struct bt_model_settings *m, baton_error
         return bt_fail(err, BATON_INVALID, "lora is for models of kind = text");
     if (m->mmproj && (m->kind != BT_MODEL_TEXT || pooled))
         return bt_fail(err, BATON_INVALID, "mmproj is for models of kind = text that generate");
+    if (m->hang_limit == BT_OPTION_UNSAID)
+        m->hang_limit = m->kind == BT_MODEL_IMAGE ? BT_DRAW_HANG_MS : BT_HANG_MS;
     if (m->hang_limit >= 0 && m->hang_limit < BT_HANG_MIN_MS)
         return bt_fail(err, BATON_INVALID,
                        "the hang limit is %lld ms: at least %d, because an owner is heard of once a second",
@@ -75,13 +96,14 @@ baton_status bt_model_settings_complete(struct bt_model_settings *m, baton_error
         m->file = NULL;
     if (m->kind == BT_MODEL_SPEECH && !m->file)
         return bt_fail(err, BATON_INVALID, "kind = speech needs a model's file: no built-in model hears");
+    if (check_image(m, err))
+        return err->status;
     m->contexts = m->contexts > 0 ? m->contexts : 1;
     m->sequences = m->sequences > 0 ? m->sequences : one ? 1 : SEQUENCES_PRESET;
     if (m->exact == BT_EXACT_AUTO)
         m->exact = m->gpu_layers == 0 ? BT_EXACT_ON : BT_EXACT_OFF;
-    if (m->resume ==
-        BT_RESUME_AUTO) /* what was heard is the beginning of what is heard next: it cannot go on elsewhere */
-        m->resume = m->kind == BT_MODEL_SPEECH ? BT_RESUME_OFF : BT_RESUME_ON;
+    if (m->resume == BT_RESUME_AUTO) /* what is heard or drawn cannot go on elsewhere, only begin again */
+        m->resume = m->kind == BT_MODEL_TEXT ? BT_RESUME_ON : BT_RESUME_OFF;
     return take_loras(m, err);
 }
 
@@ -112,7 +134,7 @@ void bt_model_settings_owner(const struct bt_model_settings *m, struct bt_front_
     p->no_sandbox = m->no_sandbox;
     p->core = m->owner_core;
     p->no_resume = m->resume == BT_RESUME_OFF;
-    p->hang_ms = m->hang_limit;
+    p->hang_ms = m->hang_limit == BT_OPTION_UNSAID ? 0 : m->hang_limit;
     p->start_ms = m->start_limit;
 }
 
@@ -130,4 +152,8 @@ void bt_model_settings_front(const struct bt_model_settings *m, struct bt_front_
     p->hears = m->kind == BT_MODEL_SPEECH;
     if (p->hears && p->model.gpu_layers != 0)
         p->model.gpu_layers = 1; /* all or nothing there, on the first GPU: see struct bt_spawn_params */
+    p->draws = m->kind == BT_MODEL_IMAGE;
+    p->sd.threads = m->threads;
+    memcpy(p->sd.parts, m->parts, sizeof p->sd.parts);
+    p->sd.parts[BT_SD_MODEL] = m->file;
 }

@@ -39,6 +39,7 @@ void bt_config_write(const struct bt_config *c, struct bt_buf *out) {
         values(out, BT_GROUP_POLICY, &c->models[i]);
         values(out, BT_GROUP_OWNER, &c->models[i]);
         values(out, BT_GROUP_KIND, &c->models[i]);
+        values(out, BT_GROUP_PARTS, &c->models[i]);
         values(out, BT_GROUP_POOLING, &c->models[i]);
     }
     for (int i = 0; i < c->n_roles; i++) {

@@ -135,6 +135,17 @@ static baton_status on_data(struct bt_dispatch *d, int context, const struct bt_
     return BATON_OK;
 }
 
+/* Of this attempt alone: no sign that the request gets anywhere. */
+static baton_status on_news(struct bt_dispatch *d, int context, const struct bt_frame *frame) {
+    struct bt_frame_news news;
+    struct bt_request *r = NULL;
+    baton_status status = bt_get_news(frame, &news);
+    status = status ? status : given(d, context, news.id, news.attempt, &r);
+    if (!status && r && r->handler.on_news)
+        r->handler.on_news(r->handler.arg, news.bytes.data, news.bytes.len);
+    return status;
+}
+
 /* It went past the place where its last owner died, alone, and goes on among the others. What DONE flushed of its text
  * is held back again. */
 static bool passed_its_trial(const struct bt_request *r, const struct bt_frame_done *done) {
@@ -232,6 +243,8 @@ static baton_status handle(struct bt_dispatch *d, int context, const struct bt_f
         return on_token(d, context, frame);
     case BT_FRAME_DATA:
         return on_data(d, context, frame);
+    case BT_FRAME_NEWS:
+        return on_news(d, context, frame);
     case BT_FRAME_REPLY:
         return bt_dispatch_reply(d, context, frame);
     case BT_FRAME_DONE:

@@ -59,6 +59,7 @@ struct bt_request {
     uint32_t mores;
     int32_t max_tokens;
     uint64_t inputs, asked; /* of vectors and scores; bytes of the body */
+    uint64_t drawn;         /* bytes that its pictures may have */
     uint64_t may_hold;      /* bytes of text that its owner may have to hold back */
     int64_t run_ms, run_deadline_ns;
     int64_t idle_ms, idle_deadline_ns; /* the second while pieces lie unread */

@@ -404,6 +404,7 @@ static void init(struct bt_front *f, const struct bt_front_params *p) {
                                                 .resume = process && !p->no_resume,
                                                 .hang_ms = !process     ? -1
                                                            : p->hang_ms ? p->hang_ms
+                                                           : p->draws   ? BT_DRAW_HANG_MS
                                                                         : BT_HANG_MS,
                                                 .start_ms = !process      ? -1
                                                             : p->start_ms ? p->start_ms
@@ -436,6 +437,7 @@ baton_status bt_front_open(const struct bt_front_params *params, struct bt_front
                                           .contexts = params->contexts,
                                           .owner = params->owner,
                                           .hears = params->hears,
+                                          .draws = params->draws ? &params->sd : NULL,
                                           .no_sandbox = params->no_sandbox,
                                           .core = params->core};
     init(f, params);

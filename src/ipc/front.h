@@ -23,6 +23,7 @@ enum {
     BT_CONTEXTS_MAX = 64,
     BT_WINDOW = 256, /* tokens on their way without the reader having taken them */
     BT_HANG_MS = 30000,
+    BT_DRAW_HANG_MS = 600000, /* libstable-diffusion says nothing within a step, nor while it decodes an image */
     BT_HANG_MIN_MS = 3000,
     BT_START_MS = 600000,
 };
@@ -36,10 +37,12 @@ struct bt_front_params {
     int64_t queue_ms, run_ms; /* < 0: never */
     enum bt_owner_kind owner; /* a thread of this process, or a process each */
     bool hears;               /* see struct bt_spawn_params; requests are BT_WHAT_TRANSCRIBE then (wire/speech.h) */
+    bool draws;               /* likewise, and BT_WHAT_DRAW (wire/drawing.h): the model is what `sd` says */
+    struct bt_sd_params sd;   /* borrowed for the opening */
     /* of processes: for the first two see struct bt_spawn_params */
     bool no_sandbox, core;
-    bool no_resume;   /* requests of an owner that ended are CRASHED */
-    int64_t hang_ms;  /* so long without a word, and an owner hangs; 0: BT_HANG_MS; < 0: none does */
+    bool no_resume;  /* requests of an owner that ended are CRASHED */
+    int64_t hang_ms; /* so long without a word, and an owner hangs; 0: BT_HANG_MS, or BT_DRAW_HANG_MS; < 0: none does */
     int64_t start_ms; /* so long to be ready; 0: BT_START_MS; < 0: any time */
 };
 
@@ -69,6 +72,8 @@ struct bt_handler {
     void *arg;
     /* A piece of a result that is no text, in order: BT_WHAT_EMBED, _SCORE. May be NULL */
     void (*on_data)(void *arg, const char *bytes, size_t len);
+    /* Of work under way: one message, whole (BT_WHAT_DRAW). May be NULL */
+    void (*on_news)(void *arg, const char *bytes, size_t len);
 };
 
 struct bt_front_info {

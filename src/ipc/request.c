@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "ipc/dispatch.h"
+#include "wire/drawing.h"
 
 static struct bt_list *bucket_of(struct bt_dispatch *d, uint64_t id) {
     return &d->buckets[bt_mix64(id) % BT_BUCKETS];
@@ -229,7 +230,7 @@ baton_status bt_request_more(struct bt_request *r, const struct bt_more *more, b
 }
 
 static const char *name_of(enum bt_what what) {
-    static const char *const names[] = {"an answer", "embeddings", "scores", "a transcription"};
+    static const char *const names[] = {"an answer", "embeddings", "scores", "a transcription", "a drawing"};
     return names[what];
 }
 
@@ -321,6 +322,7 @@ static struct bt_request *request_new(struct bt_dispatch *d, struct bt_submit *s
     r->held = s->resume_held;
     r->inputs = s->n_inputs;
     r->asked = r->submit.len;
+    r->drawn = s->what == BT_WHAT_DRAW ? bt_draw_most(s->text) : 0;
     r->may_hold = stop_bytes(s) + BT_TOKEN_TEXT_MAX;
     return r;
 }

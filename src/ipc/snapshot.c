@@ -35,7 +35,8 @@ static unsigned asker_of(const struct bt_request *r, unsigned (*asker)(const voi
 }
 
 static baton_running running(const struct bt_request *r, unsigned tid, int64_t now) {
-    static const baton_op ops[] = {BATON_OP_GENERATE, BATON_OP_EMBED, BATON_OP_SCORE, BATON_OP_TRANSCRIBE};
+    static const baton_op ops[] = {BATON_OP_GENERATE, BATON_OP_EMBED, BATON_OP_SCORE, BATON_OP_TRANSCRIBE,
+                                   BATON_OP_DRAW};
     bool there = r->at == BT_RUNNING;
     return (baton_running){.id = r->waiter.id,
                            .flow = r->waiter.flow,

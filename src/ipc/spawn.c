@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "owner/draw.h"
 #include "owner/hear.h"
 #include "owner/owner.h"
 
@@ -20,7 +21,8 @@ struct owner_thread {
     pthread_t thread;
     bool started;
     struct bt_owner_params params;
-    struct bt_whisper *ear; /* NULL: it generates */
+    struct bt_whisper *ear; /* it hears */
+    struct bt_sd *sd;       /* it draws; neither: it generates */
     int number;
     _Atomic bool ended;
 };
@@ -28,7 +30,9 @@ struct owner_thread {
 struct threads {
     struct bt_spawn base;
     struct bt_model *model;
-    struct bt_whisper *ear; /* one of the two */
+    struct bt_whisper *ear;
+    struct bt_sd *sd; /* one of the three */
+    char name[128];   /* of that */
     struct bt_context_params context;
     int n;
     struct owner_thread owners[];
@@ -54,7 +58,9 @@ static void *owner_main(void *arg) {
     owner_of = start.spawn;
     snprintf(name, sizeof name, "baton-owner-%d", o->number);
     pthread_setname_np(pthread_self(), name);
-    if (o->ear)
+    if (o->sd)
+        bt_draw_run(&(struct bt_draw_params){o->sd, of(start.spawn)->name, o->params.fd});
+    else if (o->ear)
         bt_hear_run(&(struct bt_hear_params){o->ear, o->params.context.threads, o->params.fd});
     else
         bt_owner_run(&o->params);
@@ -78,6 +84,7 @@ static baton_status threads_start(struct bt_spawn *base, int context, int *fd, b
     *start = (struct start){o, base};
     o->params = (struct bt_owner_params){s->model, s->context, pair[1], o->visits[0]};
     o->ear = s->ear;
+    o->sd = s->sd;
     o->number = context;
     atomic_store(&o->ended, false);
     int rc = bt_thread_start(&o->thread, owner_main, start);
@@ -111,7 +118,7 @@ static bool threads_reap(struct bt_spawn *base, int context, struct bt_owner_end
 }
 
 static void threads_visit(struct bt_spawn *base, int context, struct bt_visit *visit) {
-    if (of(base)->ear) {
+    if (of(base)->ear || of(base)->sd) {
         visit->done(visit, false);
         return;
     }
@@ -134,6 +141,7 @@ static void threads_close(struct bt_spawn *base) {
     bt_model_close(s->model);
     if (s->ear)
         s->ear->ops->free(s->ear);
+    bt_sd_close(s->sd);
     free(s);
 }
 
@@ -143,16 +151,31 @@ static const struct bt_spawn_ops thread_ops = {.start = threads_start,
                                                .model = threads_model,
                                                .close = threads_close};
 
+static baton_status load(struct threads *s, const struct bt_spawn_params *params, baton_error *err) {
+    const struct bt_whisper_model_params ear = {
+        .path = params->model.path, .gpu = params->model.gpu_layers > 0, .gpu_device = params->model.gpu_layers - 1};
+    if (params->hears)
+        return bt_whisper_open(&ear, &s->ear, err);
+    if (!params->draws)
+        return bt_model_open(&params->model, &s->model, err);
+    if (params->contexts > 1)
+        return bt_fail(
+            err, BATON_INVALID,
+            "%d contexts that draw: a process has one, as libstable-diffusion's callbacks are the process's. "
+            "Use owner processes, one context each",
+            params->contexts);
+    const char *path = bt_sd_path(params->draws);
+    snprintf(s->name, sizeof s->name, "%s", path ? path : "");
+    return bt_sd_open(params->draws, &s->sd, err);
+}
+
 static baton_status threads_open(const struct bt_spawn_params *params, struct bt_spawn **spawn, baton_error *err) {
     struct threads *s = calloc(1, sizeof *s + (size_t)params->contexts * sizeof s->owners[0]);
     if (!s)
         return bt_fail(err, BATON_NO_MEMORY, "no memory for %d owners", params->contexts);
     s->base.ops = &thread_ops;
     s->context = params->context;
-    const struct bt_whisper_model_params ear = {
-        .path = params->model.path, .gpu = params->model.gpu_layers > 0, .gpu_device = params->model.gpu_layers - 1};
-    baton_status status =
-        params->hears ? bt_whisper_open(&ear, &s->ear, err) : bt_model_open(&params->model, &s->model, err);
+    baton_status status = load(s, params, err);
     for (; s->n < params->contexts && !status; s->n += status == BATON_OK)
         if (pipe2(s->owners[s->n].visits, O_CLOEXEC | O_NONBLOCK))
             status = bt_fail(err, BATON_IO, "no pipe for an owner: %s", strerror(errno));

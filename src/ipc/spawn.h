@@ -8,6 +8,7 @@
 #define BT_SPAWN_H
 
 #include "native/native.h"
+#include "native/sd.h"
 
 struct bt_spawn;
 
@@ -18,10 +19,12 @@ struct bt_spawn_params {
     struct bt_context_params context;
     int contexts;
     enum bt_owner_kind owner;
-    bool hears;      /* the model is a recogniser of speech. model: its path, and gpu_layers - 1 its GPU (0: none);
-                      * context: threads; the rest of both says nothing */
-    bool no_sandbox; /* of a process: it keeps the rights of this one */
-    bool core;       /* of a process: it may leave a core file, with prompts and answers in it */
+    bool hears; /* the model is a recogniser of speech. model: its path, and gpu_layers - 1 its GPU (0: none);
+                 * context: threads; the rest of both says nothing */
+    const struct bt_sd_params *draws; /* the model is one of libstable-diffusion; NULL: it is not. An owner thread has
+                                       * the process's only one. model: gpu_layers, whether a GPU may be used */
+    bool no_sandbox;                  /* of a process: it keeps the rights of this one */
+    bool core;                        /* of a process: it may leave a core file, with prompts and answers in it */
 };
 
 /* How an owner ended. */

@@ -43,7 +43,7 @@ struct process {
 struct processes {
     struct bt_spawn base;
     /* fixed by the opening */
-    struct bt_buf strings; /* path, template, paths of adapters and of the projector, each with its NUL */
+    struct bt_buf strings; /* path, template, paths of adapters, of the projector and of parts, each with its NUL */
     struct bt_start start;
     char program[PATH_MAX], name[64];
     char **environment;
@@ -441,25 +441,47 @@ static void point(struct processes *s) {
         at += s->start.loras[i].path.len + 1;
     }
     s->start.mmproj.data = at;
+    at += s->start.has_mmproj ? s->start.mmproj.len + 1 : 0;
+    for (size_t i = 0; i < BT_SD_PARTS; i++) {
+        s->start.parts[i].data = at;
+        at += s->start.parts[i].len ? s->start.parts[i].len + 1 : 0;
+    }
+}
+
+/* Opens it; *path is what it is called. */
+static baton_status open_model(struct processes *s, const struct bt_spawn_params *params, const char **path,
+                               baton_error *err) {
+    *path = params->draws ? bt_sd_path(params->draws) : params->model.path;
+    if (params->draws)
+        return bt_sd_files_open(params->draws, s->files, &s->n_files, err);
+    if (params->hears && !*path)
+        return bt_fail(err, BATON_INVALID, "there is no built-in model that hears: give the path of one");
+    if (params->hears)
+        return bt_whisper_file_open(*path, s->files, &s->n_files, err);
+    baton_status status = *path ? BATON_OK : bt_builtin_model(path, err);
+    return status ? status : bt_model_files_open(*path, s->files, BT_COUNT(s->files), &s->n_files, err);
+}
+
+static void name_parts(struct processes *s, const struct bt_sd_params *sd) {
+    s->start.flash_attention = sd->flash_attention;
+    for (size_t i = 0; i < BT_SD_PARTS; i++)
+        if (sd->parts[i]) {
+            s->start.parts[i].len = strlen(sd->parts[i]);
+            bt_buf_add(&s->strings, sd->parts[i], s->start.parts[i].len + 1);
+        }
 }
 
 static baton_status prepare(struct processes *s, const struct bt_spawn_params *params, baton_error *err) {
     const struct bt_model_params *m = &params->model;
-    const char *path = m->path, *chat_template = m->chat_template ? m->chat_template : "";
-    if (!path && params->hears)
-        return bt_fail(err, BATON_INVALID, "there is no built-in model that hears: give the path of one");
-    baton_status status = path ? BATON_OK : bt_builtin_model(&path, err);
+    const char *path, *chat_template = m->chat_template ? m->chat_template : "";
+    baton_status status = bt_owner_program(s->program, err);
     if (!status)
-        status = bt_owner_program(s->program, err);
-    if (!status && params->hears)
-        status = bt_whisper_file_open(path, s->files, &s->n_files, err);
-    else if (!status)
-        status = bt_model_files_open(path, s->files, BT_COUNT(s->files), &s->n_files, err);
+        status = open_model(s, params, &path, err);
     if (status)
         return status;
     const char *slash = strncmp(path, "fake:", 5) == 0 ? NULL : strrchr(path, '/');
     snprintf(s->name, sizeof s->name, "%s", slash ? slash + 1 : path);
-    s->start.library = params->hears ? BT_LIBRARY_WHISPER : BT_LIBRARY_LLAMA;
+    s->start.library = params->draws ? BT_LIBRARY_SD : params->hears ? BT_LIBRARY_WHISPER : BT_LIBRARY_LLAMA;
     s->start.path.len = strlen(path);
     s->start.chat_template.len = strlen(chat_template);
     s->start.has_chat_template = m->chat_template != NULL;
@@ -474,6 +496,8 @@ static baton_status prepare(struct processes *s, const struct bt_spawn_params *p
     status = open_loras(s, m, err);
     if (!status)
         status = open_mmproj(s, m->mmproj, err);
+    if (params->draws)
+        name_parts(s, params->draws);
     s->environment = bt_owner_environment(params->contexts, bt_native_threads(params->context.threads));
     if (!status && (s->strings.failed || !s->environment))
         status = bt_fail(err, BATON_NO_MEMORY, "no memory for the owners of %s", path);

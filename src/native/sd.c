@@ -154,17 +154,17 @@ static const char *call_end(struct call *c) {
 static sd_ctx_t *new_context(const struct bt_sd_params *p) {
     sd_ctx_params_t native;
     lib.sd_ctx_params_init(&native);
-    native.model_path = p->model;
-    native.diffusion_model_path = p->diffusion_model;
-    native.high_noise_diffusion_model_path = p->high_noise_diffusion_model;
-    native.vae_path = p->vae;
-    native.taesd_path = p->taesd;
-    native.clip_l_path = p->clip_l;
-    native.clip_g_path = p->clip_g;
-    native.clip_vision_path = p->clip_vision;
-    native.t5xxl_path = p->t5xxl;
-    native.llm_path = p->llm;
-    native.control_net_path = p->control_net;
+    native.model_path = p->parts[BT_SD_MODEL];
+    native.diffusion_model_path = p->parts[BT_SD_DIFFUSION_MODEL];
+    native.high_noise_diffusion_model_path = p->parts[BT_SD_HIGH_NOISE_DIFFUSION_MODEL];
+    native.vae_path = p->parts[BT_SD_VAE];
+    native.taesd_path = p->parts[BT_SD_TAESD];
+    native.clip_l_path = p->parts[BT_SD_CLIP_L];
+    native.clip_g_path = p->parts[BT_SD_CLIP_G];
+    native.clip_vision_path = p->parts[BT_SD_CLIP_VISION];
+    native.t5xxl_path = p->parts[BT_SD_T5XXL];
+    native.llm_path = p->parts[BT_SD_LLM];
+    native.control_net_path = p->parts[BT_SD_CONTROL_NET];
     native.diffusion_flash_attn = p->flash_attention;
     if (p->threads > 0)
         native.n_threads = p->threads;
@@ -173,34 +173,39 @@ static sd_ctx_t *new_context(const struct bt_sd_params *p) {
 
 static baton_status make(struct bt_sd *sd, const struct bt_sd_params *p, baton_error *err) {
     struct call c;
-    bool draws = p->model || p->diffusion_model;
+    const char *upscaler = p->parts[BT_SD_UPSCALER];
+    bool draws = p->parts[BT_SD_MODEL] || p->parts[BT_SD_DIFFUSION_MODEL];
     lib.sd_set_log_callback(on_log, NULL);
     lib.sd_set_progress_callback(on_progress, NULL);
     call_begin(&c, sd, NULL, false);
     if (draws)
         sd->ctx = new_context(p);
-    if (p->upscaler && (sd->ctx || !draws))
-        sd->upscaler = lib.new_upscaler_ctx(p->upscaler, false, p->threads > 0 ? p->threads : -1, 0, NULL, NULL);
+    if (upscaler && (sd->ctx || !draws))
+        sd->upscaler = lib.new_upscaler_ctx(upscaler, false, p->threads > 0 ? p->threads : -1, 0, NULL, NULL);
     const char *cause = call_end(&c);
     baton_status status = BATON_OK;
     if (draws && !sd->ctx)
-        status =
-            bt_fail(err, BATON_BAD_MODEL, "%s cannot be loaded: %s", p->model ? p->model : p->diffusion_model, cause);
-    else if (p->upscaler && !sd->upscaler)
-        status = bt_fail(err, BATON_BAD_MODEL, "the upscaler %s cannot be loaded: %s", p->upscaler, cause);
+        status = bt_fail(err, BATON_BAD_MODEL, "%s cannot be loaded: %s", bt_sd_path(p), cause);
+    else if (upscaler && !sd->upscaler)
+        status = bt_fail(err, BATON_BAD_MODEL, "the upscaler %s cannot be loaded: %s", upscaler, cause);
     bt_buf_free(&c.causes);
     if (sd->upscaler)
         sd->upscale = lib.get_upscale_factor(sd->upscaler);
     return status;
 }
 
+baton_status bt_sd_load(baton_error *err) {
+    pthread_once(&loaded, load);
+    return load_error.status ? bt_fail(err, load_error.status, "%s", load_error.text) : BATON_OK;
+}
+
 baton_status bt_sd_open(const struct bt_sd_params *params, struct bt_sd **out, baton_error *err) {
     *out = NULL;
-    if (!params->model && !params->diffusion_model && !params->upscaler)
-        return bt_fail(err, BATON_INVALID, "neither a model, a diffusion model nor an upscaler was named");
-    pthread_once(&loaded, load);
-    if (load_error.status)
-        return bt_fail(err, load_error.status, "%s", load_error.text);
+    if (!bt_sd_path(params))
+        return bt_sd_fail_nameless(err);
+    baton_status status = bt_sd_load(err);
+    if (status)
+        return status;
     if (atomic_exchange(&taken, true))
         return bt_fail(err, BATON_BUSY,
                        "there is an open context of libstable-diffusion in this process already: its callbacks are the "
@@ -210,7 +215,7 @@ baton_status bt_sd_open(const struct bt_sd_params *params, struct bt_sd **out, b
         atomic_store(&taken, false);
         return bt_fail(err, BATON_NO_MEMORY, "no memory for a context");
     }
-    baton_status status = make(sd, params, err);
+    status = make(sd, params, err);
     if (status)
         bt_sd_close(sd);
     else
@@ -312,14 +317,6 @@ static baton_status take_sound(sd_audio_t *a, struct bt_sd_result *r, baton_erro
     }
     lib.free_sd_audio(a);
     return status;
-}
-
-void bt_sd_result_free(struct bt_sd_result *r) {
-    for (size_t i = 0; i < r->n; i++)
-        free(r->images[i].data);
-    free(r->images);
-    free(r->samples);
-    *r = (struct bt_sd_result){.n = 0};
 }
 
 /* What a call that came back says of the request. `whole`: so many images make it complete, SIZE_MAX: no number does.

@@ -1,6 +1,6 @@
 /* Images and videos by libstable-diffusion, as plain types: one context in a process, because what the library calls
  * back (log, progress, preview) and the buffer of its log are the process's. native/sd.c implements it where the
- * library was found at build time, native/sd_none.c says elsewhere that it was not.
+ * library was found at build time, native/sd_none.c says elsewhere that it was not. sd_files.c is in both.
  *
  * Threads: functions on a bt_sd need its lease, one thread at a time; bt_sd_version any thread. */
 #ifndef BT_SD_H
@@ -10,13 +10,34 @@
 
 struct bt_sd;
 
-struct bt_sd_params { /* paths are borrowed; NULL: none */
-    const char *model, *diffusion_model, *high_noise_diffusion_model;
-    const char *vae, *taesd, *clip_l, *clip_g, *clip_vision, *t5xxl, *llm;
-    const char *control_net, *upscaler;
-    int threads; /* 0: as the library likes */
+/* The files that a model is made of: MODEL is all in one, the others are its parts, or what stands beside it. */
+enum bt_sd_part {
+    BT_SD_MODEL,
+    BT_SD_DIFFUSION_MODEL,
+    BT_SD_HIGH_NOISE_DIFFUSION_MODEL,
+    BT_SD_VAE,
+    BT_SD_TAESD,
+    BT_SD_CLIP_L,
+    BT_SD_CLIP_G,
+    BT_SD_CLIP_VISION,
+    BT_SD_T5XXL,
+    BT_SD_LLM,
+    BT_SD_CONTROL_NET,
+    BT_SD_UPSCALER,
+    BT_SD_PARTS
+};
+
+struct bt_sd_params {
+    const char *parts[BT_SD_PARTS]; /* paths, borrowed; NULL: none */
+    int threads;                    /* 0: as the library likes */
     bool flash_attention;
 };
+/* What it is called: the path of the model, else of its diffusion model, else of the upscaler; NULL: there is none. */
+const char *bt_sd_path(const struct bt_sd_params *params);
+
+/* Opens its files for somebody else to load, who is given them as /proc/self/fd/N, without looking into them: in the
+ * order of the parts that are named, *n of them. _INVALID: there is no model, or a part is no file; _NOT_FOUND. */
+baton_status bt_sd_files_open(const struct bt_sd_params *params, int files[BT_SD_PARTS], size_t *n, baton_error *err);
 
 struct bt_sd_image {
     uint32_t width, height, channels;
@@ -67,6 +88,10 @@ struct bt_sd_info {
     int upscale; /* how many times larger its upscaler makes an image; 0: there is none */
 };
 
+baton_status bt_sd_fail_nameless(baton_error *err); /* _INVALID: bt_sd_path is NULL */
+
+/* Loads the library, which opening does else: for who cannot open files later. _NOT_FOUND, _UNSUPPORTED. */
+baton_status bt_sd_load(baton_error *err);
 /* BATON_BUSY: there is one in this process already, whose name is in the text. */
 baton_status bt_sd_open(const struct bt_sd_params *params, struct bt_sd **sd, baton_error *err);
 void bt_sd_close(struct bt_sd *sd);

@@ -7,6 +7,10 @@ static baton_status none(baton_error *err) {
                    "(stable-diffusion.cpp, installed as a shared library)");
 }
 
+baton_status bt_sd_load(baton_error *err) {
+    return none(err);
+}
+
 baton_status bt_sd_open(const struct bt_sd_params *params, struct bt_sd **sd, baton_error *err) {
     (void)params;
     *sd = NULL;
@@ -41,10 +45,6 @@ baton_status bt_sd_upscale(struct bt_sd *sd, const struct bt_sd_ask *ask, int fa
 baton_status bt_sd_load_control_net(struct bt_sd *sd, const char *path, baton_error *err) {
     (void)sd, (void)path;
     return none(err);
-}
-
-void bt_sd_result_free(struct bt_sd_result *r) {
-    (void)r;
 }
 
 const char *bt_sd_version(void) {

@@ -12,17 +12,6 @@ struct asked {
     struct bt_text records; /* wire/frame.h: BT_RECORD_BYTES */
 };
 
-static void put_base64(struct bt_buf *b, const unsigned char *bytes, size_t len) {
-    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    for (size_t i = 0; i < len; i += 3) {
-        unsigned n = (unsigned)bytes[i] << 16 | (i + 1 < len ? (unsigned)bytes[i + 1] << 8 : 0) |
-                     (i + 2 < len ? bytes[i + 2] : 0);
-        char quad[4] = {digits[n >> 18], digits[n >> 12 & 63], i + 1 < len ? digits[n >> 6 & 63] : '=',
-                        i + 2 < len ? digits[n & 63] : '='};
-        bt_buf_add(b, quad, sizeof quad);
-    }
-}
-
 /* Nine digits are enough for every float to come back as it was. */
 static void put_floats(struct bt_buf *b, const float *values, size_t n) {
     bt_buf_adds(b, "[");
@@ -54,7 +43,7 @@ static bool put_embeddings(const struct asked *v, const struct bt_outcome *o, si
         bt_buf_addf(b, "%s{\"object\":\"embedding\",\"index\":%zu,\"embedding\":", i ? "," : "", i);
         if (v->request->base64) {
             bt_buf_adds(b, "\"");
-            put_base64(b, record + 4, 4 * width);
+            bt_buf_base64(b, record + 4, 4 * width);
             bt_buf_adds(b, "\"");
         } else {
             put_floats(b, values, width);

@@ -89,6 +89,14 @@ bool bt_in_int(struct bt_in *x, const char *key, json_int_t lo, json_int_t hi, j
     return true;
 }
 
+bool bt_in_cstring(struct bt_in *x, const char *key, const char *what, const char **text) {
+    const json_t *v = bt_in_get(x, key);
+    if (v && (!json_is_string(v) || strlen(json_string_value(v)) != json_string_length(v)))
+        return bt_in_expected(x, key, v, what);
+    *text = json_string_value(v);
+    return true;
+}
+
 bool bt_in_bool(struct bt_in *x, const char *key, bool *out) {
     const json_t *v = bt_in_get(x, key);
     if (v && !json_is_boolean(v))

@@ -29,7 +29,8 @@ const json_t *bt_in_get(const struct bt_in *x, const char *key); /* NULL when ab
 /* *out stays as it is when the field is absent. */
 bool bt_in_real(struct bt_in *x, const char *key, double lo, double hi, float *out);
 bool bt_in_int(struct bt_in *x, const char *key, json_int_t lo, json_int_t hi, json_int_t *out);
-bool bt_in_bool(struct bt_in *x, const char *key, bool *out); /* false when absent */
+bool bt_in_cstring(struct bt_in *x, const char *key, const char *what, const char **text); /* NULL when absent */
+bool bt_in_bool(struct bt_in *x, const char *key, bool *out);                              /* false when absent */
 
 /* image_in.c: of a text without line breaks; *bytes is malloc'd. False: it is no base64, or *bytes is NULL. */
 bool bt_in_base64(const char *text, size_t len, unsigned char **bytes, size_t *n);

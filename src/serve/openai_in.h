@@ -32,6 +32,7 @@ struct bt_openai_model {
     int vocab_size;
     bool vision; /* messages may have images */
     bool hears;  /* transcribes, and does nothing else */
+    bool draws;  /* makes images, and does nothing else */
 };
 
 /* Which model a name means, NULL where the request has none. NULL: there is none, and why[size] says what there is. */

@@ -9,14 +9,6 @@
 #include "serve/wav.h"
 #include "wire/speech.h"
 
-static bool take_text(struct bt_in *x, const char *key, const char *what, const char **text) {
-    const json_t *v = bt_in_get(x, key);
-    if (v && (!json_is_string(v) || strlen(json_string_value(v)) != json_string_length(v)))
-        return bt_in_expected(x, key, v, what);
-    *text = json_string_value(v);
-    return true;
-}
-
 static bool take_format(struct bt_in *x, struct bt_speech_request *r) {
     const json_t *v = bt_in_get(x, "response_format"), *times = bt_in_get(x, "timestamp_granularities");
     const char *name = json_string_value(v);
@@ -80,8 +72,8 @@ static bool take(struct bt_in *x, struct bt_speech_request *r) {
         return bt_in_fail(x, 400, "unsupported_model", "model",
                           "this model does not hear: only one of kind = speech (a file in whisper.cpp's format) "
                           "transcribes");
-    bool ok = take_text(x, "language", "the name of a language, as \"de\" or \"german\"", &p.language) &&
-              take_text(x, "prompt", "a string", &p.initial_prompt) &&
+    bool ok = bt_in_cstring(x, "language", "the name of a language, as \"de\" or \"german\"", &p.language) &&
+              bt_in_cstring(x, "prompt", "a string", &p.initial_prompt) &&
               bt_in_real(x, "temperature", 0, 1, &p.temperature) && bt_in_bool(x, "stream", &r->stream) &&
               take_format(x, r) && refuse_others(x) && take_audio(x, &samples, &audio.n);
     if (ok) {

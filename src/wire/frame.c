@@ -124,6 +124,14 @@ void bt_put_data(struct bt_buf *b, const struct bt_frame_data *d) {
     end(b, at);
 }
 
+void bt_put_news(struct bt_buf *b, const struct bt_frame_news *n) {
+    size_t at = begin(b, BT_FRAME_NEWS);
+    put_u64(b, n->id);
+    put_u32(b, n->attempt);
+    bt_buf_add(b, n->bytes.data, n->bytes.len);
+    end(b, at);
+}
+
 void bt_put_reply(struct bt_buf *b, const struct bt_frame_reply *r) {
     size_t at = begin(b, BT_FRAME_REPLY);
     put_u64(b, r->id);
@@ -161,5 +169,8 @@ void bt_put_start(struct bt_buf *b, const struct bt_start *s) {
     put_u8(b, s->has_mmproj);
     put_u32(b, (uint32_t)s->mmproj_file);
     put_text(b, s->mmproj.data, s->mmproj.len);
+    for (size_t i = 0; i < BT_SD_PARTS; i++)
+        put_text(b, s->parts[i].data, s->parts[i].len);
+    put_u8(b, s->flash_attention);
     end(b, at);
 }

@@ -2,14 +2,16 @@
  * process and may be broken. Little-endian; a frame is u32 length of what follows, u8 type, payload.
  *
  *   front -> owner   START (to a process, once) · HELLO · SUBMIT · MORE · CALL · PART · CANCEL · ACK · CLOSE
- *   owner -> front   HELLO · READY or FATAL · TOKEN · DATA · DONE · REPLY · PULSE · LOG
+ *   owner -> front   HELLO · READY or FATAL · TOKEN · DATA · NEWS · DONE · REPLY · PULSE · LOG
  *
  * A request has one id for its life and an attempt, from 1, that grows each time an owner takes it up anew; frames of
  * an older attempt are dropped by the front. Exactly one DONE ends an attempt, after the last native call for it. Every
  * token travels with its index in the answer, its id and the text it released, and says how many bytes its owner still
  * holds back (an unfinished character, or what may become a stop string), so that another owner can go on from there.
  * Other results, vectors and states, travel as opaque bytes in DATA frames, each with its place in the whole, so that
- * what comes twice after a new attempt is known as such.
+ * what comes twice after a new attempt is known as such. What is said of work under way (how far it is, a preview) is
+ * no result: it travels in NEWS frames, which belong to their attempt, and may be left out when nobody keeps up with
+ * them.
  *
  * What is asked (SUBMIT), what comes after it (MORE) and questions about the model or a request (CALL) are bodies: the
  * frame announces the body's size and holds its beginning, PART frames of the same id and attempt bring the rest, other
@@ -23,9 +25,10 @@
 
 #include "base/base.h"
 #include "native/native.h"
+#include "native/sd.h"
 
 enum {
-    BT_IPC_VERSION = 5,
+    BT_IPC_VERSION = 6,
     BT_FRAME_HEADER = 5,
     BT_FRAME_MAX = 16 << 20,
     BT_PIECE = 256 << 10, /* the most bytes of a body or a result that one frame brings */
@@ -36,6 +39,7 @@ enum {
     BT_WIDTH_MAX = 65536,         /* floats of one vector */
     BT_TOKEN_TEXT_MAX = 16 << 10, /* bytes of one token's text: a vocabulary, too, is from strangers */
     BT_FILES_MAX = 256,
+    BT_NEWS_MAX = BT_FRAME_MAX - 64, /* bytes that one NEWS frame brings */
 };
 
 enum bt_frame_type {
@@ -56,11 +60,13 @@ enum bt_frame_type {
     BT_FRAME_DATA,
     BT_FRAME_REPLY,
     BT_FRAME_START,
+    BT_FRAME_NEWS,
     BT_FRAME_END, /* none; one past the last */
 };
 
-/* What an owner is to make: an answer, a vector per input, a score per document. TRANSCRIBE is not llama's. */
-enum bt_what { BT_WHAT_GENERATE, BT_WHAT_EMBED, BT_WHAT_SCORE, BT_WHAT_TRANSCRIBE, BT_WHAT_END };
+/* What an owner is to make: an answer, a vector per input, a score per document. TRANSCRIBE (wire/speech.h) and DRAW
+ * (wire/drawing.h) are not llama's. */
+enum bt_what { BT_WHAT_GENERATE, BT_WHAT_EMBED, BT_WHAT_SCORE, BT_WHAT_TRANSCRIBE, BT_WHAT_DRAW, BT_WHAT_END };
 
 /* STATE: nothing is added, the answer in `state` goes on. */
 enum bt_prompt_kind { BT_PROMPT_TEXT, BT_PROMPT_CHAT, BT_PROMPT_TOKENS, BT_PROMPT_STATE };
@@ -160,6 +166,12 @@ struct bt_frame_data {
     struct bt_text bytes;
 };
 
+struct bt_frame_news {
+    uint64_t id;
+    uint32_t attempt;
+    struct bt_text bytes;
+};
+
 struct bt_frame_reply {
     uint64_t id;
     baton_status status;
@@ -204,7 +216,7 @@ struct bt_frame_ready {
 
 /* Everything an owner process is told when it begins: what bt_model_params and bt_context_params say, with files by the
  * numbers of the descriptors that it was given. */
-enum bt_library { BT_LIBRARY_LLAMA, BT_LIBRARY_WHISPER, BT_LIBRARY_END };
+enum bt_library { BT_LIBRARY_LLAMA, BT_LIBRARY_WHISPER, BT_LIBRARY_SD, BT_LIBRARY_END };
 struct bt_start {
     uint32_t version; /* BT_IPC_VERSION; the rest is good only then. Set by encoding */
     enum bt_library library;
@@ -226,6 +238,8 @@ struct bt_start {
     bool has_mmproj; /* a projector, by its descriptor; its path is to be shown */
     int mmproj_file;
     struct bt_text mmproj;
+    struct bt_text parts[BT_SD_PARTS]; /* SD: the parts that it has, to be shown; their descriptors are `files` */
+    bool flash_attention;              /* likewise */
 };
 
 /* What becomes of a request inside its owner. One that is in no list has touched nothing native yet. */
@@ -290,6 +304,7 @@ void bt_put_done(struct bt_buf *b, const struct bt_frame_done *d);
 void bt_put_pulse(struct bt_buf *b, const struct bt_pulse *p);
 void bt_put_log(struct bt_buf *b, baton_log_level level, const char *text);
 void bt_put_data(struct bt_buf *b, const struct bt_frame_data *d);
+void bt_put_news(struct bt_buf *b, const struct bt_frame_news *n);
 void bt_put_reply(struct bt_buf *b, const struct bt_frame_reply *r);
 void bt_put_start(struct bt_buf *b, const struct bt_start *s);
 
@@ -314,6 +329,7 @@ baton_status bt_get_done(const struct bt_frame *f, struct bt_frame_done *d);
 baton_status bt_get_pulse(const struct bt_frame *f, struct bt_pulse *p);
 baton_status bt_get_log(const struct bt_frame *f, baton_log_level *level, struct bt_text *text);
 baton_status bt_get_data(const struct bt_frame *f, struct bt_frame_data *d);
+baton_status bt_get_news(const struct bt_frame *f, struct bt_frame_news *n);
 baton_status bt_get_reply(const struct bt_frame *f, struct bt_frame_reply *r);
 baton_status bt_get_start(const struct bt_frame *f, struct bt_start *s);
 void bt_start_free(struct bt_start *s);

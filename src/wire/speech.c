@@ -5,11 +5,8 @@
 
 #include "wire/wire_int.h"
 
+_Static_assert((int)BT_SPEECH_HEAD == (int)RECORD_HEAD, "the same number");
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "samples go as they lie in memory");
-
-static void put_string(struct bt_buf *b, const char *s) {
-    put_text(b, s ? s : "", s ? strlen(s) : 0);
-}
 
 void bt_speech_ask_encode(struct bt_buf *b, const struct bt_audio *audio, const struct bt_whisper_params *p,
                           bool detect) {
@@ -33,11 +30,6 @@ void bt_speech_ask_encode(struct bt_buf *b, const struct bt_audio *audio, const 
     put_string(b, p->initial_prompt);
     put_u32(b, (uint32_t)audio->rate);
     bt_buf_add(b, audio->samples, audio->n * sizeof *audio->samples);
-}
-
-static const char *get_optional(struct reader *r) {
-    const char *s = get_string(r);
-    return s[0] ? s : NULL;
 }
 
 baton_status bt_speech_ask_decode(struct bt_text bytes, struct bt_speech_ask *ask) {
@@ -66,18 +58,6 @@ baton_status bt_speech_ask_decode(struct bt_text bytes, struct bt_speech_ask *as
     ask->samples = get_rest(&r);
     r.bad |= ask->samples.len % sizeof(float) != 0;
     return finish(&r);
-}
-
-/* The length is filled in by the end. */
-static size_t begin_record(struct bt_buf *b, enum bt_speech_kind kind) {
-    put_u8(b, (unsigned)kind);
-    put_u32(b, 0);
-    return b->len;
-}
-static void end_record(struct bt_buf *b, size_t at) {
-    size_t len = b->len - at;
-    for (size_t i = 0; i < 4 && !b->failed; i++)
-        b->data[at - 4 + i] = (unsigned char)(len >> (8 * i));
 }
 
 void bt_speech_put_segment(struct bt_buf *b, const struct bt_whisper_segment *s) {

@@ -136,6 +136,13 @@ baton_status bt_get_data(const struct bt_frame *f, struct bt_frame_data *d) {
     return finish(&r);
 }
 
+baton_status bt_get_news(const struct bt_frame *f, struct bt_frame_news *n) {
+    struct bt_frame_part part;
+    baton_status status = bt_get_part(f, &part); /* the same fields */
+    *n = (struct bt_frame_news){part.id, part.attempt, part.bytes};
+    return status;
+}
+
 baton_status bt_get_reply(const struct bt_frame *f, struct bt_frame_reply *out) {
     struct reader r = reader_of(f);
     out->id = get_u64(&r);
@@ -189,6 +196,9 @@ static baton_status get_start(struct reader *r, struct bt_start *s) {
     s->has_mmproj = get_bool(r);
     s->mmproj_file = get_i32(r);
     s->mmproj = get_ctext(r);
+    for (size_t i = 0; i < BT_SD_PARTS; i++)
+        s->parts[i] = get_ctext(r);
+    s->flash_attention = get_bool(r);
     return status ? status : finish(r);
 }
 

@@ -41,6 +41,9 @@ static inline void put_text(struct bt_buf *b, const char *data, size_t len) {
     bt_buf_add(b, data, len);
     put_u8(b, 0);
 }
+static inline void put_string(struct bt_buf *b, const char *s) {
+    put_text(b, s ? s : "", s ? strlen(s) : 0);
+}
 static inline void put_tokens(struct bt_buf *b, const bt_token *tokens, size_t n) {
     put_u32(b, (uint32_t)n);
     for (size_t i = 0; i < n; i++)
@@ -60,6 +63,20 @@ static inline void end(struct bt_buf *b, size_t at) {
     uint64_t size = b->len - at - 4;
     for (int i = 0; i < 4; i++)
         b->data[at + (size_t)i] = (unsigned char)(size >> (8 * i));
+}
+
+/* Records follow each other in a stream of bytes: kind, length of the content, content. */
+enum { RECORD_HEAD = 5 };
+static inline size_t begin_record(struct bt_buf *b, unsigned kind) {
+    put_u8(b, kind);
+    put_u32(b, 0);
+    return b->len;
+}
+static inline void end_record(struct bt_buf *b, size_t at) {
+    size_t len = b->len - at;
+    b->failed |= len > INT32_MAX;
+    for (size_t i = 0; i < 4 && !b->failed; i++)
+        b->data[at - 4 + i] = (unsigned char)(len >> (8 * i));
 }
 
 struct reader {
@@ -156,6 +173,11 @@ static inline const char *get_string(struct reader *r) {
 static inline struct bt_text get_ctext(struct reader *r) {
     const char *s = get_string(r);
     return (struct bt_text){s, strlen(s)};
+}
+/* NULL where it is empty. */
+static inline const char *get_optional(struct reader *r) {
+    const char *s = get_string(r);
+    return s[0] ? s : NULL;
 }
 static inline void get_name(struct reader *r, char *out, size_t size) {
     const char *s = get_string(r);

@@ -9,6 +9,8 @@
 #include <time.h>
 
 #include "base/list.h"
+#include "serve/draw_in.h"
+#include "serve/draw_out.h"
 #include "serve/embed_out.h"
 #include "serve/openai_out.h"
 #include "serve/served.h"
@@ -36,6 +38,11 @@ struct speech {
     baton_status lost;       /* what came makes no sense, or there was no memory for it */
 };
 
+struct drawing {
+    struct bt_draw_out out;
+    baton_status lost; /* as of speech */
+};
+
 struct job {
     struct bt_work_models *models;
     struct bt_task *task;
@@ -43,6 +50,7 @@ struct job {
     struct bt_openai_out out;
     struct bt_embed_request *asked; /* vectors or scores; NULL: text */
     struct speech *speech;          /* NULL: something else */
+    struct drawing *drawing;        /* likewise */
     const struct bt_served *model;
     struct bt_buf text;       /* or the records */
     uint32_t pieces, unacked; /* unacked: taken, and told to the front once the parent has made room */
@@ -60,6 +68,9 @@ static void job_free(struct job *j) {
         bt_speech_request_free(&j->speech->asked.request);
     }
     free(j->speech);
+    if (j->drawing)
+        bt_draw_out_free(&j->drawing->out);
+    free(j->drawing);
     bt_openai_out_free(&j->out);
     bt_buf_free(&j->text);
     free(j);
@@ -112,12 +123,33 @@ static void on_heard(void *arg, const char *bytes, size_t len) {
         bt_request_cancel(j->request, BATON_CANCELLED);
 }
 
-static baton_status put_answer(const struct job *j, const struct bt_outcome *o, struct bt_buf *b) {
+static void on_drawn(void *arg, const char *bytes, size_t len) {
+    struct job *j = arg;
+    struct drawing *d = j->drawing;
+    if (d->lost)
+        return;
+    d->lost = bt_draw_out_add(&d->out, bytes, len);
+    if (d->lost)
+        bt_request_cancel(j->request, BATON_CANCELLED);
+}
+
+/* Of steps a parent that does not read misses some. */
+static void on_step(void *arg, const char *bytes, size_t len) {
+    struct job *j = arg;
+    struct bt_buf *b = &j->models->scratch;
+    b->len = 0;
+    if (j->events && bt_worker_room(j->models->worker) && bt_draw_out_news(bytes, len, b) == BATON_OK && !b->failed)
+        bt_worker_event(j->models->worker, j->task, "step", (struct bt_text){(const char *)b->data, b->len});
+}
+
+static baton_status put_answer(const struct job *j, const struct bt_outcome *o, struct bt_buf *b, baton_error *err) {
     struct bt_text text = {(const char *)j->text.data, j->text.len};
     if (j->speech) {
         bt_speech_out_whole(&j->speech->out, j->speech->verbose, j->speech->audio_ms, b);
         return BATON_OK;
     }
+    if (j->drawing)
+        return bt_draw_out_whole(&j->drawing->out, time(NULL), BT_LINE_OUT_MAX - BT_LINE_HEAD, b, err);
     if (j->asked)
         return bt_embed_out(j->asked, j->model->names[0], bt_front_info(j->model->front)->ready.width, text, o, b);
     bt_openai_whole(&j->out, o, text.data, text.len, b);
@@ -126,11 +158,16 @@ static baton_status put_answer(const struct job *j, const struct bt_outcome *o, 
 
 static void answer_ok(struct job *j, const struct bt_outcome *o) {
     struct bt_buf *b = &j->models->scratch;
+    baton_error err = {BATON_OK, "the native library computed no numbers"};
     b->len = 0;
-    baton_status status = j->text.failed ? BATON_NO_MEMORY : put_answer(j, o, b);
+    baton_status status = j->text.failed ? BATON_NO_MEMORY : put_answer(j, o, b, &err);
     struct bt_answer a = {.status = status, .result = {(const char *)b->data, b->len}};
-    if (status == BATON_FAILED)
-        a.error = "the native library computed no numbers";
+    if (status == BATON_TOO_LONG) {
+        bt_fail(&err, status, "the answer does not fit into a line of 10 MiB: ask for fewer images, or smaller ones");
+        a.result.len = 0;
+    }
+    if (status)
+        a.error = err.text;
     if (b->failed || status == BATON_NO_MEMORY)
         a = (struct bt_answer){.status = BATON_NO_MEMORY, .error = "no memory for the answer"};
     bt_worker_answer(j->models->worker, j->task, &a);
@@ -149,6 +186,10 @@ static void ended(struct job *j) {
     bt_worker_ended(worker, t);
 }
 
+static baton_status lost(const struct job *j) {
+    return j->speech ? j->speech->lost : j->drawing ? j->drawing->lost : BATON_OK;
+}
+
 static void on_done(void *arg, const struct bt_outcome *o) {
     struct job *j = arg;
     struct bt_work_models *m = j->models;
@@ -158,9 +199,9 @@ static void on_done(void *arg, const struct bt_outcome *o) {
         cut.status = BATON_TOO_LONG;
         cut.error = "the answer does not fit into a line of 10 MiB: lower max_tokens";
         bt_worker_answer(m->worker, j->task, &cut);
-    } else if (j->speech && j->speech->lost) {
-        cut.status = j->speech->lost == BATON_NO_MEMORY ? BATON_NO_MEMORY : BATON_FAILED;
-        cut.error = "what was heard could not be kept";
+    } else if (lost(j)) {
+        cut.status = lost(j) == BATON_NO_MEMORY ? BATON_NO_MEMORY : BATON_FAILED;
+        cut.error = "what came of it could not be kept";
         bt_worker_answer(m->worker, j->task, &cut);
     } else if (o->status == BATON_OK) {
         answer_ok(j, o);
@@ -172,17 +213,14 @@ static void on_done(void *arg, const struct bt_outcome *o) {
     ended(j);
 }
 
-enum kind { CHAT, COMPLETION, EMBED, SCORE, TRANSCRIBE };
+enum kind { CHAT, COMPLETION, EMBED, SCORE, TRANSCRIBE, IMAGE };
 
-#define KINDS "\"chat\", \"completion\", \"embed\", \"score\" or \"transcribe\""
+#define KINDS "\"chat\", \"completion\", \"embed\", \"score\", \"transcribe\" or \"image\""
 
 /* What the payload asks for, or why it cannot be had. */
 static baton_status kind_of(const struct bt_task_line *is, enum kind *kind, baton_error *err) {
-    static const char *const names[] = {[CHAT] = "chat",
-                                        [COMPLETION] = "completion",
-                                        [EMBED] = "embed",
-                                        [SCORE] = "score",
-                                        [TRANSCRIBE] = "transcribe"};
+    static const char *const names[] = {[CHAT] = "chat",   [COMPLETION] = "completion", [EMBED] = "embed",
+                                        [SCORE] = "score", [TRANSCRIBE] = "transcribe", [IMAGE] = "image"};
     if (is->payload.data[0] == 'n')
         return bt_fail(err, BATON_INVALID,
                        "payload is null: expected an object with kind (runqy sends null where the payload was no JSON, "
@@ -197,9 +235,6 @@ static baton_status kind_of(const struct bt_task_line *is, enum kind *kind, bato
             *kind = (enum kind)i;
             return BATON_OK;
         }
-    if (bt_json_says(is->work_kind, "image"))
-        return bt_fail(err, BATON_UNSUPPORTED,
-                       "payload.kind is \"image\", and no model of this worker can do that: use " KINDS);
     return bt_fail(err, BATON_INVALID, "payload.kind is %.*s: expected " KINDS, (int)BT_MIN(is->work_kind.len, 40u),
                    is->work_kind.data);
 }
@@ -214,31 +249,35 @@ static baton_status status_of(const struct bt_api_error *e, baton_error *err) {
 
 struct choice {
     const struct bt_served_set *set;
-    bool hears; /* what is asked */
+    bool hears, draws; /* what is asked */
 };
 
 /* Who names none means the first that can; without such a one, the first says why it cannot. */
 static const struct bt_openai_model *choose(void *arg, const char *name, char *why, size_t size) {
     const struct choice *c = arg;
     for (int i = 0; i < c->set->n && !name; i++)
-        if (c->set->models[i].openai.hears == c->hears)
+        if (c->set->models[i].openai.hears == c->hears && c->set->models[i].openai.draws == c->draws)
             return &c->set->models[i].openai;
     return bt_served_choose((void *)c->set, name, why, size);
 }
 
-/* For what is not speech. */
+/* For what is neither speech nor images. */
 static baton_status check_reads(const struct bt_openai_model *model, baton_error *err) {
-    if (!model->hears)
+    if (!model->hears && !model->draws)
         return BATON_OK;
-    return bt_fail(err, BATON_UNSUPPORTED,
-                   "%s is a model of kind = speech: ask it with kind \"transcribe\", or another",
-                   BT_CONTAINER(model, const struct bt_served, openai)->names[0]);
+    return bt_fail(err, BATON_UNSUPPORTED, "%s is a model of kind = %s: ask it with kind \"%s\", or another",
+                   BT_CONTAINER(model, const struct bt_served, openai)->names[0], model->hears ? "speech" : "image",
+                   model->hears ? "transcribe" : "image");
+}
+
+static bool tells(const struct job *j, bool asked) {
+    enum bt_work_events events = j->models->params.events;
+    return events == BT_EVENTS_ALL || (events == BT_EVENTS_ASKED && asked);
 }
 
 static baton_status submit_text(struct job *j, struct bt_openai_request *r, baton_error *err) {
-    enum bt_work_events events = j->models->params.events;
     const struct bt_handler handler = {.on_text = on_text, .on_done = on_done, .arg = j};
-    j->events = events == BT_EVENTS_ALL || (events == BT_EVENTS_ASKED && r->stream);
+    j->events = tells(j, r->stream);
     if (!bt_openai_out_init(&j->out, r->chat, false, bt_random64(), time(NULL), j->model->names[0]))
         return bt_fail(err, BATON_NO_MEMORY, "no memory for the task");
     r->submit.window = BT_WINDOW;
@@ -274,7 +313,7 @@ static baton_status began(struct job *j, baton_status status) {
 }
 
 static baton_status start_text(struct bt_work_models *m, struct bt_task *t, bool chat, baton_error *err) {
-    struct choice choice = {&m->served, false};
+    struct choice choice = {&m->served, false, false};
     const struct bt_openai_models models = {choose, &choice};
     struct bt_openai_request r;
     struct bt_api_error e;
@@ -289,7 +328,7 @@ static baton_status start_text(struct bt_work_models *m, struct bt_task *t, bool
 }
 
 static baton_status start_vectors(struct bt_work_models *m, struct bt_task *t, bool score, baton_error *err) {
-    struct choice choice = {&m->served, false};
+    struct choice choice = {&m->served, false, false};
     const struct bt_openai_models models = {choose, &choice};
     struct bt_text p = t->is.payload;
     struct bt_embed_request r;
@@ -314,7 +353,6 @@ static baton_status start_vectors(struct bt_work_models *m, struct bt_task *t, b
 }
 
 static baton_status submit_speech(struct job *j, baton_error *err) {
-    enum bt_work_events events = j->models->params.events;
     const struct bt_handler handler = {.on_done = on_done, .on_data = on_heard, .arg = j};
     struct speech *s = j->speech;
     struct bt_speech_request *r = &s->asked.request;
@@ -322,7 +360,7 @@ static baton_status submit_speech(struct job *j, baton_error *err) {
         return status_of(&s->asked.error, err);
     s->verbose = r->verbose;
     s->audio_ms = r->audio_ms;
-    j->events = events == BT_EVENTS_ALL || (events == BT_EVENTS_ASKED && r->stream);
+    j->events = tells(j, r->stream);
     r->submit.flow = j->task->waiter.flow;
     baton_status status = bt_front_submit(j->model->front, &r->submit, NULL, &handler, &j->request, err);
     bt_speech_request_free(r);
@@ -341,7 +379,7 @@ static void was_read(struct job *j) {
 
 /* The model of a payload, or why there is none: what only the loop can tell. False: out of memory. */
 static bool choose_for(struct bt_work_models *m, struct bt_reading *one) {
-    struct choice choice = {&m->served, true};
+    struct choice choice = {&m->served, true, false};
     struct bt_text named = bt_json_find(one->payload, "model");
     struct bt_buf name = BT_BUF_INIT;
     if (bt_json_is_string(named))
@@ -375,6 +413,31 @@ static baton_status start_speech(struct bt_work_models *m, struct bt_task *t, ba
     return began(j, BATON_OK);
 }
 
+static baton_status submit_drawing(struct job *j, struct bt_draw_request *r, baton_error *err) {
+    const struct bt_handler handler = {.on_done = on_done, .on_data = on_drawn, .arg = j, .on_news = on_step};
+    struct drawing *d = j->drawing = calloc(1, sizeof *d);
+    if (!d)
+        return bt_fail(err, BATON_NO_MEMORY, "no memory for the task");
+    d->out.seed = r->seed;
+    j->events = tells(j, r->stream);
+    r->submit.flow = j->task->waiter.flow;
+    return bt_front_submit(j->model->front, &r->submit, NULL, &handler, &j->request, err);
+}
+
+static baton_status start_drawing(struct bt_work_models *m, struct bt_task *t, baton_error *err) {
+    struct choice choice = {&m->served, false, true};
+    const struct bt_openai_models models = {choose, &choice};
+    struct bt_draw_request r;
+    struct bt_api_error e;
+    if (!bt_draw_parse(&r, t->is.payload.data, t->is.payload.len, &models, bt_random64(), &e))
+        return status_of(&e, err);
+    struct job *j = job_new(m, t, r.model);
+    baton_status status =
+        j ? began(j, submit_drawing(j, &r, err)) : bt_fail(err, BATON_NO_MEMORY, "no memory for the task");
+    bt_draw_request_free(&r);
+    return status;
+}
+
 static baton_status start(void *arg, struct bt_task *t, baton_error *err) {
     struct bt_work_models *m = arg;
     enum kind kind = CHAT;
@@ -383,6 +446,8 @@ static baton_status start(void *arg, struct bt_task *t, baton_error *err) {
         return status;
     if (kind == TRANSCRIBE)
         return start_speech(m, t, err);
+    if (kind == IMAGE)
+        return start_drawing(m, t, err);
     return kind == EMBED || kind == SCORE ? start_vectors(m, t, kind == SCORE, err)
                                           : start_text(m, t, kind == CHAT, err);
 }
@@ -455,10 +520,6 @@ static baton_status open_model(struct bt_work_models *m, const struct bt_model_s
     struct bt_front *opened;
     struct bt_front_params front;
     memset(&front, 0, sizeof front);
-    if (settings->kind == BT_MODEL_IMAGE) { /* a file may be shared with others */
-        bt_log(BATON_LOG_WARN, "model %s is not for tasks: its kind is image", settings->name ? settings->name : "");
-        return BATON_OK;
-    }
     bt_model_settings_front(settings, &front);
     baton_status status = bt_front_open(&front, &opened, err);
     if (status)
@@ -466,6 +527,7 @@ static baton_status open_model(struct bt_work_models *m, const struct bt_model_s
     struct bt_served *s = &m->models[m->served.n++];
     bt_served_init(s, opened, settings->name, settings->file);
     s->openai.hears = settings->kind == BT_MODEL_SPEECH;
+    s->openai.draws = settings->kind == BT_MODEL_IMAGE;
     return BATON_OK;
 }
 
@@ -481,8 +543,6 @@ baton_status bt_work_models_open(const struct bt_work_models_params *params, str
     baton_status status = BATON_OK;
     for (int i = 0; status == BATON_OK && i < params->n_models; i++)
         status = open_model(m, &params->models[i], err);
-    if (status == BATON_OK && m->served.n == 0)
-        status = bt_fail(err, BATON_INVALID, "there is no model of kind = text or speech to work with");
     for (int i = 0; i < params->n_roles; i++)
         m->roles[i] = (struct bt_serve_role){params->roles[i].name, params->roles[i].targets, params->roles[i].n};
     status = status ? status : bt_served_resolve(&m->served, m->roles, params->n_roles, err);

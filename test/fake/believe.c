@@ -25,16 +25,6 @@ static void say_token(struct shell *s, uint32_t index, uint32_t held, const char
     say_this_token(s, index, 7, held, text, len);
 }
 
-static void say_data(struct shell *s, uint64_t id, uint32_t attempt, uint64_t offset, size_t len) {
-    struct bt_buf b = BT_BUF_INIT;
-    char *bytes = calloc(1, len);
-    assert_non_null(bytes);
-    bt_put_data(&b, &(struct bt_frame_data){id, attempt, offset, {bytes, len}});
-    say(s, &b);
-    bt_buf_free(&b);
-    free(bytes);
-}
-
 static void say_reply(struct shell *s, uint64_t id, baton_status status, uint64_t offset, const char *text,
                       size_t len) {
     struct bt_buf b = BT_BUF_INIT;
@@ -276,68 +266,6 @@ static void the_next_owner_has_the_sizes_of_the_first(void **state) {
     }
 }
 
-enum { WIDTH = 8, INPUTS = 3 };
-
-static void open_embedding(struct shell *s, struct client *c, enum bt_what what) {
-    static const struct bt_frame_input inputs[INPUTS] = {{{"a", 1}, NULL, 0}, {{"b", 1}, NULL, 0}, {{"c", 1}, NULL, 0}};
-    struct bt_frame_ready ready = TRUE_READY;
-    struct bt_submit ask = {.id = 1,
-                            .what = what,
-                            .text = {"", 0},
-                            .state = {"", 0},
-                            .inputs = (struct bt_frame_input *)inputs,
-                            .n_inputs = what == BT_WHAT_EMBED || what == BT_WHAT_SCORE ? INPUTS : 0,
-                            .max_tokens = -1};
-    ready.pooling = what == BT_WHAT_EMBED ? BT_POOL_MEAN : BT_POOL_OFF;
-    ready.width = WIDTH;
-    open_silent(s);
-    say_this_ready(s, &ready);
-    s->out.len = 0;
-    ask_this(s, c, &ask, -1, -1);
-    take_all(s);
-}
-
-/* Results have no window: what was asked is their bound. */
-static void probe_P41_results_are_as_long_as_was_asked_and_no_longer(void **state) {
-    (void)state;
-    const size_t all = INPUTS * BT_RECORD_BYTES(WIDTH);
-    struct shell s;
-    struct client c;
-    open_embedding(&s, &c, BT_WHAT_EMBED);
-    say_data(&s, 1, 1, 0, all);
-    assert_int_equal(c.bytes, all);
-    assert_true(bt_dispatch_listens(&s.d, 0));
-    say_data(&s, 1, 1, all, 1);
-    assert_int_equal(c.bytes, all);
-    assert_false(bt_dispatch_listens(&s.d, 0));
-    close_shell(&s);
-
-    open_embedding(&s, &c, BT_WHAT_EMBED);
-    static const struct bt_frame_input one = {{"d", 1}, NULL, 0};
-    assert_int_equal(bt_request_more(c.request, &(struct bt_more){(struct bt_frame_input *)&one, 1, false}, NULL),
-                     BATON_OK);
-    take_all(&s);
-    say_data(&s, 1, 1, 0, all + BT_RECORD_BYTES(WIDTH));
-    assert_int_equal(c.bytes, all + BT_RECORD_BYTES(WIDTH));
-    say_data(&s, 1, 1, all + BT_RECORD_BYTES(WIDTH), 1);
-    assert_false(bt_dispatch_listens(&s.d, 0));
-    close_shell(&s);
-
-    open_embedding(&s, &c, BT_WHAT_GENERATE); /* an answer is tokens */
-    say_data(&s, 1, 1, 0, 1);
-    assert_int_equal(c.bytes, 0);
-    assert_false(bt_dispatch_listens(&s.d, 0));
-    close_shell(&s);
-
-    open_embedding(&s, &c, BT_WHAT_TRANSCRIBE); /* of no audio */
-    uint64_t at = 0;
-    for (; at < (64 << 20) && bt_dispatch_listens(&s.d, 0); at += 1 << 20)
-        say_data(&s, 1, 1, at, 1 << 20);
-    assert_false(bt_dispatch_listens(&s.d, 0));
-    assert_in_range(c.bytes, 1 << 20, 16 << 20);
-    close_shell(&s);
-}
-
 /* A window of 256 tokens would not bound memory if each could bring a book. */
 static void probe_P41_a_token_s_text_is_whole_characters_and_no_longer_than_it_can_be(void **state) {
     (void)state;
@@ -568,7 +496,6 @@ int main(int argc, char **argv) {
         cmocka_unit_test(an_owner_of_another_version_is_not_listened_to),
         cmocka_unit_test(probe_P41_sizes_that_cannot_be_are_not_believed),
         cmocka_unit_test(the_next_owner_has_the_sizes_of_the_first),
-        cmocka_unit_test(probe_P41_results_are_as_long_as_was_asked_and_no_longer),
         cmocka_unit_test(probe_P41_a_token_s_text_is_whole_characters_and_no_longer_than_it_can_be),
         cmocka_unit_test(a_token_is_of_the_vocabulary),
         cmocka_unit_test(an_answer_fits_into_the_context),

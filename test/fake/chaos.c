@@ -58,7 +58,7 @@ static void on_done(void *arg, const struct bt_outcome *o) {
 
 static void submit(void) {
     struct caller *c = &x.callers[x.asked++];
-    struct bt_handler h = {on_text, on_done, c, NULL};
+    struct bt_handler h = {.on_text = on_text, .on_done = on_done, .arg = c};
     baton_error err;
     c->prompt = (int)draw(PROMPTS);
     struct bt_submit s = prompt(c->prompt);

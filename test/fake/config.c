@@ -163,6 +163,34 @@ static void a_model_of_speech_is_opened_as_one_that_hears(void **state) {
     done(&r);
 }
 
+static void a_model_of_images_is_opened_as_one_that_draws(void **state) {
+    static const char text[] = "[model one]\nfile = fake:\nkind = image\ngpu_layers = -1\nthreads = 3\n"
+                               "[model parts]\nkind = image\ndiffusion_model = /dev/null\nvae = /dev/null\n"
+                               "hang_limit = 7s\ncontexts = 2\n";
+    struct read r = parse_n(text, sizeof text - 1);
+    struct bt_front_params p;
+    (void)state;
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(bt_model_settings_complete(&r.config->models[i], &r.err), BATON_OK);
+    bt_model_settings_front(&r.config->models[0], &p);
+    assert_true(p.draws && !p.hears && p.contexts == 1 && p.context.sequences == 1 && p.model.gpu_layers == -1);
+    assert_true(p.hang_ms == BT_DRAW_HANG_MS && p.sd.threads == 3 && !p.sd.parts[BT_SD_VAE]);
+    assert_string_equal(p.sd.parts[BT_SD_MODEL], "fake:");
+    bt_model_settings_front(&r.config->models[1], &p);
+    assert_true(p.draws && p.contexts == 2 && p.hang_ms == 7000 && !p.sd.parts[BT_SD_MODEL]);
+    assert_string_equal(p.sd.parts[BT_SD_DIFFUSION_MODEL], "/dev/null");
+    assert_string_equal(p.sd.parts[BT_SD_VAE], "/dev/null");
+    done(&r);
+    faults_are("[model a]\nkind = image\nvae = /dev/null\n",
+               "x.ini:1: [model a] has no file: expected file = FILE, or file = builtin\n"
+               "x.ini:1: [model a]: kind = image needs a model's file, or a diffusion_model and its other parts: no "
+               "built-in model draws\n");
+    faults_are("[model a]\nfile = fake:len=1\nvae = /dev/null\n",
+               "x.ini:1: [model a]: parts (diffusion_model, vae, ...) are for models of kind = image\n");
+    faults_are("[model a]\nfile = fake:len=1\nkind = image\nvae = /nowhere/vae\n",
+               "x.ini:4: vae is \"/nowhere/vae\", which cannot be read: No such file or directory\n");
+}
+
 static struct bt_buf written(struct read *r) {
     struct bt_buf out = BT_BUF_INIT;
     for (int i = 0; i < r->config->n_models; i++)
@@ -243,7 +271,8 @@ static void probe_P62_lines_that_make_no_sense_are_faults(void **state) {
                "x.ini:8: found \"ctx\": expected KEY = VALUE, [SECTION] or a comment\n"
                "x.ini:6: there is no key \"\" in [model a]: expected one of file, ctx, threads, gpu_layers, exact, "
                "chat_template, lora, mmproj, contexts, sequences, when_full, queue, queue_timeout, run_timeout, owner, "
-               "no_sandbox, resume, hang_limit, start_limit, owner_core, kind, sequential, pooling\n"
+               "no_sandbox, resume, hang_limit, start_limit, owner_core, kind, sequential, "
+               "diffusion_model, vae, clip_l, clip_g, t5xxl, llm, pooling\n"
                "x.ini:7: queue is \" \": expected a whole number from 0 to 1048576\n");
     faults_are("[model a]\nfile = fake:len=1\nlora =\n[defaults]\nfile = b\n[model b\n[model c] d\n",
                "x.ini:6: found \"[model b\": expected [SECTION] alone on its line\n"
@@ -433,6 +462,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(a_good_file_is_understood),
         cmocka_unit_test(a_model_becomes_the_parameters_of_a_front),
         cmocka_unit_test(a_model_of_speech_is_opened_as_one_that_hears),
+        cmocka_unit_test(a_model_of_images_is_opened_as_one_that_draws),
         cmocka_unit_test(what_is_written_reads_the_same),
         cmocka_unit_test(probe_P62_faults_name_line_found_and_expected),
         cmocka_unit_test(probe_P62_what_comes_twice_is_a_fault),

@@ -141,7 +141,9 @@ static void put_start(struct bt_buf *b) {
                          .n_loras = 2,
                          .has_mmproj = true,
                          .mmproj_file = 9,
-                         .mmproj = {"eye.gguf", 8}};
+                         .mmproj = {"eye.gguf", 8},
+                         .parts[BT_SD_VAE] = {"v", 1},
+                         .flash_attention = true};
     bt_put_start(b, &s);
 }
 
@@ -161,6 +163,8 @@ static void a_start_comes_out_as_it_went_in(void **state) {
     assert_string_equal(s.loras[1].path.data, "b.gguf");
     assert_true(s.has_mmproj && s.mmproj_file == 9);
     assert_string_equal(s.mmproj.data, "eye.gguf");
+    assert_string_equal(s.parts[BT_SD_VAE].data, "v");
+    assert_true(s.parts[BT_SD_UPSCALER].len == 0 && s.flash_attention);
     bt_start_free(&s);
     size_t whole = f.len;
     for (f.len = 0; f.len < whole; f.len++)
@@ -192,6 +196,12 @@ static void data_and_replies_come_out_as_they_went_in(void **state) {
     assert_int_equal(bt_get_reply(&f, &r), BATON_OK);
     assert_true(r.id == 9 && r.status == BATON_STALE && r.offset == 5);
     assert_string_equal(r.bytes.data, "gone");
+    b.len = 0;
+    struct bt_frame_news n;
+    bt_put_news(&b, &(struct bt_frame_news){7, 3, {"half", 4}});
+    f = peek(&b);
+    assert_int_equal(bt_get_news(&f, &n), BATON_OK);
+    assert_true(n.id == 7 && n.attempt == 3 && n.bytes.len == 4 && memcmp(n.bytes.data, "half", 4) == 0);
     bt_buf_free(&b);
 }
 
@@ -267,6 +277,34 @@ static void decode_body(const unsigned char *bytes, size_t len, uint32_t attempt
         free(pairs);
 }
 
+static void decode_small(const struct bt_frame *f) {
+    uint64_t id;
+    uint32_t n;
+    baton_status status;
+    struct bt_text text;
+    baton_log_level level;
+    bool drain;
+    switch (f->type) {
+    case BT_FRAME_HELLO:
+        bt_get_hello(f, &n);
+        break;
+    case BT_FRAME_CANCEL:
+        bt_get_cancel(f, &id, &status);
+        break;
+    case BT_FRAME_ACK:
+        bt_get_ack(f, &id, &n);
+        break;
+    case BT_FRAME_CLOSE:
+        bt_get_close(f, &drain);
+        break;
+    case BT_FRAME_FATAL:
+        bt_get_fatal(f, &status, &text);
+        break;
+    default:
+        bt_get_log(f, &level, &text);
+    }
+}
+
 /* Decodes whatever it is, as both sides would. */
 static void decode_any(const struct bt_frame *f) {
     union {
@@ -274,18 +312,13 @@ static void decode_any(const struct bt_frame *f) {
         struct bt_frame_body body;
         struct bt_frame_part part;
         struct bt_frame_data data;
+        struct bt_frame_news news;
         struct bt_frame_reply reply;
         struct bt_frame_ready ready;
         struct bt_frame_token token;
         struct bt_frame_done done;
         struct bt_pulse pulse;
-        bool drain;
     } out;
-    uint64_t id;
-    baton_status status;
-    struct bt_text text;
-    baton_log_level level;
-    uint32_t n;
     decode_body(f->payload, f->len, 0);
     switch (f->type) {
     case BT_FRAME_SUBMIT:
@@ -299,6 +332,9 @@ static void decode_any(const struct bt_frame *f) {
         break;
     case BT_FRAME_DATA:
         bt_get_data(f, &out.data);
+        break;
+    case BT_FRAME_NEWS:
+        bt_get_news(f, &out.news);
         break;
     case BT_FRAME_REPLY:
         bt_get_reply(f, &out.reply);
@@ -316,26 +352,11 @@ static void decode_any(const struct bt_frame *f) {
     case BT_FRAME_DONE:
         bt_get_done(f, &out.done);
         break;
-    case BT_FRAME_HELLO:
-        bt_get_hello(f, &n);
-        break;
-    case BT_FRAME_CANCEL:
-        bt_get_cancel(f, &id, &status);
-        break;
-    case BT_FRAME_ACK:
-        bt_get_ack(f, &id, &n);
-        break;
-    case BT_FRAME_CLOSE:
-        bt_get_close(f, &out.drain);
-        break;
-    case BT_FRAME_FATAL:
-        bt_get_fatal(f, &status, &text);
-        break;
     case BT_FRAME_PULSE:
         bt_get_pulse(f, &out.pulse);
         break;
     default:
-        bt_get_log(f, &level, &text);
+        decode_small(f);
     }
 }
 
@@ -353,6 +374,7 @@ static void put_one_of_each(struct bt_buf *b) {
     bt_put_call(b, &call);
     bt_put_piece(b, BT_FRAME_SUBMIT, 7, 1, (const unsigned char *)"xyz", 3, 1); /* a PART */
     bt_put_data(b, &(struct bt_frame_data){7, 1, 0, {"v", 1}});
+    bt_put_news(b, &(struct bt_frame_news){7, 1, {"n", 1}});
     bt_put_reply(b, &(struct bt_frame_reply){9, BATON_OK, 0, {"r", 1}});
     bt_put_cancel(b, 7, BATON_CANCELLED);
     bt_put_ack(b, 7, 128);

@@ -176,7 +176,7 @@ static void probe_P08_results_come_once_and_from_their_owner_alone(void **state)
     struct bt_submit s = {.what = BT_WHAT_EMBED, .text = {"", 0}, .state = {"", 0}, .inputs = &input, .n_inputs = 1};
     memset(a, 0, sizeof a);
     for (int i = 0; i < 2; i++) {
-        struct bt_handler h = {NULL, answer_done, &a[i], answer_data};
+        struct bt_handler h = {.on_done = answer_done, .arg = &a[i], .on_data = answer_data};
         s.id = (uint64_t)i + 1;
         assert_int_equal(bt_front_submit(f, &s, NULL, &h, &a[i].request, NULL), BATON_OK);
     }
@@ -401,7 +401,7 @@ static void probe_P41_a_flood_of_frames_holds_up_nobody_else(void **state) {
     struct answer a[3];
     struct bt_submit s = ask_text("a", 5, 0, 0);
     const struct bt_limits brief = {BT_WAIT, 1, 20, -1, -1};
-    struct bt_handler h = {answer_text, answer_done, &a[2], NULL};
+    struct bt_handler h = {answer_text, answer_done, &a[2], NULL, NULL};
     pthread_t thread;
     for (int i = 0; i < 2; i++) {
         s.id = (uint64_t)i + 1;

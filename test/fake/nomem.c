@@ -61,7 +61,7 @@ static bool run_with_failure(long at, struct gathered g[REQUESTS], bool *opened)
     *opened = bt_front_open(&p, &f, &err) == BATON_OK;
     for (int i = 0; i < REQUESTS && *opened; i++) {
         struct bt_submit s = question(i);
-        struct bt_handler h = {on_text, on_done, &g[i], NULL};
+        struct bt_handler h = {.on_text = on_text, .on_done = on_done, .arg = &g[i]};
         g[i].status = bt_front_submit(f, &s, NULL, &h, &g[i].request, &err);
         g[i].done = g[i].status != BATON_OK;
     }

@@ -17,6 +17,14 @@ static void refused_by_name(baton_whisper *w) {
     assert_int_equal(r.outcome.status, BATON_BUSY);
 }
 
+static bool is_inside(baton_whisper *w) {
+    baton_snapshot shot = {.size = sizeof shot};
+    assert_int_equal(baton_whisper_snapshot(w, &shot, NULL), BATON_OK);
+    bool inside = shot.running == 1 && shot.run[0].inside;
+    baton_snapshot_free(&shot);
+    return inside;
+}
+
 static void probe_P21_a_call_that_hangs_at_its_owner_is_ended(void **state) {
     (void)state;
     for (int k = 0; k < OWNERS; k++) {
@@ -25,6 +33,7 @@ static void probe_P21_a_call_that_hangs_at_its_owner_is_ended(void **state) {
         baton_whisper_stream *s = stream_of(w, 0, 3);
         refused_by_name(w);
         assert_int_equal(baton_whisper_stream_next(s, 2, &g), BATON_AGAIN);
+        overlap_wait_until(is_inside(w));
         assert_true(baton_whisper_cancel(w, 3));
         assert_int_equal(baton_whisper_stream_next(s, -1, &g), BATON_END);
         assert_int_equal(baton_whisper_stream_close(&s, NULL), BATON_CANCELLED);
@@ -37,9 +46,15 @@ static void probe_P21_a_call_that_hangs_at_its_owner_is_ended(void **state) {
         baton_whisper_result r;
         request.run_ms = 30;
         ask.request = &request;
-        assert_int_equal(baton_whisper_full(w, &ask, &r, NULL), BATON_RUN_TIMEOUT);
+        baton_status status = baton_whisper_full(w, &ask, &r, NULL);
+        assert_int_equal(status, BATON_RUN_TIMEOUT);
+        while (status == BATON_RUN_TIMEOUT) { /* one that was told before it began has not hung yet */
+            baton_whisper_result_free(&r);
+            status = baton_whisper_full(w, &ask, &r, NULL);
+        }
+        assert_int_equal(status, BATON_OK);
+        assert_true(same_speech(&r, &sounds[0].lone));
         baton_whisper_result_free(&r);
-        still_hears(w);
         s = stream_of(w, 0, 0); /* P10: dropped */
         (void)!baton_whisper_stream_close(&s, NULL);
         still_hears(w);
@@ -51,7 +66,7 @@ static void probe_P21_a_call_that_hangs_at_its_owner_is_ended(void **state) {
         overlap_wait_until(speech_counts(w).running == 1);
         speaker_queue(&second, w, 1, 2, false, 1);
         baton_whisper_close(&w);
-        baton_status status = speaker_end(&first);
+        status = speaker_end(&first);
         assert_true(status == BATON_CLOSED || status == BATON_CANCELLED);
         assert_int_equal(speaker_end(&second), BATON_CLOSED);
     }

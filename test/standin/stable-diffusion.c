@@ -1,15 +1,24 @@
 /* A stand-in for libstable-diffusion: draws nothing, yet an image is a function of its request alone; it calls back
  * through process-wide variables as the library does, forgets a cancel that came before a generation began, and counts
- * the calls that overlap. A prompt that begins with "fail" fails with an error line. */
+ * the calls that overlap.
+ *
+ * A model's path, or what its file says if there is one, has words in it: "video" makes videos, "nowhere" cannot be
+ * loaded, "abort" ends the process meanwhile, "slow" takes its time at each step. A prompt that begins with "fail"
+ * fails with an error line, and so does a random seed; one with "open " if the file behind that can be opened. With
+ * "abort", "segfault", "exit" or "hang" the second step does so. */
 #include "stable-diffusion.h"
 
+#include <signal.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
+#include <unistd.h>
 
 struct sd_ctx_t {
     _Atomic int cancel;
-    bool control_net, videos;
+    bool control_net, videos, slow;
 };
 struct upscaler_ctx_t {
     int factor;
@@ -104,15 +113,31 @@ void sd_ctx_params_init(sd_ctx_params_t *params) {
     *params = (sd_ctx_params_t){.n_threads = 1};
 }
 
+static void read_words(const char *path, char *words, size_t size) {
+    FILE *f = fopen(path, "r");
+    size_t n = f ? fread(words, 1, size - 1, f) : 0;
+    words[n] = '\0';
+    if (f)
+        fclose(f);
+    else
+        snprintf(words, size, "%s", path);
+}
+
 sd_ctx_t *new_sd_ctx(const sd_ctx_params_t *params) {
     const char *path = params->model_path ? params->model_path : params->diffusion_model_path;
-    if (strstr(path, "nowhere")) {
-        say(SD_LOG_ERROR, "model.cpp:7 - there is no such file\n");
+    char words[256], line[512];
+    read_words(path, words, sizeof words);
+    if (strstr(words, "nowhere")) {
+        snprintf(line, sizeof line, "model.cpp:7 - there is no such file: %s\n", path);
+        say(SD_LOG_ERROR, line);
         return NULL;
     }
+    if (strstr(words, "abort"))
+        abort();
     sd_ctx_t *ctx = calloc(1, sizeof *ctx);
     if (ctx) {
-        ctx->videos = strstr(path, "video") != NULL;
+        ctx->videos = strstr(words, "video") != NULL;
+        ctx->slow = strstr(words, "slow") != NULL;
         ctx->control_net = params->control_net_path != NULL;
         atomic_fetch_add(&alive, 1);
     }
@@ -164,9 +189,29 @@ static sd_image_t image(uint32_t width, uint32_t height, uint64_t hash) {
     return i;
 }
 
+static void die(const char *prompt) {
+    volatile int *nowhere = NULL;
+    if (strncmp(prompt, "abort", 5) == 0) {
+        fprintf(stderr, "stand-in: this cannot be\n");
+        abort();
+    }
+    if (strncmp(prompt, "segfault", 8) == 0) {
+        sigaction(SIGSEGV, &(struct sigaction){.sa_handler = SIG_DFL}, NULL); /* a sanitizer would tell of it */
+        *nowhere = 1;
+    }
+    if (strncmp(prompt, "exit", 4) == 0)
+        _exit(0); /* likewise */
+    while (strncmp(prompt, "hang", 4) == 0)
+        nanosleep(&(struct timespec){1, 0}, NULL);
+}
+
 /* The steps of one image. False: cancelled. */
-static bool sample(sd_ctx_t *ctx, int steps, uint64_t hash) {
+static bool sample(sd_ctx_t *ctx, const char *prompt, int steps, uint64_t hash) {
     for (int step = 1; step <= steps; step++) {
+        if (step == 2)
+            die(prompt);
+        if (ctx->slow)
+            nanosleep(&(struct timespec){0, 20000000}, NULL);
         if (ctx->cancel == SD_CANCEL_ALL)
             return false;
         if (preview_cb && step % preview_every == 0) {
@@ -180,8 +225,12 @@ static bool sample(sd_ctx_t *ctx, int steps, uint64_t hash) {
     return true;
 }
 
-static bool refuses(const char *prompt) {
-    if (strncmp(prompt, "fail", 4) != 0)
+static bool refuses(const char *prompt, int64_t seed) {
+    FILE *f = strncmp(prompt, "open ", 5) == 0 ? fopen(prompt + 5, "r") : NULL;
+    bool opened = f != NULL;
+    if (f)
+        fclose(f);
+    if (!opened && seed >= 0 && strncmp(prompt, "fail", 4) != 0)
         return false;
     say(SD_LOG_ERROR, "vae.cpp:12 - cannot allocate the buffer\n");
     return true;
@@ -195,13 +244,17 @@ bool generate_image(sd_ctx_t *ctx, const sd_img_gen_params_t *p, sd_image_t **im
     hash = mix(hash, p->negative_prompt, strlen(p->negative_prompt));
     if (p->init_image.data)
         hash = mix(hash, p->init_image.data, (size_t)p->init_image.width * p->init_image.height * 3);
+    for (uint32_t i = 0; i < p->lora_count; i++)
+        hash = mix(mix(hash, p->loras[i].path, strlen(p->loras[i].path)), &p->loras[i].multiplier, sizeof(float));
+    for (int i = 0; i < p->ref_images_count; i++)
+        hash = mix(hash, p->ref_images[i].data, (size_t)p->ref_images[i].width * p->ref_images[i].height * 3);
     if (ctx->control_net && p->control_image.data)
         hash = mix(hash, p->control_image.data, (size_t)p->control_image.width * p->control_image.height * 3);
-    bool well = !refuses(p->prompt);
+    bool well = !refuses(p->prompt, p->seed);
     *n = 0;
     *images = calloc((size_t)p->batch_count, sizeof **images);
     for (int i = 0; i < p->batch_count && well && *images; i++) {
-        if (!sample(ctx, p->sample_params.sample_steps, hash + (uint64_t)i))
+        if (!sample(ctx, p->prompt, p->sample_params.sample_steps, hash + (uint64_t)i))
             break;
         (*images)[(*n)++] = image((uint32_t)p->width, (uint32_t)p->height, hash + (uint64_t)i);
     }
@@ -221,7 +274,7 @@ bool generate_video(sd_ctx_t *ctx, const sd_vid_gen_params_t *p, sd_image_t **fr
     enter();
     ctx->cancel = SD_CANCEL_RESET;
     uint64_t hash = mix(mix(1, p->prompt, strlen(p->prompt)), &p->seed, sizeof p->seed);
-    bool well = !refuses(p->prompt) && sample(ctx, p->sample_params.sample_steps, hash);
+    bool well = !refuses(p->prompt, p->seed) && sample(ctx, p->prompt, p->sample_params.sample_steps, hash);
     *n = 0;
     *frames = NULL;
     *audio = NULL;

@@ -1,8 +1,7 @@
-/* What tests of baton/sd.h on the stand-in share: a model, an ask, a painter on a thread of its own. */
-#ifndef BT_SD_UTIL_H
-#define BT_SD_UTIL_H
+/* Bodies on baton/sd.h: short requests, and some on threads of their own. */
+#ifndef BT_DRAWING_UTIL_H
+#define BT_DRAWING_UTIL_H
 
-#include <dlfcn.h>
 #include <pthread.h>
 #include <semaphore.h>
 #include <string.h>
@@ -10,22 +9,6 @@
 
 #include "baton/sd.h"
 #include "harness.h"
-
-static inline int standin(const char *what) {
-    void *handle = dlopen(BATON_SD_LIBRARY, RTLD_NOW | RTLD_NOLOAD);
-    int (*count)(void) = handle ? (int (*)(void))dlsym(handle, what) : NULL;
-    int n = count ? count() : 0;
-    if (handle)
-        dlclose(handle);
-    return n;
-}
-
-static inline int nothing_is_left(void **state) {
-    (void)state;
-    assert_int_equal(standin("standin_overlaps"), 0);
-    assert_int_equal(standin("standin_alive"), 0);
-    return 0;
-}
 
 static inline baton_sd *open_sd(const baton_policy *policy, const char *model, const char *upscaler) {
     baton_sd_params p = BATON_SD_PARAMS;
@@ -105,6 +88,17 @@ static inline baton_status paint_end(struct painter *p) {
     sem_destroy(&p->inside);
     sem_destroy(&p->leave);
     return p->status;
+}
+
+static inline bool stop_at_two(void *arg, int step, int steps) {
+    (void)arg, (void)steps;
+    return step < 2;
+}
+
+static inline void same(const baton_sd_result *a, const baton_sd_result *b) {
+    assert_int_equal(a->n, b->n);
+    for (size_t i = 0; i < a->n; i++)
+        assert_memory_equal(a->images[i].data, b->images[i].data, 16 * 16 * 3);
 }
 
 #endif
