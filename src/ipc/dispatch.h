@@ -206,7 +206,7 @@ void bt_request_pend(struct bt_request *r);
 void bt_request_doom(struct bt_request *r, baton_status verdict, const char *why);
 void bt_request_send(struct bt_request *r, int context);
 void bt_request_cleared(struct bt_request *r); /* no suspect any more */
-void bt_request_conclude(struct bt_request *r, struct bt_outcome *outcome);
+void bt_request_conclude(struct bt_request *r, const struct bt_outcome *verdict);
 void bt_dispatch_settle(struct bt_dispatch *d); /* tells those who are DOOMED; places */
 
 #endif

@@ -69,7 +69,8 @@ void bt_request_unsend(struct bt_request *r) {
     bt_outbox_remove(&r->more_out);
 }
 
-void bt_request_conclude(struct bt_request *r, struct bt_outcome *outcome) {
+void bt_request_conclude(struct bt_request *r, const struct bt_outcome *verdict) {
+    struct bt_outcome told = *verdict, *outcome = &told;
     struct bt_dispatch *d = r->dispatch;
     struct bt_handler handler = r->handler;
     int64_t now = now_of(d), granted = r->at == BT_QUEUED ? now : r->waiter.granted_ns;
