@@ -83,7 +83,8 @@ static inline void answers_as_ever(baton_llama *m, baton_owner owner) {
 struct trial {
     const char *covers; /* public functions, without baton_ */
     baton_status (*run)(baton_error *err);
-    bool threads; /* an owner that has no memory for its own state ends: CRASHED (of what is saved STALE), then CLOSED */
+    bool
+        threads; /* an owner that has no memory for its own state ends: CRASHED (of what is saved STALE), then CLOSED */
 };
 
 static baton_llama *words; /* for calls that change nothing */
