@@ -19,7 +19,8 @@ struct bt_io {
     pthread_mutex_t lock;
     pthread_cond_t done;
     struct bt_list commands, news;
-    struct bt_list saveable; /* of streams: what is saved is asked for by the id, which is theirs until they are closed */
+    struct bt_list
+        saveable; /* of streams: what is saved is asked for by the id, which is theirs until they are closed */
     bool closing;
     /* anybody */
     _Atomic int refs;

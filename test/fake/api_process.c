@@ -125,6 +125,18 @@ static void a_hostile_path_is_an_error_and_no_more(void **state) {
     assert_non_null(strstr(err.text, "BATON_OWNER"));
 }
 
+static baton_llama *endless_in_a_process(baton_stream **s) {
+    baton_policy policy = BATON_POLICY;
+    baton_llama_ask ask = BATON_LLAMA_ASK;
+    baton_delta d;
+    policy.owner = BATON_OWNER_PROCESS;
+    baton_llama *m = api_open("fake:len=1000000,step_us=200", &policy, 65536);
+    ask.prompt = "endless";
+    assert_int_equal(baton_llama_stream(m, &ask, s, NULL), BATON_OK);
+    assert_int_equal(baton_stream_next(*s, -1, &d), BATON_OK);
+    return m;
+}
+
 struct caller {
     baton_llama *m;
     baton_stream *s;
@@ -146,19 +158,12 @@ static void *reset_elsewhere(void *arg) {
 
 /* It waits for an answer without end; an owner that ends meanwhile is empty, and so is the one after it. */
 static void a_reset_is_done_when_the_owner_that_was_asked_ends(void **state) {
-    baton_policy policy = BATON_POLICY;
-    baton_llama_ask ask = BATON_LLAMA_ASK;
     static struct caller r;
     baton_stream *s;
-    baton_delta d;
     pthread_t thread;
     pid_t owner;
     (void)state;
-    policy.owner = BATON_OWNER_PROCESS;
-    baton_llama *m = api_open("fake:len=1000000,step_us=200", &policy, 65536);
-    ask.prompt = "endless";
-    assert_int_equal(baton_llama_stream(m, &ask, &s, NULL), BATON_OK);
-    assert_int_equal(baton_stream_next(s, -1, &d), BATON_OK);
+    baton_llama *m = endless_in_a_process(&s);
     r = (struct caller){.m = m};
     assert_int_equal(pthread_create(&thread, NULL, reset_elsewhere, &r), 0);
     while (!atomic_load(&r.over)) { /* one that ended before it was asked is another one's turn */
@@ -187,18 +192,13 @@ static void *save_elsewhere(void *arg) {
 /* The owner stands still, so that it is asked and does not answer before it is killed. */
 static void a_save_whose_owner_ends_is_to_be_tried_again(void **state) {
     enum { TRIES = 5 };
-    baton_policy policy = BATON_POLICY;
-    baton_llama_ask ask = BATON_LLAMA_ASK;
     static struct caller r;
     baton_stream *s;
     baton_delta d;
     pthread_t thread;
     pid_t owner;
     (void)state;
-    policy.owner = BATON_OWNER_PROCESS;
-    baton_llama *m = api_open("fake:len=1000000,step_us=200", &policy, 65536);
-    ask.prompt = "endless";
-    assert_int_equal(baton_llama_stream(m, &ask, &s, NULL), BATON_OK);
+    baton_llama *m = endless_in_a_process(&s);
     for (int i = 0; i < TRIES; i++) {
         assert_int_equal(baton_stream_next(s, -1, &d), BATON_OK);
         while (owners(&owner) != 1)
