@@ -162,7 +162,8 @@ static inline void storm_save(struct storm_thread *t) {
     baton_status status = baton_llama_stream(t->x->m, &ask, &s, NULL);
     assert_true(status == BATON_OK || status == BATON_QUEUE_FULL);
     if (!status) {
-        size_t had = strlen(text);
+        size_t had = storm_whole(text); /* what was cut in the middle of a character goes on with all of it */
+        text[had] = '\0';
         storm_read(t, s, -1, text, NULL, NULL);
         baton_outcome o;
         assert_int_equal(baton_stream_close(&s, &o), BATON_OK);
@@ -321,36 +322,46 @@ static inline void *storm_thread(void *arg) {
     return NULL;
 }
 
-static inline void storm(const char *model, int rounds, uint64_t seed) {
+/* What each prompt's answer is when nobody else asks. */
+static inline void storm_alone(struct storm *x) {
+    struct storm_thread t = {.x = x};
+    for (int i = 0; i < STORM_PROMPTS; i++) {
+        baton_llama_ask ask;
+        baton_result r;
+        do
+            storm_ask(&t, &ask);
+        while (t.prompt != i);
+        ask.request = NULL;
+        assert_int_equal(baton_llama_generate(x->m, &ask, &r, NULL), BATON_OK);
+        snprintf(x->alone[i], sizeof x->alone[i], "%s", r.text);
+        baton_result_free(&r);
+    }
+}
+
+/* `meanwhile`: what happens beside it, on this thread, until it says that it is enough; may be NULL. */
+static inline void storm_under(const char *model, int number, int rounds, uint64_t seed, bool (*meanwhile)(void)) {
     static struct storm x;
     static struct storm_thread threads[STORM_THREADS];
-    for (int p = 0; p < API_POLICIES; p++) {
-        x = (struct storm){.policy = api_policy(p), .lock = PTHREAD_MUTEX_INITIALIZER, .rounds = rounds};
-        x.policy.queue = 3;
-        x.m = api_open(model, &x.policy, 256);
-        for (int i = 0; i < STORM_PROMPTS; i++) {
-            baton_llama_ask ask;
-            baton_result r;
-            storm_ask(&threads[0], &ask);
-            do {
-                threads[0].x = &x;
-                storm_ask(&threads[0], &ask);
-            } while (threads[0].prompt != i);
-            ask.request = NULL;
-            assert_int_equal(baton_llama_generate(x.m, &ask, &r, NULL), BATON_OK);
-            snprintf(x.alone[i], sizeof x.alone[i], "%s", r.text);
-            baton_result_free(&r);
-        }
-        for (int i = 0; i < STORM_THREADS; i++) {
-            threads[i] = (struct storm_thread){.x = &x, .draw = seed * 64 + (uint64_t)(p * STORM_THREADS + i)};
-            assert_int_equal(pthread_create(&threads[i].thread, NULL, storm_thread, &threads[i]), 0);
-        }
-        for (int i = 0; i < STORM_THREADS; i++)
-            pthread_join(threads[i].thread, NULL);
-        assert_null(x.parcel.pool);
-        still_answers(x.m);
-        baton_llama_close(&x.m);
+    x = (struct storm){.policy = api_policy(number), .lock = PTHREAD_MUTEX_INITIALIZER, .rounds = rounds};
+    x.policy.queue = 3;
+    x.m = api_open(model, &x.policy, 256);
+    storm_alone(&x);
+    for (int i = 0; i < STORM_THREADS; i++) {
+        threads[i] = (struct storm_thread){.x = &x, .draw = seed * 64 + (uint64_t)(number * STORM_THREADS + i)};
+        assert_int_equal(pthread_create(&threads[i].thread, NULL, storm_thread, &threads[i]), 0);
     }
+    while (meanwhile && meanwhile())
+        ;
+    for (int i = 0; i < STORM_THREADS; i++)
+        pthread_join(threads[i].thread, NULL);
+    assert_null(x.parcel.pool);
+    still_answers(x.m);
+    baton_llama_close(&x.m);
+}
+
+static inline void storm(const char *model, int rounds, uint64_t seed) {
+    for (int p = 0; p < API_POLICIES; p++)
+        storm_under(model, p, rounds, seed, NULL);
 }
 
 #endif

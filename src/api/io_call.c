@@ -111,6 +111,19 @@ static void look(struct bt_io *io, void *arg) {
     w->context = s->request ? bt_request_context(s->request) : s->context;
 }
 
+/* While it was asked. */
+static baton_status owner_ended(struct bt_io_stream *s, baton_error *err) {
+    pthread_mutex_lock(&s->lock);
+    bool over = s->over;
+    pthread_mutex_unlock(&s->lock);
+    if (over)
+        return bt_fail(err, BATON_STALE,
+                       "the owner of request %llu has ended, and its conversation with it: save before its end, or ask "
+                       "again with what was read",
+                       (unsigned long long)s->id);
+    return bt_fail(err, BATON_AGAIN, "its owner has just ended, and the answer goes on when there is another one");
+}
+
 baton_status bt_io_stream_save(struct bt_io_stream *s, uint32_t tokens, struct bt_buf *out, baton_error *err) {
     struct where w = {.stream = s};
     struct bt_call call = {.op = BT_CALL_SAVE, .about = s->id, .number = tokens, .bytes = {"", 0}};
@@ -121,7 +134,8 @@ baton_status bt_io_stream_save(struct bt_io_stream *s, uint32_t tokens, struct b
         return closed(err);
     if (w.context < 0)
         return bt_fail(err, BATON_AGAIN, "its owner has ended, and the answer goes on when there is another one");
-    return bt_io_call(s->io, w.context, &call, BT_NEVER_NS, out, err);
+    status = bt_io_call(s->io, w.context, &call, BT_NEVER_NS, out, err);
+    return status == BATON_CRASHED ? owner_ended(s, err) : status;
 }
 
 struct addition {

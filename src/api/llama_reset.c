@@ -40,7 +40,7 @@ static baton_status reset_owners(baton_llama *l, const baton_request *r, baton_e
         baton_status one =
             bt_io_call(l->io, i, &call, bt_deadline(bt_now_ns(), call.number ? r->queue_ms : -1), &none, &why);
         bt_buf_free(&none);
-        if (one == BATON_STALE) /* an owner that begins anew has nothing */
+        if (one == BATON_STALE || one == BATON_CRASHED) /* one that has ended, or begins anew, has nothing */
             one = BATON_OK;
         if (one && !status)
             bt_io_who(l->io, &why);

@@ -6,7 +6,9 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <sys/wait.h>
+#include <time.h>
 
 enum { ASKERS = 4, KILLS = 3 };
 
@@ -123,8 +125,102 @@ static void a_hostile_path_is_an_error_and_no_more(void **state) {
     assert_non_null(strstr(err.text, "BATON_OWNER"));
 }
 
+static baton_llama *endless_in_a_process(baton_stream **s) {
+    baton_policy policy = BATON_POLICY;
+    baton_llama_ask ask = BATON_LLAMA_ASK;
+    baton_delta d;
+    policy.owner = BATON_OWNER_PROCESS;
+    baton_llama *m = api_open("fake:len=1000000,step_us=200", &policy, 65536);
+    ask.prompt = "endless";
+    assert_int_equal(baton_llama_stream(m, &ask, s, NULL), BATON_OK);
+    assert_int_equal(baton_stream_next(*s, -1, &d), BATON_OK);
+    return m;
+}
+
+struct caller {
+    baton_llama *m;
+    baton_stream *s;
+    baton_status status;
+    char text[BATON_ERROR_TEXT_MAX];
+    _Atomic bool over;
+};
+
+static void *reset_elsewhere(void *arg) {
+    struct caller *r = arg;
+    baton_request request = BATON_REQUEST;
+    baton_error err = {BATON_OK, ""};
+    request.when_full = BATON_WAIT;
+    r->status = baton_llama_reset(r->m, &request, &err);
+    snprintf(r->text, sizeof r->text, "%s", err.text);
+    atomic_store(&r->over, true);
+    return NULL;
+}
+
+/* It waits for an answer without end; an owner that ends meanwhile is empty, and so is the one after it. */
+static void a_reset_is_done_when_the_owner_that_was_asked_ends(void **state) {
+    static struct caller r;
+    baton_stream *s;
+    pthread_t thread;
+    pid_t owner;
+    (void)state;
+    baton_llama *m = endless_in_a_process(&s);
+    r = (struct caller){.m = m};
+    assert_int_equal(pthread_create(&thread, NULL, reset_elsewhere, &r), 0);
+    while (!atomic_load(&r.over)) { /* one that ended before it was asked is another one's turn */
+        if (owners(&owner) == 1)
+            kill(owner, SIGKILL);
+        nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
+    }
+    pthread_join(thread, NULL);
+    if (r.status)
+        fail_msg("%s: %s", baton_status_name(r.status), r.text);
+    assert_int_equal(baton_stream_close(&s, NULL), BATON_CANCELLED);
+    baton_llama_close(&m);
+}
+
+static void *save_elsewhere(void *arg) {
+    struct caller *r = arg;
+    void *state;
+    size_t size;
+    baton_error err = {BATON_OK, ""};
+    r->status = baton_llama_save_state(r->s, &state, &size, &err);
+    snprintf(r->text, sizeof r->text, "%s", err.text);
+    baton_free(state);
+    return NULL;
+}
+
+/* The owner stands still, so that it is asked and does not answer before it is killed. */
+static void a_save_whose_owner_ends_is_to_be_tried_again(void **state) {
+    enum { TRIES = 5 };
+    static struct caller r;
+    baton_stream *s;
+    baton_delta d;
+    pthread_t thread;
+    pid_t owner;
+    (void)state;
+    baton_llama *m = endless_in_a_process(&s);
+    for (int i = 0; i < TRIES; i++) {
+        assert_int_equal(baton_stream_next(s, -1, &d), BATON_OK);
+        while (owners(&owner) != 1)
+            nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+        kill(owner, SIGSTOP);
+        r = (struct caller){.s = s};
+        assert_int_equal(pthread_create(&thread, NULL, save_elsewhere, &r), 0);
+        nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
+        kill(owner, SIGKILL);
+        pthread_join(thread, NULL);
+        if (r.status && r.status != BATON_AGAIN) /* one that came late asks the next owner */
+            fail_msg("%s: %s", baton_status_name(r.status), r.text);
+    }
+    assert_int_equal(baton_stream_next(s, -1, &d), BATON_OK);
+    assert_int_equal(baton_stream_close(&s, NULL), BATON_CANCELLED);
+    baton_llama_close(&m);
+}
+
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_reset_is_done_when_the_owner_that_was_asked_ends),
+        cmocka_unit_test(a_save_whose_owner_ends_is_to_be_tried_again),
         cmocka_unit_test(killed_owners_are_not_noticed_in_any_host),
         cmocka_unit_test(a_hostile_path_is_an_error_and_no_more),
     };
