@@ -179,6 +179,7 @@ static void probe_P23_queue_timeout_and_run_timeout_are_told_apart(void **state)
                                 .run_ms = 100,
                                 .owner = front_owner};
     struct bt_front *f;
+    struct bt_front_health h;
     baton_error err;
     struct answer a[2];
     struct bt_submit s = ask_text("a", -1, 0, 0);
@@ -191,6 +192,8 @@ static void probe_P23_queue_timeout_and_run_timeout_are_told_apart(void **state)
     assert_int_equal(a[0].outcome.finish, BT_FINISH_NONE);
     assert_true(a[0].text.len > 0);
     assert_int_equal(a[1].outcome.status, BATON_QUEUE_TIMEOUT);
+    bt_front_health(f, 0, &h); /* who tells another reason than it was given is not believed, and ended */
+    assert_true(h.ready && h.restarts == 0);
     answers_free(a, 2);
     bt_front_close(&f);
 }
