@@ -79,14 +79,15 @@ static void ask(struct client *c) {
 }
 
 static struct bt_front *open_front(const char *path, int sequences, enum bt_owner_kind owner, int threads) {
-    struct bt_front_params p = {.model = {.path = path},
-                                .context = {.sequences = sequences, .ctx = BT_BENCH_CTX, .threads = threads, .exact = true},
-                                .contexts = 1,
-                                .when_full = BT_WAIT,
-                                .queue_max = BT_BENCH_CLIENTS_MAX,
-                                .queue_ms = -1,
-                                .run_ms = -1,
-                                .owner = owner};
+    struct bt_front_params p = {
+        .model = {.path = path},
+        .context = {.sequences = sequences, .ctx = BT_BENCH_CTX, .threads = threads, .exact = true},
+        .contexts = 1,
+        .when_full = BT_WAIT,
+        .queue_max = BT_BENCH_CLIENTS_MAX,
+        .queue_ms = -1,
+        .run_ms = -1,
+        .owner = owner};
     struct bt_front *f;
     baton_error err;
     if (bt_front_open(&p, &f, &err)) {

@@ -203,7 +203,8 @@ baton_status bt_fake_open(const struct bt_model_params *params, struct bt_model 
         bt_fake_print(m->prints);
     if (status == BATON_OK && !load_slowly(m, params))
         status = bt_fail(err, BATON_CANCELLED, "loading %s was stopped", params->path);
-    if (status == BATON_OK && m->sees && strncmp(params->mmproj, "fake", 4) != 0 && access(params->mmproj, F_OK) != 0)
+    if (status == BATON_OK && params->mmproj && strncmp(params->mmproj, "fake", 4) != 0 &&
+        access(params->mmproj, F_OK) != 0)
         status = bt_fail(err, BATON_NOT_FOUND, "there is no projector %s: the fake's own is 'fake'", params->mmproj);
     if (status == BATON_OK && m->load_fail)
         status = bt_fail(err, BATON_BAD_MODEL, "%s: the knob load_fail says that it cannot be loaded", params->path);
