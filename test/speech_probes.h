@@ -308,7 +308,7 @@ static inline void probe_P61_too_long_a_prompt_is_refused_up_front(void **state)
     (void)state;
     char prompt[4098];
     for (size_t i = 0; i < sizeof prompt; i++)
-        prompt[i] = "so "[i % 3]; /* libwhisper takes seconds for one word of that length */
+        prompt[i] = "so "[i % 3];
     prompt[sizeof prompt - 1] = '\0';
     for (int k = 0; k < OWNERS_AND_CALLER; k++) {
         baton_whisper *w = owned_open(on.slow_path, owners[k], 1, BATON_REFUSE, false);
@@ -324,6 +324,38 @@ static inline void probe_P61_too_long_a_prompt_is_refused_up_front(void **state)
         assert_int_equal(baton_whisper_stream_open(w, &ask, &s, &err), BATON_TOO_LONG);
         assert_int_equal(read_all(holder, 1), sounds[1].lone.n_segments);
         assert_int_equal(baton_whisper_stream_close(&holder, NULL), BATON_OK);
+        baton_whisper_close(&w);
+    }
+}
+
+/* libwhisper would search for its tokens with the square of its length, deaf to a cancel. */
+static inline void probe_P61_too_long_a_word_is_refused_up_front(void **state) {
+    (void)state;
+    char prompt[2051];
+    for (int k = 0; k < OWNERS_AND_CALLER; k++) {
+        baton_whisper *w = owned_open(on.slow_path, owners[k], 1, BATON_REFUSE, false);
+        baton_whisper_ask ask = ask_for(0);
+        baton_whisper_result r;
+        baton_error err;
+        ask.initial_prompt = prompt;
+        baton_whisper_stream *holder = stream_of(w, 1, 0), *s;
+        for (const char *of = "a "; *of; of++) { /* spaces are as bad */
+            memset(prompt, *of, sizeof prompt);
+            memcpy(prompt, *of == 'a' ? "so it\n" : "so", *of == 'a' ? 6 : 2);
+            prompt[(*of == 'a' ? 6 : 2) + 1025] = '\0';
+            assert_int_equal(baton_whisper_full(w, &ask, &r, &err), BATON_INVALID);
+            assert_non_null(strstr(err.text, "1025"));
+            assert_non_null(strstr(err.text, "1024"));
+            assert_int_equal(r.outcome.status, BATON_INVALID);
+            assert_int_equal(baton_whisper_stream_open(w, &ask, &s, &err), BATON_INVALID);
+        }
+        assert_int_equal(read_all(holder, 1), sounds[1].lone.n_segments);
+        assert_int_equal(baton_whisper_stream_close(&holder, NULL), BATON_OK);
+        memset(prompt, 'a', sizeof prompt);
+        prompt[1024] = ' '; /* two of the longest */
+        prompt[2049] = '\0';
+        assert_int_equal(baton_whisper_full(w, &ask, &r, &err), BATON_OK);
+        baton_whisper_result_free(&r);
         baton_whisper_close(&w);
     }
 }

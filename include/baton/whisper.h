@@ -155,7 +155,8 @@ typedef struct baton_whisper_ask {
     float temperature_step;     /* what 30 s that failed are tried again with, up to 1; 0: never again */
     int best_of;                /* candidates when the temperature is not 0, 1 to 8 */
     int beams;                  /* beam search when it is 0, 2 to 8; 0: the likeliest token */
-    const char *initial_prompt; /* what is taken for said before, at most 4096 bytes; may be NULL */
+    const char *initial_prompt; /* what is taken for said before, at most 4096 bytes, and no more than 1024 of them in
+                                 * a row without a space, or all spaces; may be NULL */
     /* Called on the calling thread, with owner = caller inside the native call. They may use other models, and other
      * states of this one; what would need the state they are called from gets BATON_REENTRANT. They may close the
      * model, and cancel. Each may be NULL; a stream has neither. on_segment: the segment lives until it returns; false
