@@ -86,8 +86,10 @@ static baton_status draw(struct bt_drawing *d, enum bt_draw_what what, int facto
     bt_io_stream_close(stream, &last);
     d->queue_ns = last.queue_ns;
     d->run_ns = last.run_ns;
-    if (status != BATON_END) /* what came makes no sense, or there was no memory for it */
-        return bt_fail(err, status, "%s", baton_status_text(status));
+    if (status == BATON_PROTOCOL)
+        return bt_fail(err, status, "what the owner sent after %zu images is no part of a drawing", result->n);
+    if (status != BATON_END)
+        return bt_fail(err, status, "no memory for what the owner drew, after %zu images", result->n);
     return last.status ? bt_fail(err, last.status, "%s", last.text) : BATON_OK;
 }
 

@@ -110,6 +110,21 @@ static void what_cannot_be_is_said_at_once(void **state) {
     baton_sd_close(&sd);
 }
 
+/* Some images are not all: they are given, and told as what they are. */
+static void probe_P23_a_missing_image_is_no_success(void **state) {
+    (void)state;
+    baton_sd *sd = open_sd(NULL, "a.gguf", NULL);
+    baton_sd_ask ask = short_ask("lost");
+    baton_sd_result r;
+    baton_error err;
+    ask.count = 3;
+    assert_int_equal(baton_sd_generate_image(sd, &ask, &r, &err), BATON_FAILED);
+    assert_non_null(strstr(err.text, "2 of 3 images: vae.cpp:34 - cannot decode"));
+    assert_true(r.n == 2 && r.status == BATON_FAILED);
+    baton_sd_result_free(&r);
+    baton_sd_close(&sd);
+}
+
 static baton_status call_generate_image(baton_sd *sd, baton_error *err) {
     baton_sd_ask ask = short_ask("second");
     baton_sd_result r;
@@ -539,6 +554,7 @@ int main(int argc, char **argv) {
         SD_TEST(images_are_the_requests_own),
         SD_TEST(one_context_per_process),
         SD_TEST(what_cannot_be_is_said_at_once),
+        SD_TEST(probe_P23_a_missing_image_is_no_success),
         SD_TEST(probe_P01_two_threads_refuse),
         SD_TEST(probe_P01_every_call_of_the_header_has_an_entry),
         SD_TEST(probe_P02_several_wait_and_each_gets_its_own),

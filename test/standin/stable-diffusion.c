@@ -4,8 +4,8 @@
  *
  * A model's path, or what its file says if there is one, has words in it: "video" makes videos, "nowhere" cannot be
  * loaded, "abort" ends the process meanwhile, "slow" takes its time at each step. A prompt that begins with "fail"
- * fails with an error line, and so does a random seed; one with "open " if the file behind that can be opened. With
- * "abort", "segfault", "exit" or "hang" the second step does so. */
+ * fails with an error line, and so does a random seed; of "lost" the second image is missing; one with "open " if the
+ * file behind that can be opened. With "abort", "segfault", "exit" or "hang" the second step does so. */
 #include "stable-diffusion.h"
 
 #include <signal.h>
@@ -253,13 +253,19 @@ bool generate_image(sd_ctx_t *ctx, const sd_img_gen_params_t *p, sd_image_t **im
         hash = mix(hash, p->ref_images[i].data, (size_t)p->ref_images[i].width * p->ref_images[i].height * 3);
     if (ctx->control_net && p->control_image.data)
         hash = mix(hash, p->control_image.data, (size_t)p->control_image.width * p->control_image.height * 3);
-    bool well = !refuses(p->prompt, p->seed), dark = strncmp(p->prompt, "dark", 4) == 0;
+    bool well = !refuses(p->prompt, p->seed), lost = strncmp(p->prompt, "lost", 4) == 0,
+         dark = strncmp(p->prompt, "dark", 4) == 0;
     *n = 0;
     *images = calloc((size_t)p->batch_count, sizeof **images);
     for (int i = 0; i < p->batch_count && well && *images; i++) {
         if (!sample(ctx, p->prompt, p->sample_params.sample_steps, hash + (uint64_t)i))
             break;
         (*images)[(*n)++] = image((uint32_t)p->width, (uint32_t)p->height, hash + (uint64_t)i, dark);
+        if (lost && i == 1) { /* the second is not there */
+            say(SD_LOG_ERROR, "vae.cpp:34 - cannot decode\n");
+            free((*images)[i].data);
+            (*images)[i].data = NULL;
+        }
     }
     if (*n == 0) {
         free(*images);
