@@ -196,7 +196,8 @@ typedef struct baton_whisper_result {
  * _TOO_LONG, _UNSUPPORTED (each names the value, before anything is waited for), _BUSY (names the holder and the cure),
  * _REENTRANT, _WOULD_DEADLOCK, _QUEUE_FULL, _QUEUE_TIMEOUT, _CANCELLED, _CLOSED, _MISUSE. Cut: _RUN_TIMEOUT,
  * _CANCELLED, _CLOSED, _FAILED (then there are no segments); with an owner of its own also _CRASHED, _HUNG, and
- * _PROTOCOL: what it said makes no sense. _NO_MEMORY. A cut is noticed after the token under way. Threads: any. Blocks: under BATON_WAIT until there is a state; while it hears. Since: 0.1.0. */
+ * _PROTOCOL: what it said makes no sense. _NO_MEMORY. A cut is noticed after the token under way. Threads: any.
+ * Blocks: under BATON_WAIT until there is a state; while it hears. Since: 0.1.0. */
 BATON_API baton_status baton_whisper_full(baton_whisper *whisper, const baton_whisper_ask *ask,
                                           baton_whisper_result *result, baton_error *err) BATON_MUST_USE;
 

@@ -95,10 +95,27 @@ static void probe_P41_a_drawing_is_as_large_as_was_asked_and_not_without_end(voi
     }
 }
 
+/* Of everything else they would lie about unread. */
+static void probe_P41_news_are_of_drawings_alone(void **state) {
+    (void)state;
+    for (enum bt_what what = BT_WHAT_GENERATE; what < BT_WHAT_END; what++) {
+        struct shell s;
+        struct client c;
+        open_embedding(&s, &c, what);
+        say_news(&s, 1, 1, "half", 4);
+        say_news(&s, 2, 1, "of nobody", 9);
+        say_news(&s, 1, 2, "of no attempt", 13);
+        assert_int_equal(c.news, what == BT_WHAT_DRAW ? 4 : 0);
+        assert_true(bt_dispatch_listens(&s.d, 0) == (what == BT_WHAT_DRAW));
+        close_shell(&s);
+    }
+}
+
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(probe_P41_results_are_as_long_as_was_asked_and_no_longer),
         cmocka_unit_test(probe_P41_a_drawing_is_as_large_as_was_asked_and_not_without_end),
+        cmocka_unit_test(probe_P41_news_are_of_drawings_alone),
     };
     return bt_test_run(tests, argc, argv);
 }
