@@ -169,11 +169,11 @@ typedef struct baton_sd_result {
 /* Makes images.
  *   result  out; freed with baton_sd_result_free, whatever was returned
  * Returns: BATON_OK: all of them. Refused, nothing was run: _INVALID (names the value), _UNSUPPORTED (the model makes
- * none), _BUSY (names the holder and the cure), _REENTRANT, _WOULD_DEADLOCK, _QUEUE_FULL, _QUEUE_TIMEOUT, _CANCELLED,
- * _CLOSED, _MISUSE. Cut, with the images that are complete: _RUN_TIMEOUT, _CANCELLED, _CLOSED, _FAILED (with the
- * library's reason); with an owner of its own also _CRASHED, _HUNG, and _PROTOCOL: what it said makes no sense.
- * _NO_MEMORY. A cut is noticed after the step under way. Threads: any. Blocks: under BATON_WAIT until it is free; while
- * it draws. Since: 0.1.0. */
+ * none), _TOO_LONG (its images take 2 GiB and more, with an owner of its own), _BUSY (names the holder and the cure),
+ * _REENTRANT, _WOULD_DEADLOCK, _QUEUE_FULL, _QUEUE_TIMEOUT, _CANCELLED, _CLOSED, _MISUSE. Cut, with the images that are
+ * complete: _RUN_TIMEOUT, _CANCELLED, _CLOSED, _FAILED (with the library's reason); with an owner of its own also
+ * _CRASHED, _HUNG, and _PROTOCOL: what it said makes no sense. _NO_MEMORY. A cut is noticed after the step under way.
+ * Threads: any. Blocks: under BATON_WAIT until it is free; while it draws. Since: 0.1.0. */
 BATON_API baton_status baton_sd_generate_image(baton_sd *sd, const baton_sd_ask *ask, baton_sd_result *result,
                                                baton_error *err) BATON_MUST_USE;
 
