@@ -442,6 +442,7 @@ static baton_status submit_drawing(struct job *j, struct bt_draw_request *r, bat
     if (!d)
         return bt_fail(err, BATON_NO_MEMORY, "no memory for the task");
     d->out.seed = r->seed;
+    d->out.count = r->count;
     j->events = tells(j, r->stream);
     r->submit.flow = j->task->waiter.flow;
     return bt_front_submit(j->model->front, &r->submit, NULL, &handler, &j->request, err);
