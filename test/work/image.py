@@ -152,9 +152,9 @@ def probe_P07_a_large_image_is_written_beside_the_other_tasks():
 @test
 def probe_P20_what_waits_to_be_written_is_cancelled_at_once():
     with worker("--workers", "8", "--contexts", "1", "--events", "all") as p:
-        ids = [f"large{i}" for i in range(6)]
+        ids = [f"large{i}" for i in range(4)]
         for i in ids:
-            p.send(i, image("dark", size="4096x3072"))
+            p.send(i, image("dark", size="2048x2048"))
         p.send("small", image())
         poll(lambda: p.events("step", "small"), "a step of the last")
         for i in ids[1:]:
