@@ -275,7 +275,6 @@ static inline void probe_P26_an_owner_closed_between_queue_and_slot(void **state
         cmocka_unit_test(probe_P22_who_asked_an_owner_goes_away),                                                      \
         cmocka_unit_test(probe_P22_the_front_of_a_hearing_owner_dies),                                                 \
         cmocka_unit_test(probe_P26_an_owner_closed_between_queue_and_slot),                                            \
-        cmocka_unit_test(probe_P61_too_long_a_prompt_is_refused_up_front),                                             \
-        cmocka_unit_test(probe_P61_too_long_a_word_is_refused_up_front)
+        cmocka_unit_test(probe_P61_too_long_a_prompt_is_refused_up_front)
 
 #endif
