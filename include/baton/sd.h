@@ -186,8 +186,9 @@ BATON_API baton_status baton_sd_generate_video(baton_sd *sd, const baton_sd_ask 
  *   request  NULL: BATON_REQUEST
  *   image    of 3 channels
  *   factor   0: the upscaler's own
- * The library cannot be stopped here: a cancel or a run timeout comes too late. Returns: as baton_sd_generate_image.
- * Threads: any. Blocks: as generate_image. Since: 0.1.0. */
+ * The library cannot be stopped here: a cancel or a run timeout comes too late. Returns: as baton_sd_generate_image;
+ * _INVALID also for an image that would be larger than the 2 GiB which an owner of its own gives. Threads: any. Blocks:
+ * as generate_image. Since: 0.1.0. */
 BATON_API baton_status baton_sd_upscale(baton_sd *sd, const baton_request *request, const baton_sd_image *image,
                                         int factor, baton_sd_result *result, baton_error *err) BATON_MUST_USE;
 

@@ -182,10 +182,11 @@ static uint64_t mix(uint64_t h, const void *bytes, size_t n) {
     return h;
 }
 
-/* Noise; `dark`: mostly zeros, which a PNG makes small. */
+/* Noise; `dark`: mostly zeros, which a PNG makes small. Nobody is to fill his memory with gigabytes of it. */
 static sd_image_t image(uint32_t width, uint32_t height, uint64_t hash, bool dark) {
-    sd_image_t i = {width, height, 3, malloc((size_t)width * height * 3)};
-    for (size_t k = 0; i.data && k < (size_t)width * height * 3; k++) {
+    size_t size = (size_t)width * height * 3;
+    sd_image_t i = {width, height, 3, size < (size_t)1 << 30 ? malloc(size) : NULL};
+    for (size_t k = 0; i.data && k < size; k++) {
         hash = hash * 6364136223846793005u + 1442695040888963407u;
         i.data[k] = (uint8_t)(dark ? hash >> 60 == 0 : hash >> 56);
     }
