@@ -43,6 +43,7 @@ struct client {
     struct bt_request *request;
     int pieces, done;
     size_t bytes; /* of text and data */
+    size_t news;
     baton_status status;
     struct bt_outcome outcome;
     char error[BATON_ERROR_TEXT_MAX];
@@ -53,6 +54,12 @@ static inline void on_text(void *arg, const char *text, size_t len) {
     (void)text;
     c->pieces++;
     c->bytes += len;
+}
+
+static inline void on_news(void *arg, const char *bytes, size_t len) {
+    struct client *c = arg;
+    (void)bytes;
+    c->news += len;
 }
 
 static inline void on_data(void *arg, const char *bytes, size_t len) {
@@ -105,6 +112,13 @@ static inline void say_data(struct shell *s, uint64_t id, uint32_t attempt, uint
     say(s, &b);
     bt_buf_free(&b);
     free(bytes);
+}
+
+static inline void say_news(struct shell *s, uint64_t id, uint32_t attempt, const char *bytes, size_t len) {
+    struct bt_buf b = BT_BUF_INIT;
+    bt_put_news(&b, &(struct bt_frame_news){id, attempt, {bytes, len}});
+    say(s, &b);
+    bt_buf_free(&b);
 }
 
 /* The owner lists what it has. */
@@ -161,7 +175,8 @@ static inline void close_shell(struct shell *s) {
 
 static inline void ask_this(struct shell *s, struct client *c, struct bt_submit *ask, int64_t run_ms, int64_t idle_ms) {
     const struct bt_limits limits = {BT_WAIT, 1, -1, run_ms, idle_ms};
-    const struct bt_handler h = {.on_text = on_text, .on_done = on_done, .arg = c, .on_data = on_data};
+    const struct bt_handler h = {
+        .on_text = on_text, .on_done = on_done, .arg = c, .on_data = on_data, .on_news = on_news};
     memset(c, 0, sizeof *c);
     assert_int_equal(bt_dispatch_submit(&s->d, ask, &limits, &h, &c->request, NULL), BATON_OK);
 }

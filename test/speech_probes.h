@@ -303,27 +303,47 @@ static inline void probe_P26_closed_between_queue_and_slot(void **state) {
 
 /* ---- P61 */
 
-/* Before anything is waited for, with both numbers. */
+/* Before anything is waited for, with both numbers, while somebody else is heard. */
+static inline void prompt_is_refused(baton_whisper *w, const char *prompt, baton_status status, const char *size,
+                                     const char *most) {
+    baton_whisper_ask ask = ask_for(0);
+    baton_whisper_result r;
+    baton_error err;
+    ask.initial_prompt = prompt;
+    baton_whisper_stream *holder = stream_of(w, 1, 0), *s;
+    assert_int_equal(baton_whisper_full(w, &ask, &r, &err), status);
+    assert_non_null(strstr(err.text, size));
+    assert_non_null(strstr(err.text, most));
+    assert_int_equal(r.outcome.status, status);
+    assert_int_equal(baton_whisper_stream_open(w, &ask, &s, &err), status);
+    assert_int_equal(read_all(holder, 1), sounds[1].lone.n_segments);
+    assert_int_equal(baton_whisper_stream_close(&holder, NULL), BATON_OK);
+}
+
+/* A word, or a run of spaces, is bounded by itself: libwhisper would search for its tokens with the square of its
+ * length, deaf to a cancel. */
 static inline void probe_P61_too_long_a_prompt_is_refused_up_front(void **state) {
+    enum { MOST = 4096, WORD = 1024 };
+    static char words[MOST + 2], word[WORD + 8], spaces[WORD + 8], two_words[2 * WORD + 2];
     (void)state;
-    char prompt[4098];
-    for (size_t i = 0; i < sizeof prompt; i++)
-        prompt[i] = "so "[i % 3]; /* libwhisper takes seconds for one word of that length */
-    prompt[sizeof prompt - 1] = '\0';
+    for (size_t i = 0; i <= MOST; i++)
+        words[i] = "so "[i % 3];
+    memset(word, 'a', sizeof word - 1);
+    memcpy(word, "so it\n", 6);
+    memset(spaces, ' ', sizeof spaces - 1);
+    memcpy(spaces, "so it?", 6);
+    memset(two_words, 'a', 2 * WORD + 1);
+    two_words[WORD] = ' ';
     for (int k = 0; k < OWNERS_AND_CALLER; k++) {
         baton_whisper *w = owned_open(on.slow_path, owners[k], 1, BATON_REFUSE, false);
         baton_whisper_ask ask = ask_for(0);
         baton_whisper_result r;
-        baton_error err;
-        ask.initial_prompt = prompt;
-        baton_whisper_stream *holder = stream_of(w, 1, 0), *s;
-        assert_int_equal(baton_whisper_full(w, &ask, &r, &err), BATON_TOO_LONG);
-        assert_non_null(strstr(err.text, "4097"));
-        assert_non_null(strstr(err.text, "4096"));
-        assert_int_equal(r.outcome.status, BATON_TOO_LONG);
-        assert_int_equal(baton_whisper_stream_open(w, &ask, &s, &err), BATON_TOO_LONG);
-        assert_int_equal(read_all(holder, 1), sounds[1].lone.n_segments);
-        assert_int_equal(baton_whisper_stream_close(&holder, NULL), BATON_OK);
+        prompt_is_refused(w, words, BATON_TOO_LONG, "4097", "4096");
+        prompt_is_refused(w, word, BATON_INVALID, "1025", "1024");
+        prompt_is_refused(w, spaces, BATON_INVALID, "1025", "1024");
+        ask.initial_prompt = two_words;
+        assert_int_equal(baton_whisper_full(w, &ask, &r, NULL), BATON_OK);
+        baton_whisper_result_free(&r);
         baton_whisper_close(&w);
     }
 }

@@ -48,8 +48,9 @@ BATON_API baton_status baton_runtime_init(const baton_runtime_params *params, ba
 
 /* Ends the runtime: the answer that is stepped is cancelled, those that run finish, model, transcript and configuration
  * are freed. baton_runtime_init may follow.
- * Returns: BATON_OK, _MISUSE: there is none. Threads: any. Blocks: until the calls under way have returned.
- * Since: 0.1.0. */
+ * Returns: BATON_OK, _MISUSE: there is none. _REENTRANT: this thread is inside another call of the runtime, which it
+ * would wait for (from a progress function or a log handler); nothing is ended then. Threads: any. Blocks: until the
+ * calls under way have returned. Since: 0.1.0. */
 BATON_API baton_status baton_runtime_end(baton_error *err);
 
 /* Loads a model, in the place of one that may be there. It is made whole first and takes its place last: whatever fails
@@ -58,7 +59,8 @@ BATON_API baton_status baton_runtime_end(baton_error *err);
  *   path    a GGUF file; NULL: the built-in model
  *   params  NULL: BATON_LLAMA_PARAMS. Its policy must be NULL: the runtime's is set at init
  * Returns: BATON_OK, or as baton_llama_open; _INVALID: a policy; _BUSY, _QUEUE_TIMEOUT: another load or free is under
- * way. Threads: any. Blocks: while the file is hashed and loaded, and as the policy says. Since: 0.1.0. */
+ * way; _REENTRANT: this thread's own is (from its progress function). Threads: any. Blocks: while the file is hashed
+ * and loaded, and as the policy says. Since: 0.1.0. */
 BATON_API baton_status baton_runtime_load_model(const char *path, const baton_llama_params *params,
                                                 baton_error *err) BATON_MUST_USE;
 
@@ -142,7 +144,8 @@ BATON_API baton_status baton_runtime_clear_transcript(baton_error *err);
 /* Frees the model with its context: ends the answer that is stepped, lets those finish that run or wait in the queue,
  * and refuses those that come. Sampling and transcript stay.
  * Returns: BATON_OK: its memory is free. _NOT_FOUND: no model is loaded. _BUSY, _QUEUE_TIMEOUT: a load is under way.
- * _MISUSE. Threads: any. Blocks: until those have finished. Since: 0.1.0. */
+ * _REENTRANT: this thread's own is (from its progress function). _MISUSE. Threads: any. Blocks: until those have
+ * finished. Since: 0.1.0. */
 BATON_API baton_status baton_runtime_free_model(baton_error *err);
 
 #ifdef __cplusplus

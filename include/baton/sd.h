@@ -169,10 +169,11 @@ typedef struct baton_sd_result {
 /* Makes images.
  *   result  out; freed with baton_sd_result_free, whatever was returned
  * Returns: BATON_OK: all of them. Refused, nothing was run: _INVALID (names the value), _UNSUPPORTED (the model makes
- * none), _BUSY (names the holder and the cure), _REENTRANT, _WOULD_DEADLOCK, _QUEUE_FULL, _QUEUE_TIMEOUT, _CANCELLED,
- * _CLOSED, _MISUSE. Cut: _RUN_TIMEOUT, _CANCELLED, _FAILED (with the library's reason), _CRASHED, _HUNG. _NO_MEMORY. A
- * cut is noticed after the step under way. Threads: any. Blocks: under BATON_WAIT until it is free; while it draws.
- * Since: 0.1.0. */
+ * none), _TOO_LONG (its images take 2 GiB and more, with an owner of its own), _BUSY (names the holder and the cure),
+ * _REENTRANT, _WOULD_DEADLOCK, _QUEUE_FULL, _QUEUE_TIMEOUT, _CANCELLED, _CLOSED, _MISUSE. Cut, with the images that are
+ * complete: _RUN_TIMEOUT, _CANCELLED, _CLOSED, _FAILED (with the library's reason); with an owner of its own also
+ * _CRASHED, _HUNG, and _PROTOCOL: what it said makes no sense. _NO_MEMORY. A cut is noticed after the step under way.
+ * Threads: any. Blocks: under BATON_WAIT until it is free; while it draws. Since: 0.1.0. */
 BATON_API baton_status baton_sd_generate_image(baton_sd *sd, const baton_sd_ask *ask, baton_sd_result *result,
                                                baton_error *err) BATON_MUST_USE;
 
@@ -185,8 +186,9 @@ BATON_API baton_status baton_sd_generate_video(baton_sd *sd, const baton_sd_ask 
  *   request  NULL: BATON_REQUEST
  *   image    of 3 channels
  *   factor   0: the upscaler's own
- * The library cannot be stopped here: a cancel or a run timeout comes too late. Returns: as baton_sd_generate_image.
- * Threads: any. Blocks: as generate_image. Since: 0.1.0. */
+ * The library cannot be stopped here: a cancel or a run timeout comes too late. Returns: as baton_sd_generate_image;
+ * _INVALID also for an image that would be larger than the 2 GiB which an owner of its own gives. Threads: any. Blocks:
+ * as generate_image. Since: 0.1.0. */
 BATON_API baton_status baton_sd_upscale(baton_sd *sd, const baton_request *request, const baton_sd_image *image,
                                         int factor, baton_sd_result *result, baton_error *err) BATON_MUST_USE;
 

@@ -155,7 +155,8 @@ typedef struct baton_whisper_ask {
     float temperature_step;     /* what 30 s that failed are tried again with, up to 1; 0: never again */
     int best_of;                /* candidates when the temperature is not 0, 1 to 8 */
     int beams;                  /* beam search when it is 0, 2 to 8; 0: the likeliest token */
-    const char *initial_prompt; /* what is taken for said before, at most 4096 bytes; may be NULL */
+    const char *initial_prompt; /* what is taken for said before, at most 4096 bytes, and no more than 1024 of them in
+                                 * a row without a space, or all spaces; may be NULL */
     /* Called on the calling thread, with owner = caller inside the native call. They may use other models, and other
      * states of this one; what would need the state they are called from gets BATON_REENTRANT. They may close the
      * model, and cancel. Each may be NULL; a stream has neither. on_segment: the segment lives until it returns; false
@@ -194,8 +195,9 @@ typedef struct baton_whisper_result {
  * Returns: BATON_OK: complete, or as much as max_segments or on_segment wanted. Refused, nothing was run: _INVALID,
  * _TOO_LONG, _UNSUPPORTED (each names the value, before anything is waited for), _BUSY (names the holder and the cure),
  * _REENTRANT, _WOULD_DEADLOCK, _QUEUE_FULL, _QUEUE_TIMEOUT, _CANCELLED, _CLOSED, _MISUSE. Cut: _RUN_TIMEOUT,
- * _CANCELLED, _FAILED (then there are no segments). _NO_MEMORY. A cut is noticed after the token under way.
- * Threads: any. Blocks: under BATON_WAIT until there is a state; while it hears. Since: 0.1.0. */
+ * _CANCELLED, _CLOSED, _FAILED (then there are no segments); with an owner of its own also _CRASHED, _HUNG, and
+ * _PROTOCOL: what it said makes no sense. _NO_MEMORY. A cut is noticed after the token under way. Threads: any.
+ * Blocks: under BATON_WAIT until there is a state; while it hears. Since: 0.1.0. */
 BATON_API baton_status baton_whisper_full(baton_whisper *whisper, const baton_whisper_ask *ask,
                                           baton_whisper_result *result, baton_error *err) BATON_MUST_USE;
 

@@ -14,11 +14,19 @@
 
 struct bt_runtime bt_rt = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
 
+/* What this thread is in the middle of, when one of its functions (progress, log) calls again: it cannot wait for that.
+ */
+static __thread struct {
+    int inside;
+    bool changes; /* loads or frees */
+} here;
+
 /* Takes the lock. */
 baton_status bt_rt_enter(const char *function, baton_error *err) {
     pthread_mutex_lock(&bt_rt.lock);
     if (bt_rt.there) {
         bt_rt.inside++;
+        here.inside++;
         return BATON_OK;
     }
     pthread_mutex_unlock(&bt_rt.lock);
@@ -27,6 +35,7 @@ baton_status bt_rt_enter(const char *function, baton_error *err) {
 
 baton_status bt_rt_leave(baton_status status) {
     bt_rt.inside--;
+    here.inside--;
     pthread_cond_broadcast(&bt_rt.changed);
     pthread_mutex_unlock(&bt_rt.lock);
     return status;
@@ -66,6 +75,10 @@ baton_status baton_runtime_init(const baton_runtime_params *params, baton_error 
 }
 
 baton_status baton_runtime_end(baton_error *err) {
+    if (here.inside > 0)
+        return bt_misuse(err, BATON_REENTRANT,
+                         "this thread is inside another call of the runtime (in a progress function, or a log "
+                         "handler): end it when that has returned");
     baton_status status = bt_rt_enter("baton_runtime_end", err);
     if (status)
         return status;
@@ -84,6 +97,14 @@ baton_status baton_runtime_end(baton_error *err) {
     return bt_rt_leave(BATON_OK);
 }
 
+static baton_status check_not_changing(baton_error *err) {
+    if (!here.changes)
+        return BATON_OK;
+    return bt_misuse(err, BATON_REENTRANT,
+                     "this very thread is loading or freeing the model: its progress function cannot do either. Let it "
+                     "return first (false ends a load)");
+}
+
 /* Under the lock: one load or free at a time. */
 static baton_status change_begins(baton_error *err) {
     int64_t deadline_ns = bt_deadline(bt_now_ns(), bt_rt.params.queue_ms);
@@ -97,12 +118,12 @@ static baton_status change_begins(baton_error *err) {
             return bt_fail(err, BATON_QUEUE_TIMEOUT, "another thread loads or frees the model, for %lld ms and longer",
                            (long long)bt_rt.params.queue_ms);
     }
-    bt_rt.changing = true;
+    bt_rt.changing = here.changes = true;
     return BATON_OK;
 }
 
 static void change_ends(void) {
-    bt_rt.changing = false;
+    bt_rt.changing = here.changes = false;
     pthread_cond_broadcast(&bt_rt.changed);
 }
 
@@ -119,7 +140,9 @@ baton_status baton_runtime_load_model(const char *path, const baton_llama_params
         return bt_misuse(err, BATON_MISUSE, "parameters without their size: make them with BATON_LLAMA_PARAMS");
     if (p.policy)
         return bt_fail(err, BATON_INVALID, "the policy of a runtime is set at baton_runtime_init: leave it NULL here");
-    baton_status status = bt_rt_enter("baton_runtime_load_model", err);
+    baton_status status = check_not_changing(err);
+    if (!status)
+        status = bt_rt_enter("baton_runtime_load_model", err);
     if (status)
         return status;
     status = change_begins(err);
@@ -208,7 +231,9 @@ baton_status baton_runtime_clear_transcript(baton_error *err) {
 }
 
 baton_status baton_runtime_free_model(baton_error *err) {
-    baton_status status = bt_rt_enter("baton_runtime_free_model", err);
+    baton_status status = check_not_changing(err);
+    if (!status)
+        status = bt_rt_enter("baton_runtime_free_model", err);
     if (status)
         return status;
     status = change_begins(err);

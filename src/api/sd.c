@@ -284,14 +284,15 @@ static baton_status run(struct bt_drawing *d, enum what what, const void *more, 
     if (!status) {
         int64_t began_ns = bt_now_ns();
         d->queue_ns = began_ns - asked_ns;
-        d->deadline_ns = d->request.run_ms > 0 ? bt_deadline(began_ns, d->request.run_ms) : BT_NEVER_NS;
+        d->deadline_ns = bt_deadline(began_ns, d->request.run_ms);
         d->ask.stop = should_stop;
         d->ask.on_progress = bt_drawing_progress;
         d->ask.on_preview = d->on_preview ? bt_drawing_preview : NULL;
         d->ask.arg = d;
         status = bt_lease_begin(&d->lease, BT_OP_DRAW, &context, err);
         if (!status) {
-            status = native_call(d, what, more, r, err);
+            bool no_time = d->request.run_ms == 0 && what != CONTROL_NET;
+            status = no_time ? BATON_CANCELLED : native_call(d, what, more, r, err);
             if (status == BATON_CANCELLED && !d->told && !bt_lease_cancelled(&d->lease))
                 status = bt_fail(err, BATON_RUN_TIMEOUT, "the run timeout passed: %zu images were complete", r->n);
             bt_lease_end(&d->lease);

@@ -38,9 +38,26 @@ baton_status bt_drawer_open(baton_sd *sd, const baton_sd_params *p, const struct
     return ask_model(sd, err);
 }
 
+/* A picture is a record, whose length has 31 bits. */
+static baton_status check_upscaled(const struct bt_drawing *d, int factor, baton_error *err) {
+    enum { CHANNELS = 3, FACTOR_MAX = 16, HEAD = 64 };
+    const struct bt_sd_image *i = &d->ask.init;
+    uint64_t times = (uint64_t)BT_MIN(BT_MAX(factor > 0 ? factor : d->sd->upscale, 1), FACTOR_MAX);
+    uint64_t bytes = CHANNELS * (i->width * times) * (i->height * times);
+    if (bytes <= INT32_MAX - HEAD)
+        return BATON_OK;
+    return bt_fail(
+        err, BATON_INVALID,
+        "an image of %u x %u pixels is %llu bytes when it is %d times as large, and an owner of its own gives "
+        "%d at most: take a smaller factor, or BATON_OWNER_CALLER",
+        i->width, i->height, (unsigned long long)bytes, (int)times, INT32_MAX - HEAD);
+}
+
 static baton_status submit(struct bt_drawing *d, enum bt_draw_what what, int factor, struct bt_io_stream **stream,
                            baton_error *err) {
     struct bt_buf bytes = BT_BUF_INIT;
+    if (what == BT_DRAW_UPSCALE && check_upscaled(d, factor, err))
+        return BATON_INVALID;
     if (d->ask.n_loras > 0 && d->sd->policy.owner == BATON_OWNER_PROCESS)
         return bt_fail(err, BATON_UNSUPPORTED,
                        "an owner process can open no file but those that it was opened with, and so no LoRA: use "
@@ -86,8 +103,10 @@ static baton_status draw(struct bt_drawing *d, enum bt_draw_what what, int facto
     bt_io_stream_close(stream, &last);
     d->queue_ns = last.queue_ns;
     d->run_ns = last.run_ns;
-    if (status != BATON_END) /* what came makes no sense, or there was no memory for it */
-        return bt_fail(err, status, "%s", baton_status_text(status));
+    if (status == BATON_PROTOCOL)
+        return bt_fail(err, status, "what the owner sent after %zu images is no part of a drawing", result->n);
+    if (status != BATON_END)
+        return bt_fail(err, status, "no memory for what the owner drew, after %zu images", result->n);
     return last.status ? bt_fail(err, last.status, "%s", last.text) : BATON_OK;
 }
 

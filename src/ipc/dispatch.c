@@ -141,9 +141,13 @@ static baton_status on_news(struct bt_dispatch *d, int context, const struct bt_
     struct bt_request *r = NULL;
     baton_status status = bt_get_news(frame, &news);
     status = status ? status : given(d, context, news.id, news.attempt, &r);
-    if (!status && r && r->handler.on_news)
+    if (status || !r)
+        return status;
+    if (r->what != BT_WHAT_DRAW) /* nobody would read them */
+        return BATON_PROTOCOL;
+    if (r->handler.on_news)
         r->handler.on_news(r->handler.arg, news.bytes.data, news.bytes.len);
-    return status;
+    return BATON_OK;
 }
 
 /* It went past the place where its last owner died, alone, and goes on among the others. What DONE flushed of its text

@@ -335,7 +335,7 @@ baton_status bt_dispatch_submit(struct bt_dispatch *d, struct bt_submit *s, cons
     if (!r)
         return bt_fail(err, BATON_NO_MEMORY, "no memory for a request");
     baton_status status = BATON_OK;
-    if (r->submit.failed)
+    if (r->submit.failed || (r->what == BT_WHAT_DRAW && r->drawn == 0)) /* nothing would be believed of its owner */
         status = bt_fail(err, BATON_NO_MEMORY, "no memory for a request");
     else if (r->submit.len > BT_BODY_MAX)
         status =

@@ -328,6 +328,8 @@ static baton_status verdict(struct call *c, bool done, const struct bt_sd_result
         status = bt_fail(err, BATON_CANCELLED, "cancelled: %zu images were complete", r->n);
     else if (!done || r->n == 0)
         status = bt_fail(err, BATON_FAILED, "libstable-diffusion gave up: %s", cause);
+    else if (whole != SIZE_MAX && r->n < whole)
+        status = bt_fail(err, BATON_FAILED, "libstable-diffusion made only %zu of %zu images: %s", r->n, whole, cause);
     bt_buf_free(&c->causes);
     return status;
 }

@@ -23,7 +23,11 @@ enum {
     BT_WHISPER_MIN_MS = 100,      /* libwhisper hears nothing in less, and says nothing */
     BT_WHISPER_STATES_MAX = 8,    /* of a model; see the error's text */
     BT_WHISPER_PROMPT_MAX = 4096, /* bytes of initial_prompt: libwhisper cuts it up with a recursive std::regex */
-    BT_WHISPER_THREADS_MAX = 512  /* ggml's */
+    /* Bytes in a row without a space, or of spaces alone. libwhisper's search for their tokens, which hears no cancel,
+     * takes the square: 0.5 s for 4096 on a fast machine with nothing else to do, a quarter of it for four such words.
+     * It keeps some 220 tokens of a prompt, which are fewer bytes than these also where there are no spaces. */
+    BT_WHISPER_WORD_MAX = 1024,
+    BT_WHISPER_THREADS_MAX = 512 /* ggml's */
 };
 
 struct bt_whisper_model_params {

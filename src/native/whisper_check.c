@@ -39,6 +39,27 @@ static baton_status check_range(const char *what, double value, double from, dou
     return bt_fail(err, BATON_INVALID, "%s is %g: give %g to %g", what, value, from, to);
 }
 
+/* A word, for libwhisper, is also a run of spaces. */
+static baton_status check_prompt(const char *prompt, baton_error *err) {
+    static const char spaces[] = " \t\n\v\f\r";
+    size_t len = strlen(prompt);
+    if (len > BT_WHISPER_PROMPT_MAX)
+        return bt_fail(err, BATON_TOO_LONG,
+                       "an initial prompt of %zu bytes: whisper reads its last 200 tokens or so, and "
+                       "at most %d bytes are taken",
+                       len, BT_WHISPER_PROMPT_MAX);
+    for (size_t at = 0, n; at < len; at += n) {
+        n = strspn(prompt + at, spaces);
+        n = n ? n : strcspn(prompt + at, spaces);
+        if (n > BT_WHISPER_WORD_MAX)
+            return bt_fail(err, BATON_INVALID,
+                           "%zu bytes of the initial prompt are one word: at most %d bytes may be, as libwhisper takes "
+                           "the square of that; cut it down to its end, of which whisper reads 200 tokens or so",
+                           n, BT_WHISPER_WORD_MAX);
+    }
+    return BATON_OK;
+}
+
 static baton_status check_params(const struct bt_whisper_params *p, baton_error *err) {
     const struct {
         const char *what;
@@ -66,12 +87,8 @@ static baton_status check_params(const struct bt_whisper_params *p, baton_error 
         return bt_fail(err, BATON_UNSUPPORTED,
                        "vad: libwhisper detects voice only in calls on a context's hidden state, not on states of a "
                        "pool, which ignore it. Cut the silence out before");
-    if (p->initial_prompt && strlen(p->initial_prompt) > BT_WHISPER_PROMPT_MAX)
-        return bt_fail(err, BATON_TOO_LONG,
-                       "an initial prompt of %zu bytes: whisper reads its last 200 tokens or so, and "
-                       "at most %d bytes are taken",
-                       strlen(p->initial_prompt), BT_WHISPER_PROMPT_MAX);
-    return bt_whisper_check_threads(p->threads, err);
+    baton_status status = p->initial_prompt ? check_prompt(p->initial_prompt, err) : BATON_OK;
+    return status ? status : bt_whisper_check_threads(p->threads, err);
 }
 
 static baton_status check_window(const struct bt_audio *audio, const struct bt_whisper_params *p, baton_error *err) {

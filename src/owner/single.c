@@ -174,7 +174,7 @@ static void run_body(struct bt_single *s, struct bt_body *body) {
         pulse(s, true);
         status = s->kind.run(s->kind.arg, s, asked.text, &err);
         step(s, bt_now_coarse_ns());
-        if (!status && s->lost)
+        if (s->lost && (!status || (status == BATON_CANCELLED && !s->cancelled)))
             status = bt_fail(&err, BATON_NO_MEMORY, "no memory for a piece of the result");
         else if (status == BATON_CANCELLED && s->cancelled)
             status = bt_fail(&err, s->cancelled, "%s", baton_status_text(s->cancelled));

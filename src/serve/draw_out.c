@@ -14,7 +14,8 @@ void bt_draw_out_free(struct bt_draw_out *o) {
 
 baton_status bt_draw_out_add(struct bt_draw_out *o, const char *bytes, size_t len) {
     bt_buf_add(&o->records, bytes, len);
-    return bt_draw_take(&o->records, &o->result);
+    baton_status status = bt_draw_take(&o->records, &o->result);
+    return !status && o->result.n > (size_t)o->count ? BATON_PROTOCOL : status;
 }
 
 baton_status bt_draw_out_news(const char *bytes, size_t len, struct bt_buf *b) {
@@ -42,7 +43,9 @@ static baton_status put_image(const struct bt_sd_image *image, int64_t seed, siz
 
 baton_status bt_draw_out_whole(const struct bt_draw_out *o, time_t created, size_t most, struct bt_buf *b,
                                baton_error *err) {
-    baton_status status = o->result.n ? BATON_OK : bt_fail(err, BATON_FAILED, "the native library made no image");
+    baton_status status = BATON_OK;
+    if (o->result.n < (size_t)o->count || o->result.n == 0)
+        status = bt_fail(err, BATON_FAILED, "the native library made %zu of %d images", o->result.n, o->count);
     size_t begin = b->len;
     bt_buf_addf(b, "{\"created\":%" PRId64 ",\"data\":[", (int64_t)created);
     for (size_t i = 0; i < o->result.n && !status; i++) {

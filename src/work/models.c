@@ -10,13 +10,12 @@
 
 #include "base/list.h"
 #include "serve/draw_in.h"
-#include "serve/draw_out.h"
 #include "serve/embed_out.h"
 #include "serve/openai_out.h"
 #include "serve/served.h"
 #include "serve/speech_out.h"
 #include "task/json.h"
-#include "work/reader.h"
+#include "work/slow.h"
 
 struct bt_work_models {
     struct bt_work_models_params params;
@@ -25,7 +24,7 @@ struct bt_work_models {
     struct bt_serve_role roles[BT_CONFIG_ROLES_MAX];
     struct bt_served_set served; /* of those */
     struct bt_list jobs;
-    struct bt_reader *reader; /* since the first transcription */
+    struct bt_aside *aside; /* since the first transcription or image */
     struct bt_buf scratch;
 };
 
@@ -40,7 +39,8 @@ struct speech {
 
 struct drawing {
     struct bt_draw_out out;
-    baton_status lost; /* as of speech */
+    struct bt_writing answer; /* once there is a result */
+    baton_status lost;        /* as of speech */
 };
 
 struct job {
@@ -68,8 +68,10 @@ static void job_free(struct job *j) {
         bt_speech_request_free(&j->speech->asked.request);
     }
     free(j->speech);
-    if (j->drawing)
+    if (j->drawing) {
         bt_draw_out_free(&j->drawing->out);
+        bt_buf_free(&j->drawing->answer.body);
+    }
     free(j->drawing);
     bt_openai_out_free(&j->out);
     bt_buf_free(&j->text);
@@ -142,32 +144,23 @@ static void on_step(void *arg, const char *bytes, size_t len) {
         bt_worker_event(j->models->worker, j->task, "step", (struct bt_text){(const char *)b->data, b->len});
 }
 
-static baton_status put_answer(const struct job *j, const struct bt_outcome *o, struct bt_buf *b, baton_error *err) {
+static baton_status put_answer(const struct job *j, const struct bt_outcome *o, struct bt_buf *b) {
     struct bt_text text = {(const char *)j->text.data, j->text.len};
-    if (j->speech) {
-        bt_speech_out_whole(&j->speech->out, j->speech->verbose, j->speech->audio_ms, b);
-        return BATON_OK;
-    }
-    if (j->drawing)
-        return bt_draw_out_whole(&j->drawing->out, time(NULL), BT_LINE_OUT_MAX - BT_LINE_HEAD, b, err);
     if (j->asked)
         return bt_embed_out(j->asked, j->model->names[0], bt_front_info(j->model->front)->ready.width, text, o, b);
-    bt_openai_whole(&j->out, o, text.data, text.len, b);
+    if (j->speech)
+        bt_speech_out_whole(&j->speech->out, j->speech->verbose, j->speech->audio_ms, b);
+    else
+        bt_openai_whole(&j->out, o, text.data, text.len, b);
     return BATON_OK;
 }
 
 static void answer_ok(struct job *j, const struct bt_outcome *o) {
     struct bt_buf *b = &j->models->scratch;
-    baton_error err = {BATON_OK, "the native library computed no numbers"};
     b->len = 0;
-    baton_status status = j->text.failed ? BATON_NO_MEMORY : put_answer(j, o, b, &err);
-    struct bt_answer a = {.status = status, .result = {(const char *)b->data, b->len}};
-    if (status == BATON_TOO_LONG) {
-        bt_fail(&err, status, "the answer does not fit into a line of 10 MiB: ask for fewer images, or smaller ones");
-        a.result.len = 0;
-    }
-    if (status)
-        a.error = err.text;
+    baton_status status = j->text.failed ? BATON_NO_MEMORY : put_answer(j, o, b);
+    struct bt_answer a = {
+        .status = status, .result = {(const char *)b->data, b->len}, .error = "the native library computed no numbers"};
     if (b->failed || status == BATON_NO_MEMORY)
         a = (struct bt_answer){.status = BATON_NO_MEMORY, .error = "no memory for the answer"};
     bt_worker_answer(j->models->worker, j->task, &a);
@@ -182,12 +175,34 @@ static struct bt_text said(const struct job *j) {
 static void ended(struct job *j) {
     struct bt_worker *worker = j->models->worker;
     struct bt_task *t = j->task;
+    struct bt_buf *scratch = &j->models->scratch;
+    if (scratch->failed || scratch->cap > BT_OUT_HIGH)
+        bt_buf_free(scratch);
     job_free(j);
     bt_worker_ended(worker, t);
 }
 
 static baton_status lost(const struct job *j) {
     return j->speech ? j->speech->lost : j->drawing ? j->drawing->lost : BATON_OK;
+}
+
+static void was_written(struct job *j) {
+    struct bt_writing *w = &j->drawing->answer;
+    struct bt_answer a = {
+        .status = w->status, .result = {(const char *)w->body.data, w->body.len}, .error = w->err.text};
+    if (w->status == BATON_TOO_LONG)
+        a.error = "the answer does not fit into a line of 10 MiB: ask for fewer images, or smaller ones";
+    bt_worker_answer(j->models->worker, j->task, &a);
+    ended(j);
+}
+
+static void write_images(struct job *j) {
+    struct drawing *d = j->drawing;
+    d->answer = (struct bt_writing){.piece = {.run = bt_writing_run, .arg = j},
+                                    .drawn = &d->out,
+                                    .created = time(NULL),
+                                    .most = BT_LINE_OUT_MAX - BT_LINE_HEAD};
+    bt_aside_add(j->models->aside, &d->answer.piece);
 }
 
 static void on_done(void *arg, const struct bt_outcome *o) {
@@ -203,13 +218,14 @@ static void on_done(void *arg, const struct bt_outcome *o) {
         cut.status = lost(j) == BATON_NO_MEMORY ? BATON_NO_MEMORY : BATON_FAILED;
         cut.error = "what came of it could not be kept";
         bt_worker_answer(m->worker, j->task, &cut);
+    } else if (o->status == BATON_OK && j->drawing) {
+        write_images(j);
+        return;
     } else if (o->status == BATON_OK) {
         answer_ok(j, o);
     } else {
         bt_worker_answer(m->worker, j->task, &cut);
     }
-    if (m->scratch.failed || m->scratch.cap > BT_OUT_HIGH)
-        bt_buf_free(&m->scratch);
     ended(j);
 }
 
@@ -377,6 +393,13 @@ static void was_read(struct job *j) {
     ended(j);
 }
 
+static void was_done(struct job *j) {
+    if (j->speech)
+        was_read(j);
+    else
+        was_written(j);
+}
+
 /* The model of a payload, or why there is none: what only the loop can tell. False: out of memory. */
 static bool choose_for(struct bt_work_models *m, struct bt_reading *one) {
     struct choice choice = {&m->served, true, false};
@@ -393,14 +416,14 @@ static bool choose_for(struct bt_work_models *m, struct bt_reading *one) {
 }
 
 static baton_status start_speech(struct bt_work_models *m, struct bt_task *t, baton_error *err) {
-    if (!m->reader && bt_reader_open(&m->reader, err))
+    if (!m->aside && bt_aside_open(&m->aside, err))
         return err->status;
     struct job *j = job_new(m, t, &m->models[0].openai);
     struct speech *s = j ? calloc(1, sizeof *s) : NULL;
     if (s) {
         j->speech = s;
         s->asked.payload = t->is.payload;
-        s->asked.arg = j;
+        s->asked.piece = (struct bt_piece){.run = bt_reading_run, .arg = j};
     }
     if (!s || !choose_for(m, &s->asked)) {
         if (j)
@@ -409,7 +432,7 @@ static baton_status start_speech(struct bt_work_models *m, struct bt_task *t, ba
     }
     if (s->asked.model)
         j->model = BT_CONTAINER(s->asked.model, struct bt_served, openai);
-    bt_reader_add(m->reader, &s->asked);
+    bt_aside_add(m->aside, &s->asked.piece);
     return began(j, BATON_OK);
 }
 
@@ -419,6 +442,7 @@ static baton_status submit_drawing(struct job *j, struct bt_draw_request *r, bat
     if (!d)
         return bt_fail(err, BATON_NO_MEMORY, "no memory for the task");
     d->out.seed = r->seed;
+    d->out.count = r->count;
     j->events = tells(j, r->stream);
     r->submit.flow = j->task->waiter.flow;
     return bt_front_submit(j->model->front, &r->submit, NULL, &handler, &j->request, err);
@@ -429,6 +453,8 @@ static baton_status start_drawing(struct bt_work_models *m, struct bt_task *t, b
     const struct bt_openai_models models = {choose, &choice};
     struct bt_draw_request r;
     struct bt_api_error e;
+    if (!m->aside && bt_aside_open(&m->aside, err))
+        return err->status;
     if (!bt_draw_parse(&r, t->is.payload.data, t->is.payload.len, &models, bt_random64(), &e))
         return status_of(&e, err);
     struct job *j = job_new(m, t, r.model);
@@ -459,8 +485,9 @@ static void cancel(void *arg, struct bt_task *t, baton_status reason) {
         bt_request_cancel(j->request, reason);
         return;
     }
-    bt_worker_answer(m->worker, t, &(struct bt_answer){.status = reason}); /* what it says is being read, or will be */
-    if (bt_reader_withdraw(m->reader, &j->speech->asked))
+    /* what it says is being read, or what came of it written, or will be */
+    bt_worker_answer(m->worker, t, &(struct bt_answer){.status = reason});
+    if (bt_aside_withdraw(m->aside, j->speech ? &j->speech->asked.piece : &j->drawing->answer.piece))
         ended(j);
 }
 
@@ -468,15 +495,15 @@ static void watch(void *arg, struct bt_watch *w) {
     struct bt_work_models *m = arg;
     for (int i = 0; i < m->served.n; i++)
         bt_watch_add(w, bt_front_fd(m->models[i].front), POLLIN);
-    bt_watch_add(w, m->reader ? bt_reader_fd(m->reader) : -1, POLLIN);
+    bt_watch_add(w, m->aside ? bt_aside_fd(m->aside) : -1, POLLIN);
 }
 
 static baton_status pump(void *arg, const struct pollfd *fds, size_t n, baton_error *err) {
     struct bt_work_models *m = arg;
-    struct bt_reading *one;
+    struct bt_piece *piece;
     if (n > 0 && fds[n - 1].revents) /* the last one, by watch */
-        while ((one = bt_reader_next(m->reader)))
-            was_read(one->arg);
+        while ((piece = bt_aside_next(m->aside)))
+            was_done(piece->arg);
     for (size_t i = 0; i + 1 < n; i++) {
         struct bt_front_counts counts;
         struct bt_front *f = m->models[i].front;
@@ -556,7 +583,7 @@ void bt_work_models_close(struct bt_work_models **models) {
     *models = NULL;
     if (!m)
         return;
-    bt_reader_close(&m->reader);
+    bt_aside_close(&m->aside);
     for (int i = 0; i < m->served.n; i++)
         bt_front_close(&m->models[i].front);
     bt_served_free(&m->served);

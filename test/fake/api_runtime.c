@@ -113,6 +113,54 @@ static void probe_P26_a_load_that_fails_leaves_what_was_there(void **state) {
     assert_int_equal(generate("endless", 40, &id), BATON_OK);
 }
 
+struct inner {
+    int calls, misuses;
+    baton_status end, free, load;
+};
+
+static bool change_inside(void *arg, float done) {
+    struct inner *in = arg;
+    if (done < 1)
+        return true;
+    in->calls++;
+    in->free = baton_runtime_free_model(&err);
+    in->load = baton_runtime_load_model("fake:", NULL, &err);
+    in->end = baton_runtime_end(&err);
+    return true;
+}
+
+static void count(void *arg, baton_status status, const char *text) {
+    struct inner *in = arg;
+    in->misuses += status == BATON_REENTRANT && text[0] != '\0';
+}
+
+/* From the progress function of a load nothing can be waited for that waits for the load. */
+static void probe_P04_a_progress_function_cannot_wait_for_its_load(void **state) {
+    (void)state;
+    baton_runtime_params impatient = BATON_RUNTIME_PARAMS;
+    baton_llama_params params = BATON_LLAMA_PARAMS;
+    struct inner in = {.calls = 0};
+    uint64_t id = 0;
+    alarm(20); /* who waits for himself waits without end */
+    assert_int_equal(baton_runtime_end(&err), BATON_OK);
+    impatient.queue_ms = 0;
+    assert_int_equal(baton_runtime_init(&impatient, &err), BATON_OK);
+    baton_misuse_set(count, &in);
+    params.progress = change_inside;
+    params.progress_arg = &in;
+    for (int loads = 1; loads <= 2; loads++) {
+        assert_int_equal(baton_runtime_load_model("fake:len=60", &params, &err), BATON_OK);
+        assert_int_equal(in.calls, loads);
+        assert_int_equal(in.free, BATON_REENTRANT);
+        assert_int_equal(in.load, BATON_REENTRANT);
+        assert_int_equal(in.end, BATON_REENTRANT);
+    }
+    assert_int_equal(generate("endless", 9, &id), BATON_OK);
+    assert_int_equal(in.misuses, 6);
+    baton_misuse_set(NULL, NULL);
+    alarm(0);
+}
+
 static void sampling_that_makes_no_sense_is_refused_by_its_field(void **state) {
     (void)state;
     static const struct {
@@ -414,6 +462,7 @@ int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         RUNTIME_TEST(everything_needs_an_init_and_what_needs_a_model_says_so),
         RUNTIME_TEST(probe_P26_a_load_that_fails_leaves_what_was_there),
+        RUNTIME_TEST(probe_P04_a_progress_function_cannot_wait_for_its_load),
         RUNTIME_TEST(sampling_that_makes_no_sense_is_refused_by_its_field),
         RUNTIME_TEST(a_prompt_that_is_none_is_refused),
         RUNTIME_TEST(a_failed_answer_keeps_the_model_and_its_own_code),

@@ -95,10 +95,52 @@ static void probe_P41_a_drawing_is_as_large_as_was_asked_and_not_without_end(voi
     }
 }
 
+/* Of everything else they would lie about unread. */
+static void probe_P41_news_are_of_drawings_alone(void **state) {
+    (void)state;
+    struct bt_buf body = BT_BUF_INIT;
+    bt_draw_ask_encode(&body, BT_DRAW_IMAGE, &(struct bt_sd_ask){.prompt = "a"}, 0);
+    for (enum bt_what what = BT_WHAT_GENERATE; what < BT_WHAT_END; what++) {
+        struct shell s;
+        struct client c;
+        bool draws = what == BT_WHAT_DRAW;
+        struct bt_submit ask = {
+            .id = 1, .what = what, .text = {(char *)body.data, body.len}, .state = {"", 0}, .max_tokens = -1};
+        open_shell(&s);
+        ask_this(&s, &c, &ask, -1, -1);
+        take_all(&s);
+        say_news(&s, 2, 1, "of nobody", 9);
+        say_news(&s, 1, 2, "of no attempt", 13);
+        assert_true(bt_dispatch_listens(&s.d, 0));
+        say_news(&s, 1, 1, "half", 4);
+        assert_int_equal(c.news, draws ? 4 : 0);
+        assert_true(bt_dispatch_listens(&s.d, 0) == draws);
+        close_shell(&s);
+    }
+    bt_buf_free(&body);
+}
+
+/* What there was no memory to look at has no bound, and so no owner. */
+static void a_drawing_of_no_size_is_refused(void **state) {
+    (void)state;
+    struct shell s;
+    const struct bt_handler handler = {.on_done = on_done};
+    const struct bt_limits limits = {BT_WAIT, 1, -1, -1, -1};
+    struct bt_submit ask = {.id = 1, .what = BT_WHAT_DRAW, .text = {"", 0}, .state = {"", 0}, .max_tokens = -1};
+    struct bt_request *r;
+    baton_error err;
+    open_shell(&s);
+    assert_int_equal(bt_dispatch_submit(&s.d, &ask, &limits, &handler, &r, &err), BATON_NO_MEMORY);
+    assert_null(r);
+    close_shell(&s);
+}
+
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(probe_P41_results_are_as_long_as_was_asked_and_no_longer),
         cmocka_unit_test(probe_P41_a_drawing_is_as_large_as_was_asked_and_not_without_end),
+        cmocka_unit_test(probe_P41_news_are_of_drawings_alone),
+        cmocka_unit_test(a_drawing_of_no_size_is_refused),
     };
     return bt_test_run(tests, argc, argv);
 }

@@ -148,7 +148,7 @@ static void records_become_openais_answer(void **state) {
     bt_draw_put_picture(&records, &images[0]);
     bt_draw_put_picture(&records, &images[1]);
     for (size_t piece = 1; piece <= records.len; piece++) {
-        struct bt_draw_out o = {.seed = 40};
+        struct bt_draw_out o = {.seed = 40, .count = 2};
         struct bt_buf b = BT_BUF_INIT;
         baton_error err;
         for (size_t at = 0; at < records.len; at += piece)
@@ -185,11 +185,18 @@ static void records_become_openais_answer(void **state) {
 
 static void what_is_no_image_is_told(void **state) {
     (void)state;
-    struct bt_draw_out o = {.seed = 1};
+    struct bt_draw_out o = {.seed = INT64_MAX, .count = 1};
     const struct bt_sd_image i = {1, 1, 3, (unsigned char *)"rgb"};
     struct bt_buf b = BT_BUF_INIT, news = BT_BUF_INIT;
     baton_error err;
     assert_int_equal(bt_draw_out_whole(&o, 99, 4096, &b, &err), BATON_FAILED);
+    assert_non_null(strstr(err.text, "0 of 1 images"));
+    bt_draw_put_picture(&news, &i);
+    assert_int_equal(bt_draw_out_add(&o, (char *)news.data, news.len), BATON_OK);
+    b.len = 0;
+    assert_int_equal(bt_draw_out_whole(&o, 99, 4096, &b, &err), BATON_OK);
+    assert_int_equal(bt_draw_out_add(&o, (char *)news.data, news.len), BATON_PROTOCOL); /* one more than asked */
+    news.len = 0;
     assert_int_equal(bt_draw_out_add(&o, "\x09\0\0\0\0", 5), BATON_PROTOCOL);
     bt_draw_out_free(&o);
     b.len = 0;

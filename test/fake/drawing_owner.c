@@ -161,6 +161,26 @@ static void large_pictures_and_videos_come_whole(void **state) {
     }
 }
 
+/* Before all the work. */
+static void what_no_record_has_room_for_is_refused(void **state) {
+    enum { SIDE = 4096 };
+    (void)state;
+    const baton_sd_image image = {SIDE, SIDE, 3, calloc((size_t)SIDE * SIDE, 3)}, small = {16, 16, 3, image.data};
+    assert_non_null(image.data);
+    for (int k = 0; k < KINDS; k++) {
+        const baton_policy policy = policy_of(OWNERS[k], 1, BATON_REFUSE);
+        baton_sd *sd = open_sd(&policy, model("video"), model("plain"));
+        baton_sd_result r;
+        baton_error err;
+        assert_int_equal(baton_sd_upscale(sd, NULL, &image, 16, &r, &err), BATON_INVALID);
+        assert_true(strstr(err.text, "12884901888") && strstr(err.text, "2147483583"));
+        assert_int_equal(baton_sd_upscale(sd, NULL, &small, 16, &r, &err), BATON_OK);
+        baton_sd_result_free(&r);
+        baton_sd_close(&sd);
+    }
+    free(image.data);
+}
+
 static void what_owners_cannot_do_is_said(void **state) {
     (void)state;
     const baton_sd_lora lora = {"some.lora", 1};
@@ -442,6 +462,7 @@ int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(owners_draw_what_a_caller_does),
         cmocka_unit_test(large_pictures_and_videos_come_whole),
+        cmocka_unit_test(what_no_record_has_room_for_is_refused),
         cmocka_unit_test(what_owners_cannot_do_is_said),
         cmocka_unit_test(an_owner_that_cannot_be_is_said_at_open),
         cmocka_unit_test(probe_P06_two_processes_draw_at_once),

@@ -110,6 +110,21 @@ static void what_cannot_be_is_said_at_once(void **state) {
     baton_sd_close(&sd);
 }
 
+/* Some images are not all: they are given, and told as what they are. */
+static void probe_P23_a_missing_image_is_no_success(void **state) {
+    (void)state;
+    baton_sd *sd = open_sd(NULL, "a.gguf", NULL);
+    baton_sd_ask ask = short_ask("lost");
+    baton_sd_result r;
+    baton_error err;
+    ask.count = 3;
+    assert_int_equal(baton_sd_generate_image(sd, &ask, &r, &err), BATON_FAILED);
+    assert_non_null(strstr(err.text, "2 of 3 images: vae.cpp:34 - cannot decode"));
+    assert_true(r.n == 2 && r.status == BATON_FAILED);
+    baton_sd_result_free(&r);
+    baton_sd_close(&sd);
+}
+
 static baton_status call_generate_image(baton_sd *sd, baton_error *err) {
     baton_sd_ask ask = short_ask("second");
     baton_sd_result r;
@@ -359,7 +374,7 @@ static void probe_P05_every_way_out_releases(void **state) {
         assert_int_equal(paint_end(&p), BATON_RUN_TIMEOUT);
         baton_sd_result_free(&p.result);
         ask.request = &request;
-        request.run_ms = 0;
+        request.run_ms = -1;
         request.id = 99;
         ask.count = 2;
         paint_start(&p, r.sd, &ask, true);
@@ -377,6 +392,33 @@ static void probe_P05_every_way_out_releases(void **state) {
     }
     assert_int_equal(r.previews, 6);
     baton_sd_close(&r.sd);
+}
+
+/* A time of 0 ms is no time, not time without end: of the policy, and of a request. */
+static void probe_P23_no_time_to_draw_is_a_timeout(void **state) {
+    static unsigned char pixels[8 * 8 * 3];
+    const baton_sd_image image = {8, 8, 3, pixels};
+    (void)state;
+    for (int requests = 0; requests <= 1; requests++) {
+        baton_policy policy = BATON_POLICY;
+        baton_request request = BATON_REQUEST;
+        baton_sd_result r;
+        baton_error err;
+        policy.run_ms = requests ? -1 : 0;
+        request.run_ms = requests ? 0 : BATON_MS_AS_POLICY;
+        baton_sd *sd = open_sd(&policy, "a.gguf", "up.gguf");
+        baton_sd_ask ask = short_ask("no time");
+        ask.request = &request;
+        assert_int_equal(baton_sd_generate_image(sd, &ask, &r, &err), BATON_RUN_TIMEOUT);
+        assert_true(r.n == 0 && r.status == BATON_RUN_TIMEOUT);
+        assert_non_null(strstr(err.text, "run timeout"));
+        assert_int_equal(baton_sd_upscale(sd, &request, &image, 0, &r, &err), BATON_RUN_TIMEOUT);
+        assert_int_equal(r.n, 0);
+        request.run_ms = -1;
+        assert_int_equal(baton_sd_generate_image(sd, &ask, &r, &err), BATON_OK);
+        baton_sd_result_free(&r);
+        baton_sd_close(&sd);
+    }
 }
 
 /* A cancel of one who waits touches not the one who runs. */
@@ -512,12 +554,14 @@ int main(int argc, char **argv) {
         SD_TEST(images_are_the_requests_own),
         SD_TEST(one_context_per_process),
         SD_TEST(what_cannot_be_is_said_at_once),
+        SD_TEST(probe_P23_a_missing_image_is_no_success),
         SD_TEST(probe_P01_two_threads_refuse),
         SD_TEST(probe_P01_every_call_of_the_header_has_an_entry),
         SD_TEST(probe_P02_several_wait_and_each_gets_its_own),
         SD_TEST(probe_P03_made_here_used_there_closed_elsewhere),
         SD_TEST(probe_P04_a_callback_into_its_own_context),
         SD_TEST(probe_P05_every_way_out_releases),
+        SD_TEST(probe_P23_no_time_to_draw_is_a_timeout),
         SD_TEST(probe_P20_cancel_touches_no_other),
         SD_TEST(probe_P25_close_while_busy),
         SD_TEST(control_nets_come_and_go),

@@ -159,8 +159,11 @@ static void parameters_that_make_no_sense(void **state) {
     REFUSED(duration_ms, 50, BATON_INVALID, "50 ms");
     REFUSED(max_chars, 5, BATON_INVALID, "token_timestamps");
     REFUSED(initial_prompt, prompt, BATON_TOO_LONG, "4097 bytes");
-#undef REFUSED
     prompt[BT_WHISPER_PROMPT_MAX] = '\0';
+    REFUSED(initial_prompt, prompt, BATON_INVALID, "4096 bytes of the initial prompt");
+#undef REFUSED
+    for (size_t i = BT_WHISPER_WORD_MAX; i < BT_WHISPER_PROMPT_MAX; i += BT_WHISPER_WORD_MAX + 1)
+        prompt[i] = ' ';
     p = english();
     p.initial_prompt = prompt;
     struct bt_whisper_result r = must_hear(s, &good, &p);

@@ -4,8 +4,8 @@
  *
  * A model's path, or what its file says if there is one, has words in it: "video" makes videos, "nowhere" cannot be
  * loaded, "abort" ends the process meanwhile, "slow" takes its time at each step. A prompt that begins with "fail"
- * fails with an error line, and so does a random seed; one with "open " if the file behind that can be opened. With
- * "abort", "segfault", "exit" or "hang" the second step does so. */
+ * fails with an error line, and so does a random seed; of "lost" the second image is missing; one with "open " if the
+ * file behind that can be opened. With "abort", "segfault", "exit" or "hang" the second step does so. */
 #include "stable-diffusion.h"
 
 #include <signal.h>
@@ -182,10 +182,14 @@ static uint64_t mix(uint64_t h, const void *bytes, size_t n) {
     return h;
 }
 
-static sd_image_t image(uint32_t width, uint32_t height, uint64_t hash) {
-    sd_image_t i = {width, height, 3, malloc((size_t)width * height * 3)};
-    for (size_t k = 0; i.data && k < (size_t)width * height * 3; k++)
-        i.data[k] = (uint8_t)((hash = hash * 6364136223846793005u + 1442695040888963407u) >> 56);
+/* Noise; `dark`: mostly zeros, which a PNG makes small. Nobody is to fill his memory with gigabytes of it. */
+static sd_image_t image(uint32_t width, uint32_t height, uint64_t hash, bool dark) {
+    size_t size = (size_t)width * height * 3;
+    sd_image_t i = {width, height, 3, size < (size_t)1 << 30 ? malloc(size) : NULL};
+    for (size_t k = 0; i.data && k < size; k++) {
+        hash = hash * 6364136223846793005u + 1442695040888963407u;
+        i.data[k] = (uint8_t)(dark ? hash >> 60 == 0 : hash >> 56);
+    }
     return i;
 }
 
@@ -215,7 +219,7 @@ static bool sample(sd_ctx_t *ctx, const char *prompt, int steps, uint64_t hash) 
         if (ctx->cancel == SD_CANCEL_ALL)
             return false;
         if (preview_cb && step % preview_every == 0) {
-            sd_image_t sketch = image(2, 2, hash + (uint64_t)step);
+            sd_image_t sketch = image(2, 2, hash + (uint64_t)step, false);
             preview_cb(step, 1, &sketch, false, preview_data);
             free(sketch.data);
         }
@@ -250,13 +254,19 @@ bool generate_image(sd_ctx_t *ctx, const sd_img_gen_params_t *p, sd_image_t **im
         hash = mix(hash, p->ref_images[i].data, (size_t)p->ref_images[i].width * p->ref_images[i].height * 3);
     if (ctx->control_net && p->control_image.data)
         hash = mix(hash, p->control_image.data, (size_t)p->control_image.width * p->control_image.height * 3);
-    bool well = !refuses(p->prompt, p->seed);
+    bool well = !refuses(p->prompt, p->seed), lost = strncmp(p->prompt, "lost", 4) == 0,
+         dark = strncmp(p->prompt, "dark", 4) == 0;
     *n = 0;
     *images = calloc((size_t)p->batch_count, sizeof **images);
     for (int i = 0; i < p->batch_count && well && *images; i++) {
         if (!sample(ctx, p->prompt, p->sample_params.sample_steps, hash + (uint64_t)i))
             break;
-        (*images)[(*n)++] = image((uint32_t)p->width, (uint32_t)p->height, hash + (uint64_t)i);
+        (*images)[(*n)++] = image((uint32_t)p->width, (uint32_t)p->height, hash + (uint64_t)i, dark);
+        if (lost && i == 1) { /* the second is not there */
+            say(SD_LOG_ERROR, "vae.cpp:34 - cannot decode\n");
+            free((*images)[i].data);
+            (*images)[i].data = NULL;
+        }
     }
     if (*n == 0) {
         free(*images);
@@ -281,7 +291,7 @@ bool generate_video(sd_ctx_t *ctx, const sd_vid_gen_params_t *p, sd_image_t **fr
     if (well) {
         *frames = calloc((size_t)p->video_frames, sizeof **frames);
         for (; *n < p->video_frames; ++*n)
-            (*frames)[*n] = image((uint32_t)p->width, (uint32_t)p->height, hash + (uint64_t)*n);
+            (*frames)[*n] = image((uint32_t)p->width, (uint32_t)p->height, hash + (uint64_t)*n, false);
         *audio = malloc(sizeof **audio);
         **audio = (sd_audio_t){8000, 2, 100, calloc(200, sizeof(float))};
     }
@@ -311,8 +321,8 @@ bool upscale(upscaler_ctx_t *ctx, sd_image_t from, uint32_t factor, sd_image_t *
     (void)ctx;
     enter();
     *images = malloc(sizeof **images);
-    **images =
-        image(from.width * factor, from.height * factor, mix(2, from.data, (size_t)from.width * from.height * 3));
+    **images = image(from.width * factor, from.height * factor, mix(2, from.data, (size_t)from.width * from.height * 3),
+                     false);
     *n = 1;
     if (progress_cb)
         progress_cb(1, 1, 0.1f, progress_data);

@@ -134,6 +134,39 @@ def probe_P50_two_contexts_draw_two_at_once():
 
 
 @test
+def probe_P07_a_large_image_is_written_beside_the_other_tasks():
+    # with one context: a step of the second says that the worker has all of the first one's pixels
+    with worker("--workers", "2", "--contexts", "1", "--events", "all") as p:
+        before = 0
+        for i in range(4):
+            p.send(f"large{i}", image("dark", size="4096x3072"))
+            p.send(f"small{i}", image())
+            a = p.take(f"large{i}")
+            equal((a.error, a.result["size"]), (None, "4096x3072"))
+            equal(p.take(f"small{i}").error, None)
+            with p.lock:  # a step is left out while much waits to be written
+                before += ("step", f"small{i}") in p.story[:p.story.index(("answer", f"large{i}"))]
+        assert before > 0, "nothing else went on while four large images were written"
+
+
+@test
+def probe_P20_what_waits_to_be_written_is_cancelled_at_once():
+    with worker("--workers", "8", "--contexts", "1", "--events", "all") as p:
+        ids = [f"large{i}" for i in range(4)]
+        for i in ids:
+            p.send(i, image("dark", size="2048x2048"))
+        p.send("small", image())
+        equal(p.take(ids[0]).error, None)
+        for i in ids[1:]:
+            p.cancel(i)
+        for i in ids[1:]:
+            a = p.take(i)
+            assert a.error is None or a.code() == "BATON_CANCELLED", a.error
+        equal(p.take("small").error, None)
+        equal(p.do("after", image()).error, None)
+
+
+@test
 def probe_P52_what_cannot_be_drawn_is_told():
     cases = [({"kind": "image"}, "BATON_INVALID", "prompt is missing"),
              (image(size="huge"), "BATON_INVALID", "size is \"huge\""),
