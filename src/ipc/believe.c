@@ -47,11 +47,11 @@ bool bt_believe_token(const struct bt_request *r, const struct bt_frame_token *t
 }
 
 /* There is no window for what is no text. */
-bool bt_believe_data(const struct bt_request *r, uint32_t width, const struct bt_frame_data *data) {
+bool bt_believe_data(const struct bt_request *r, const struct bt_frame_data *data) {
     uint64_t most = r->what == BT_WHAT_GENERATE     ? 0
                     : r->what == BT_WHAT_TRANSCRIBE ? r->asked + HEARD_MAX
                     : r->what == BT_WHAT_DRAW       ? r->drawn
-                                                    : r->inputs * BT_RECORD_BYTES(width);
+                                                    : r->inputs * BT_RECORD_BYTES(r->dispatch->sizes.width);
     return data->offset <= r->received && data->offset + data->bytes.len <= most;
 }
 

@@ -14,7 +14,7 @@ bool bt_believe_failure(baton_status status);
 bool bt_believe_refusal(enum bt_call_op op, baton_status status);
 
 bool bt_believe_token(const struct bt_request *r, const struct bt_frame_token *t);
-bool bt_believe_data(const struct bt_request *r, uint32_t width, const struct bt_frame_data *data);
+bool bt_believe_data(const struct bt_request *r, const struct bt_frame_data *data);
 bool bt_believe_done(const struct bt_request *r, const struct bt_frame_done *done);
 
 #endif

@@ -122,7 +122,7 @@ static baton_status on_data(struct bt_dispatch *d, int context, const struct bt_
     status = status ? status : given(d, context, data.id, data.attempt, &r);
     if (status || !r)
         return status;
-    if (!bt_believe_data(r, d->sizes.width, &data))
+    if (!bt_believe_data(r, &data))
         return BATON_PROTOCOL;
     size_t known = (size_t)BT_MIN(r->received - data.offset, (uint64_t)data.bytes.len), fresh = data.bytes.len - known;
     if (fresh == 0)
