@@ -131,11 +131,6 @@ static int set_up(void **state) {
     make_sounds();
     return 0;
 }
-static int tear_down(void **state) {
-    (void)state;
-    free_sounds();
-    return 0;
-}
 
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
@@ -143,5 +138,5 @@ int main(int argc, char **argv) {
         cmocka_unit_test(every_allocation_beside_an_owner_may_fail),
     };
     bt_test_filter(argc, argv);
-    return cmocka_run_group_tests(tests, set_up, tear_down);
+    return cmocka_run_group_tests(tests, set_up, free_sounds);
 }

@@ -357,11 +357,6 @@ static int set_up(void **state) {
     make_sounds();
     return 0;
 }
-static int tear_down(void **state) {
-    (void)state;
-    free_sounds();
-    return 0;
-}
 
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
@@ -379,6 +374,6 @@ int main(int argc, char **argv) {
         cmocka_unit_test(probe_P02_states_on_one_device_take_turns),
     };
     bt_test_filter(argc, argv);
-    int failed = cmocka_run_group_tests(tests, set_up, tear_down);
+    int failed = cmocka_run_group_tests(tests, set_up, free_sounds);
     return failed ? failed : something_is_left();
 }

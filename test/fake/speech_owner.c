@@ -190,11 +190,6 @@ static int set_up(void **state) {
     make_sounds();
     return 0;
 }
-static int tear_down(void **state) {
-    (void)state;
-    free_sounds();
-    return 0;
-}
 
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
@@ -206,6 +201,6 @@ int main(int argc, char **argv) {
         cmocka_unit_test(an_owner_that_cannot_be_is_said_at_open),
     };
     bt_test_filter(argc, argv);
-    int failed = cmocka_run_group_tests(tests, set_up, tear_down);
+    int failed = cmocka_run_group_tests(tests, set_up, free_sounds);
     return failed ? failed : something_is_left();
 }

@@ -84,16 +84,11 @@ static int set_up(void **state) {
     make_sounds();
     return 0;
 }
-static int tear_down(void **state) {
-    (void)state;
-    free_sounds();
-    return 0;
-}
 
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_done_by_hand_is_right_and_leaves_as_much_as_it_is_meant_to),
     };
     bt_test_filter(argc, argv);
-    return cmocka_run_group_tests(tests, set_up, tear_down);
+    return cmocka_run_group_tests(tests, set_up, free_sounds);
 }

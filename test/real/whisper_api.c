@@ -17,14 +17,9 @@ static int set_up(void **state) {
     make_sounds();
     return 0;
 }
-static int tear_down(void **state) {
-    (void)state;
-    free_sounds();
-    return 0;
-}
 
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {SPEECH_BODIES, SPEECH_HELD, SPEECH_PROBES, SPEECH_LONG};
     bt_test_filter(argc, argv);
-    return cmocka_run_group_tests(tests, set_up, tear_down);
+    return cmocka_run_group_tests(tests, set_up, free_sounds);
 }
